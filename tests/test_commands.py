@@ -1,0 +1,273 @@
+"""The real commands at toy size: what they write, how they resume, what they say to bad input."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import run_command
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import wgangp
+from wgangp.checkpoint import load_checkpoint, newest_checkpoint
+
+SMALL = ["batch_size=16", "generator.width=8", "critic.width=8", "evaluation_samples=200", "log_every=5"]
+TAGS = {
+    *["critic/loss", "critic/wasserstein", "critic/penalty", "critic/gradient_norm", "critic/real", "critic/fake"],
+    *["critic/weight_gradient_norm", "generator/loss", "generator/weight_gradient_norm", "penalty/weight"],
+    *["throughput/images_per_second", "throughput/steps_per_second"],
+}
+
+
+def digits(path, n=64, size=8):
+    """A small labelled image dataset with a held-out part."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (n, size, size, 3), dtype=np.uint8)
+    labels = np.arange(n) % 4
+    np.savez(path, images=images, labels=labels, test_images=images[:20], test_labels=labels[:20])
+    return path
+
+
+def rows(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_directory_has_all_that_the_contract_names(call, tmp_path):
+    code, text = call("train", *SMALL, "steps=10", "sample_every=5", "checkpoint_every=5", "seed=3")
+    assert code == 0, text
+    (run,) = (tmp_path / "outputs" / "gaussians25").iterdir()
+    assert "eval/modes = " in text and "eval/high_quality = " in text and str(run / "samples/step_00000010.png") in text
+    assert {p.name for p in run.iterdir() if not p.name.startswith("events")} == {
+        *(".hydra", "train.log", "checkpoints", "samples", "metrics.jsonl", "evaluation.json")
+    }
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["step_00000005.pt", "step_00000010.pt"]
+    assert Image.open(run / "samples" / "step_00000005.png").size == (600, 600)
+
+    assert [row["step"] for row in rows(run)] == [5, 10]
+    assert all(row["images_seen"] == row["step"] * 2 * 16 for row in rows(run))
+    assert rows(run)[0].keys() >= TAGS and {"eval/modes", "eval/high_quality"} <= rows(run)[1].keys()
+
+    scores = json.loads((run / "evaluation.json").read_text())
+    assert scores["samples"] == 200 and scores["metrics"].keys() == {"eval/modes", "eval/high_quality"}
+
+    events = EventAccumulator(str(run), size_guidance={"histograms": 0}).Reload()
+    assert set(events.Tags()["scalars"]) == {*TAGS, "eval/modes", "eval/high_quality"}
+    assert events.Tags()["histograms"] == ["critic/gradient_norms"] and events.Tags()["images"] == ["samples"]
+    assert [e.step for e in events.Scalars("critic/loss")] == [5, 10]
+    assert events.Scalars("critic/loss")[1].value == pytest.approx(rows(run)[1]["critic/loss"], rel=1e-6)
+    assert "_hparams_/experiment" in events.summary_metadata
+
+
+def images(path):
+    return ["dataset=array", f"dataset.path={path}", "generator.width=4", "critic.width=4", "batch_size=8"]
+
+
+DCGAN = ["generator=dcgan", "critic=dcgan"]
+
+
+def test_images_log_the_held_out_loss_and_a_grid(call, tmp_path):
+    code, text = call("train", *images(digits(tmp_path / "d.npz")), *DCGAN, "steps=2", "hydra.run.dir=run")
+    assert code == 0, text
+    assert np.isfinite(rows(tmp_path / "run")[0]["validation/critic_loss"])
+    assert Image.open(tmp_path / "run/samples/step_00000002.png").size == (8 * 10 + 2, 8 * 10 + 2)
+
+
+@pytest.mark.parametrize("conditional", ["true", "false"])
+def test_sampling(call, tmp_path, conditional):
+    data = images(digits(tmp_path / "d.npz"))
+    call("train", *data, *DCGAN, "steps=2", "hydra.run.dir=run", f"conditional={conditional}")
+    for options, size in (([], (82, 82)), (["n=3", "interpolate=true"], (82, 32)), (["n=5", "seed=7"], (32, 22))):
+        code, text = call("sample", "run=run", *options)
+        assert code == 0 and Image.open(text.strip()).size == size
+    label = ["label=2"] if conditional == "true" else []
+    code, text = call("sample", "run=run", "format=files", "n=5", "out=faces", *label)
+    assert code == 0 and sorted(p.name for p in Path("faces").iterdir()) == [f"00000{i}.png" for i in range(5)]
+
+    generator = wgangp.load_generator("run")
+    assert not generator.training and generator.nz == 128
+    z, y = torch.randn(6, 128), torch.arange(6) % 4
+    x = generator(z, y)
+    assert x.shape == (6, 3, 8, 8) and x.abs().max() <= 1
+    assert not torch.equal(x, wgangp.load_generator("run", ema=False)(z, y))
+    one_by_one = [wgangp.load_generator("run", batchnorm="running")(z[:k], y[:k])[0] for k in (1, 6)]
+    torch.testing.assert_close(*one_by_one)  # with running averages the others do not matter
+
+
+def test_the_same_seed_gives_the_same_samples(call, tmp_path):
+    call("train", *SMALL, "steps=2", "hydra.run.dir=run")
+    for out, seed in (("a.png", 0), ("b.png", 0), ("c.png", 1)):
+        assert call("sample", "run=run", f"out={out}", f"seed={seed}")[0] == 0
+    a, b, c = (Path(f"{name}.png").read_bytes() for name in "abc")
+    assert a == b != c
+
+
+LOGGED = ("critic/loss", "critic/gradient_norm", "generator/loss", "eval/high_quality")
+
+
+def assert_same_run(a, b):
+    """Weights, average, optimizer state and logged losses, bit for bit."""
+    one, two = (load_checkpoint(newest_checkpoint(run)) for run in (a, b))
+    one.pop("config"), two.pop("config")
+    flat = [torch.utils._pytree.tree_flatten(state)[0] for state in (one, two)]
+    assert len(flat[0]) == len(flat[1]) > 30
+    for x, y in zip(*flat, strict=True):
+        assert torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y
+    for row, other in zip(rows(a), rows(b), strict=True):
+        assert [row.get(k) for k in ("step", *LOGGED)] == [other.get(k) for k in ("step", *LOGGED)]
+
+
+RESUMABLE = [*SMALL, "steps=40", "evaluate_every=10", "checkpoint_every=7", "keep_checkpoints=2"]
+
+
+def test_stopped_at_twenty_random_moments_equals_uninterrupted(call, tmp_path):
+    """SIGINT and SIGTERM at random times, wherever the run then is; each time resumed to the end."""
+    assert call("train", *RESUMABLE, "hydra.run.dir=whole")[0] == 0
+    random.seed(0)
+    for i in range(20):
+        number = (signal.SIGINT, signal.SIGTERM)[i % 2]
+        while True:
+            run = tmp_path / f"stopped_{i}_{time.monotonic_ns()}"
+            stop_at = random.randrange(1, 39)
+            threading.Thread(target=signal_at_step, args=(run, stop_at, number), daemon=True).start()
+            code, text = call("train", *RESUMABLE, f"hydra.run.dir={run}")
+            if "stopped after step" in text:
+                break  # else it was through before the signal came
+        assert code == 128 + number and f"wgangp-resume run={run}" in text
+        code, text = call("resume", f"run={run}")
+        assert code == 0 and "resuming after step" in text, text
+        assert_same_run(tmp_path / "whole", run)
+
+
+def signal_at_step(run, step, number):
+    """Sends the signal once the run has logged `step`, at a random moment of a step."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        path = run / "metrics.jsonl"
+        if path.exists() and len(path.read_text().splitlines()) > step // 5:
+            time.sleep(random.random() * 0.01)
+            os.kill(os.getpid(), number)
+            return
+        time.sleep(0.001)
+
+
+def test_resume_takes_overrides_and_says_so(call, tmp_path):
+    call("train", *SMALL, "steps=5", "hydra.run.dir=run", "critic_optimizer.betas=[0,0.9]")
+    code, text = call("resume", "run=run")
+    assert code == 1 and "step 5 of 5" in text
+    code, text = call("resume", "run=run", "steps=8", "critic_optimizer.betas=[0.5,0.9]")
+    assert code == 0 and "resuming with steps=8 (it was 5)" in text and "betas" in text
+    state = load_checkpoint(newest_checkpoint(tmp_path / "run"))
+    assert state["step"] == 8 and state["critic_optimizer"]["param_groups"][0]["betas"] == (0.5, 0.9)
+    assert len(list((tmp_path / "run").glob("events*"))) >= 2 and [r["step"] for r in rows(tmp_path / "run")] == [5, 8]
+
+
+def test_a_second_ctrl_c_leaves_at_once(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wgangp.train", *SMALL, "batch_size=4096", "critic.width=1024", "n_critic=1000"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:
+        if line.startswith("training"):
+            break
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) != 0
+
+
+def test_a_sweep_goes_on_after_a_failing_job(call, tmp_path):
+    code, text = call("train", "-m", *SMALL, "steps=2", "n_critic=1,0,2")
+    assert code == 1 and "n_critic=0: give a whole number of at least 1" in text
+    (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
+    assert [(sweep / str(i) / "evaluation.json").exists() for i in range(3)] == [True, False, True]
+
+
+BAD = [
+    (["steps=3", "n_critc=5"], "n_critc: there is no such key. Did you mean n_critic"),
+    (["generator.dmi=3"], "generator.dmi: there is no such key."),
+    (["generator=dcgan", "generator.nrom=batch"], "Did you mean generator.norm"),
+    (["dataset=gausians25"], "dataset=gausians25: there is no such option. Did you mean gaussians25"),
+    (["datset=mnist"], "datset: there is no such key. Did you mean dataset?"),
+    (["+generator.dim=3"], "generator: TypeError: Generator.__init__() got an unexpected keyword argument 'dim'"),
+    (["n_critic=0"], "n_critic=0: give a whole number of at least 1"),
+    (["steps=many"], "steps=many: give a whole number of at least 1"),
+    (["precision=float16"], "precision=float16: choose float32, tf32, bfloat16"),
+    (["critic_optimizer.lr=-1"], "critic_optimizer.lr=-1: give a number above 0"),
+    (["ema_decay=1.5"], "ema_decay=1.5: give a number from 0 to below 1"),
+    (["penalty.points=nowhere"], "penalty.points is 'nowhere': choose interpolates, real, fake"),
+    (["device=cuda:99"], "device=cuda:99"),
+    (["conditional=true"], "conditional=true needs labels, and this dataset has none"),
+    (["generator=dcgan"], "dcgan needs square images, and the data is (2,): set dataset.size, or use mlp"),
+    (["dataset=array", "dataset.path=absent.npz"], "absent.npz"),
+    ([*images("d.npz"), *DCGAN, "critic.norm=batch", "dataset.size=16"], "use critic.norm=layer"),
+    ([*images("d.npz"), *DCGAN, "batch_size=65"], "larger than the dataset (64 images"),
+    ([*images("d.npz"), *DCGAN, "dataset.size=24"], "dcgan cannot make images of 24x24"),
+    ([*images("d.npz"), "generator=resnet", "dataset.size=4"], "resnet cannot make images of 4x4"),
+    ([*images("wide.npy"), *DCGAN], "dcgan needs square images, and the data is (1, 8, 16)"),
+    ([*images("damaged.npz"), *DCGAN], "damaged.npz"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(a[-1:]) for a, _ in BAD])
+def test_bad_input_gets_one_clear_line(call, arguments, message):
+    digits("d.npz")
+    np.save("wide.npy", np.zeros((16, 8, 16), dtype=np.uint8))
+    Path("damaged.npz").write_bytes(Path("d.npz").read_bytes()[:500])
+    code, text = call("train", *SMALL, *arguments)
+    lines = [line for line in text.splitlines() if line and not line.startswith(("run directory", "training"))]
+    assert code == 1 and "Traceback" not in text
+    assert message in lines[-1] and len([line for line in lines if "step/s" not in line]) == 1, text
+
+
+def test_runs_that_are_none_are_refused(call, tmp_path):
+    Path("empty").mkdir()
+    for arguments in (["run=nowhere"], ["run=empty"]):
+        for name in ("resume", "sample"):
+            code, text = call(name, *arguments)
+            assert code == 1 and arguments[0] in text and len(text.strip().splitlines()) == 1, text
+    assert call("resume")[0] == 1
+    call("train", *SMALL, "steps=2", "hydra.run.dir=run")
+    assert "critic does not fit" in call("resume", "run=run", "steps=4", "critic.width=9")[1]
+    newest_checkpoint(Path("run")).write_bytes(b"PK\x03\x04 nonsense")
+    code, text = call("sample", "run=run")
+    assert code == 1 and "step_00000002.pt is damaged" in text
+    assert "label=3" in call("sample", f"run={tmp_path / 'run'}", "label=3")[1] or code == 1
+
+
+def test_debug_shows_the_traceback(call):
+    assert "Traceback" in call("train", "n_critic=0", "debug=true")[1]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["n_critc=1"], ["n_critic=0"]])
+def test_help_and_configuration_errors_need_no_torch(tmp_path, arguments):
+    program = (
+        f"import sys; sys.argv[1:] = {arguments!r}\nimport wgangp.train\n"
+        "try: wgangp.train.main()\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["train", "resume", "sample"])
+def test_python_dash_m_from_any_folder(tmp_path, name):
+    assert f"wgangp-{name}" in run_command(name, "--help", cwd=tmp_path).stdout
+
+
+def test_shell_completion_completes_keys(tmp_path):
+    line = "wgangp-train n_cri"
+    result = run_command(
+        "train", "-sc", "query=bash", cwd=tmp_path, COMP_LINE=line, COMP_POINT=str(len(line)), COMP_CWORD="1"
+    )
+    assert "n_critic=" in result.stdout

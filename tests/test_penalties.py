@@ -1,0 +1,186 @@
+"""The penalty against closed forms, against numpy, and against finite differences."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from wgangp.penalties import (
+    COSTS,
+    GradientPenalty,
+    NoPenalty,
+    WeightClipping,
+    gradient_norm,
+    gradient_penalty,
+    interpolates,
+)
+
+SHAPES = [(2,), (1, 28, 28), (3, 8, 8), (5, 7)]
+
+
+def linear_critic(w):
+    """f(x) = <w, x>, whose gradient is w everywhere."""
+    return lambda x: (x * w).flatten(1).sum(1)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("n", [1, 2, 7])
+@pytest.mark.parametrize("weight", [10.0, 0.1])
+def test_linear_critic(shape, n, weight):
+    torch.manual_seed(0)
+    w = torch.randn(shape, dtype=torch.float64)
+    real, fake = torch.randn(2, n, *shape, dtype=torch.float64)
+    expected = weight * (w.norm().item() - 1) ** 2
+    assert gradient_penalty(linear_critic(w), real, fake, weight).item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("columns", [lambda s: s, lambda s: s[:, None], lambda s: torch.stack([s, 5 * s, -s], 1)])
+def test_only_the_first_column_of_the_critic_counts(columns):
+    w, (real, fake) = torch.randn(3), torch.randn(2, 4, 3)
+    critic = linear_critic(w)
+    torch.testing.assert_close(gradient_penalty(lambda x: columns(critic(x)), real, fake), 10 * (w.norm() - 1) ** 2)
+
+
+def test_quadratic_critic():
+    """f(x) = a |x|^2 / 2 has the gradient a x."""
+    x = torch.randn(6, 3, 4, 4, dtype=torch.float64)
+    norms = gradient_norm(lambda x: 1.7 * x.flatten(1).square().sum(1) / 2, x)
+    torch.testing.assert_close(norms, 1.7 * x.flatten(1).norm(dim=1))
+
+
+@pytest.mark.parametrize(
+    ("cost", "closed_form"),
+    [
+        ("two_sided", lambda g: (g - 1) ** 2),
+        ("one_sided", lambda g: max(0.0, g - 1) ** 2),
+        ("zero_centred", lambda g: g**2),
+    ],
+)
+@pytest.mark.parametrize("scale", [0.3, 1.0, 2.5])
+@pytest.mark.parametrize("points", ["interpolates", "real", "fake"])
+def test_every_cost_at_every_kind_of_point(cost, closed_form, scale, points):
+    w = torch.randn(5, dtype=torch.float64)
+    w *= scale / w.norm()
+    real, fake = torch.randn(2, 4, 5, dtype=torch.float64)
+    penalty = GradientPenalty(points=points, cost=cost, weight=3.0, interval=2)
+    assert penalty(linear_critic(w), real, fake).item() == pytest.approx(3 * 2 * closed_form(scale), abs=1e-12)
+    assert [penalty.due(i) for i in range(4)] == [True, False, True, False]
+
+
+def test_points_are_where_their_name_says():
+    real, fake = torch.ones(3, 4), torch.full((3, 4), 2.0)
+    seen = []
+    for points in ("real", "fake"):
+        GradientPenalty(points=points, cost="two_sided", weight=1.0, interval=1)(
+            lambda x: seen.append(torch.sum(x).item()) or x.sum(1), real, fake
+        )
+    assert seen == [12, 24]
+
+
+def test_duplicating_the_batch_changes_nothing():
+    torch.manual_seed(0)
+    critic = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 1)).double()
+    x = torch.randn(5, 6, dtype=torch.float64)
+    once, twice = (COSTS["two_sided"](gradient_norm(critic, p)).mean() for p in (x, torch.cat([x, x])))
+    torch.testing.assert_close(once, twice)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_interpolates_lie_between_their_own_pair(shape):
+    torch.manual_seed(0)
+    real, fake = torch.randn(2, 2000, *shape, dtype=torch.float64)
+    x = interpolates(real, fake)
+    alpha = (x - real).flatten(1).norm(dim=1) / (fake - real).flatten(1).norm(dim=1)
+    torch.testing.assert_close(x, real + alpha.view(-1, *[1] * len(shape)) * (fake - real))
+    assert alpha.min() >= 0 and alpha.max() <= 1 and alpha.unique().numel() > 1990  # one alpha a sample
+    assert alpha.mean().item() == pytest.approx(0.5, abs=0.02) and alpha.var().item() == pytest.approx(1 / 12, abs=5e-3)
+
+
+def test_constant_critic_has_finite_gradients():
+    critic = nn.Linear(4, 1)
+    nn.init.zeros_(critic.weight)
+    penalty = gradient_penalty(critic, torch.randn(3, 4), torch.randn(3, 4))
+    penalty.backward()
+    assert penalty.item() == 10 and critic.weight.grad.isfinite().all()
+
+
+def test_gradgradcheck():
+    torch.manual_seed(0)
+    w1, w2 = torch.randn(3, 4, dtype=torch.float64), torch.randn(4, 1, dtype=torch.float64)
+    x = torch.randn(2, 3, dtype=torch.float64)
+
+    def cost(w1, w2):
+        return COSTS["two_sided"](gradient_norm(lambda x: (x @ w1).tanh() @ w2, x)).mean()
+
+    arguments = (w1.requires_grad_(), w2.requires_grad_())
+    assert torch.autograd.gradcheck(cost, arguments) and torch.autograd.gradgradcheck(cost, arguments)
+
+
+def test_official_formulas_in_numpy():
+    """gan_toy.py's critic cost for f(x) = w2 . relu(W1 x + b), and its gradient by hand, to 1e-10."""
+    rng = np.random.default_rng(0)
+    W1, b, w2 = rng.normal(size=(7, 2)), rng.normal(size=7), rng.normal(size=7)
+    real, fake, alpha = rng.normal(size=(9, 2)), rng.normal(size=(9, 2)), rng.uniform(size=(9, 1))
+    mask = ((real + alpha * (fake - real)) @ W1.T + b > 0).astype(float)  # (9, 7)
+    slopes = np.sqrt((((mask * w2) @ W1) ** 2).sum(1))  # (9,)
+    penalty = 10 * ((slopes - 1) ** 2).mean()
+    outer = (20 * (slopes - 1) / slopes / 9)[:, None] * ((mask * w2) @ W1)  # d penalty / d gradient, (9, 2)
+    dW1 = (mask * w2).T @ outer
+    dw2 = (mask * (outer @ W1.T)).sum(0)
+
+    W1, b, w2, real, fake, alpha = map(torch.from_numpy, (W1, b, w2, real, fake, alpha))
+    W1.requires_grad_(), w2.requires_grad_()
+    norms = gradient_norm(lambda x: (x @ W1.T + b).relu() @ w2, real + alpha * (fake - real))
+    ours = 10 * COSTS["two_sided"](norms).mean()
+    ours.backward()
+    np.testing.assert_allclose(norms.detach(), slopes, rtol=1e-10)
+    np.testing.assert_allclose(ours.item(), penalty, rtol=1e-10)
+    np.testing.assert_allclose(W1.grad, dW1, rtol=1e-10)
+    np.testing.assert_allclose(w2.grad, dw2, rtol=1e-10)
+
+
+def test_bfloat16_critic_has_its_norm_in_float32():
+    w = torch.randn(3, 64, 64)
+    critic = linear_critic(w.bfloat16())
+    norms = gradient_norm(critic, torch.zeros(2, 3, 64, 64, dtype=torch.bfloat16))
+    assert norms.dtype == torch.float32
+    torch.testing.assert_close(norms, w.bfloat16().float().norm().expand(2))
+
+
+def test_weight_clipping_clamps_every_weight_and_nothing_else():
+    critic = nn.Linear(50, 50)
+    before = {k: v.clone() for k, v in critic.state_dict().items()}
+    WeightClipping(clip=0.05).project(critic)
+    for name, weight in critic.state_dict().items():
+        torch.testing.assert_close(weight, before[name].clamp(-0.05, 0.05), rtol=0, atol=0)
+
+
+def test_none_penalises_nothing():
+    none = NoPenalty()
+    assert not none.due(0) and none(lambda x: x.sum(1), torch.randn(2, 3), torch.randn(2, 3)) == 0
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"points": "everywhere"}, "interpolates, real, fake"),
+        ({"cost": "cheap"}, "two_sided"),
+        ({"weight": -1.0}, "weight"),
+        ({"interval": 0}, "interval"),
+    ],
+)
+def test_bad_options_are_refused(bad, message):
+    good = {"points": "interpolates", "cost": "two_sided", "weight": 10.0, "interval": 1}
+    with pytest.raises(ValueError, match=message):
+        GradientPenalty(**(good | bad))
+    with pytest.raises(ValueError, match="clip"):
+        WeightClipping(clip=0)
+
+
+def test_gradient_norm_is_one_for_a_distance():
+    """f(x) = |x - a|_2 is the textbook 1-Lipschitz function."""
+    a = torch.randn(5, dtype=torch.float64)
+    norms = gradient_norm(lambda x: (x - a).norm(dim=1), torch.randn(8, 5, dtype=torch.float64))
+    assert all(math.isclose(n, 1, rel_tol=1e-12) for n in norms.tolist())

@@ -1,0 +1,250 @@
+"""Algorithm 1 against a textbook written out here, and the invariants of its bookkeeping."""
+
+import pytest
+import torch
+from conftest import Points, small_trainer
+from torch import nn
+
+from wgangp.device import choose_device, seed_step
+from wgangp.models import dcgan, mlp, resnet
+from wgangp.penalties import GradientPenalty, NoPenalty, WeightClipping
+
+
+def weights(module):
+    return [p.detach().clone() for p in module.parameters()]
+
+
+def test_ten_steps_equal_the_textbook():
+    """Separate passes, autograd.grad(create_graph=True), Adam: the common way to write it, in float64."""
+    ours = small_trainer(dataset=Points(torch.float64))
+    for module in (ours.generator, ours.critic):
+        module.double()
+    torch.set_default_dtype(torch.float64)
+    try:
+        generator = mlp.Generator(shape=(2,), num_classes=0, nz=2, width=16, depth=2)
+        critic = mlp.Critic(shape=(2,), num_classes=0, width=16, depth=2, spectral=False)
+        generator.load_state_dict(ours.generator.state_dict())
+        critic.load_state_dict(ours.critic.state_dict())
+        opt_g = torch.optim.Adam(generator.parameters(), lr=1e-3, betas=(0.0, 0.9))
+        opt_c = torch.optim.Adam(critic.parameters(), lr=1e-3, betas=(0.0, 0.9))
+        ours.ema.module.double()
+        for step in range(10):
+            seed_step(0, step)
+            for i in range(3):
+                real, _ = ours.dataset.batch(3 * step + i, 8)
+                fake = generator(torch.randn(8, 2)).detach()
+                alpha = torch.rand(8, 1)
+                x = (real + alpha * (fake - real)).requires_grad_()
+                (grad,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+                penalty = 10 * ((grad.norm(2, dim=1) - 1) ** 2).mean()
+                opt_c.zero_grad()
+                (critic(fake).mean() - critic(real).mean() + penalty).backward()
+                opt_c.step()
+            opt_g.zero_grad()
+            (-critic(generator(torch.randn(8, 2))).mean()).backward()
+            opt_g.step()
+            ours.train_step()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for a, b in zip(
+        [*ours.generator.parameters(), *ours.critic.parameters()],
+        [*generator.parameters(), *critic.parameters()],
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+def test_every_critic_update_has_a_fresh_batch_and_steps_count_generator_updates(trainer):
+    for _ in range(4):
+        trainer.train_step()
+    assert trainer.dataset.asked == list(range(12)) and trainer.step == 4
+    assert trainer.critic_optimizer.state_dict()["state"][0]["step"] == 12
+    assert trainer.generator_optimizer.state_dict()["state"][0]["step"] == 4
+
+
+def test_each_update_moves_its_own_network_only(trainer, monkeypatch):
+    seen = []
+
+    def watch(params, optimizer, loss):
+        before = weights(trainer.generator), weights(trainer.critic)
+        original(params, optimizer, loss)
+        moved = [
+            any(not torch.equal(a, b) for a, b in zip(old, module.parameters(), strict=True))
+            for old, module in zip(before, (trainer.generator, trainer.critic), strict=True)
+        ]
+        others = trainer.generator_params if params is trainer.critic_params else trainer.critic_params
+        seen.append((*moved, [p.grad for p in others]))
+
+    original = __import__("wgangp.trainer", fromlist=["update"]).update
+    monkeypatch.setattr("wgangp.trainer.update", watch)
+    trainer.train_step()
+    assert [s[:2] for s in seen] == [(False, True)] * 3 + [(True, False)]
+    assert all(grad is None for s in seen[:3] for grad in s[2])  # no generator gradients in the critic's updates
+
+
+def test_the_generator_update_leaves_the_critics_gradients(trainer):
+    trainer.train_step()
+    before = [p.grad.clone() for p in trainer.critic_params]
+    z = torch.randn(8, 2)
+    trainer.generator_loss(z, torch.zeros(8, dtype=torch.long)).backward(inputs=trainer.generator_params)
+    assert all(torch.equal(a, p.grad) for a, p in zip(before, trainer.critic_params, strict=True))
+
+
+def test_looking_does_not_change_the_training():
+    """Pictures, scores and measurements at any time: same weights, and BatchNorm's averages, afterwards."""
+    data = {"shape": (1, 8, 8), "num_classes": 0}
+
+    class Images(Points):
+        shape = (1, 8, 8)
+
+        def batch(self, index, n):
+            seed = torch.Generator().manual_seed(index)
+            return torch.rand(n, *self.shape, generator=seed), torch.zeros(n, dtype=torch.long)
+
+        held_out = batch
+
+    def make():
+        torch.manual_seed(0)
+        return small_trainer(
+            dataset=Images(),
+            generator=dcgan.Generator(**data, nz=3, width=4, norm="batch"),
+            critic=resnet.Critic(**data, width=4, norm="none", spectral=True),
+        )
+
+    plain, watched = make(), make()
+    for _ in range(3):
+        plain.train_step()
+        values = watched.measure(watched.train_step())
+        watched.picture(), watched.evaluate(), watched.generate(3)
+    assert {"validation/critic_loss", "critic/gradient_norm", "generator/weight_gradient_norm"} <= values.keys()
+    a, b = plain.state(), watched.state()
+    for part in ("generator", "critic", "ema"):
+        assert all(torch.equal(v, b[part][k]) for k, v in a[part].items())
+
+
+@pytest.mark.parametrize("fast", [{"precision": "bfloat16"}, {"compile": True}])
+def test_other_precision_and_compilation_stay_close(fast):
+    plain, other = small_trainer(), small_trainer(**fast)
+    for _ in range(3):
+        a, b = plain.train_step(), other.train_step()
+    tolerance = 0.02 if "precision" in fast else 1e-5
+    for name, value in a.items():
+        torch.testing.assert_close(b[name], value, rtol=tolerance, atol=tolerance)
+
+
+def test_linear_decay_reaches_zero_and_scales_both():
+    trainer = small_trainer(lr_decay="linear", steps=4)
+    rates = []
+    for _ in range(4):
+        trainer.train_step()
+        rates.append(trainer.generator_optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([1e-3, 0.75e-3, 0.5e-3, 0.25e-3])
+    assert trainer.critic_optimizer.param_groups[0]["lr"] == pytest.approx(0.25e-3)
+
+
+def test_the_average_follows_its_formula():
+    trainer = small_trainer(ema_decay=0.3)
+    average = weights(trainer.ema.module)
+    for step in range(6):
+        trainer.train_step()
+        decay = min(0.3, (1 + step) / (10 + step))
+        average = [decay * a + (1 - decay) * p for a, p in zip(average, weights(trainer.generator), strict=True)]
+    for a, b in zip(average, trainer.ema.module.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_weight_clipping_holds_after_every_update():
+    trainer = small_trainer(penalty=WeightClipping(clip=0.01))
+    trainer.train_step()
+    assert all(p.abs().max() <= 0.01 for p in trainer.critic.parameters())
+
+
+def test_lazy_penalty_acts_every_second_update():
+    lazy = GradientPenalty(points="interpolates", cost="two_sided", weight=10.0, interval=2)
+    seen = []
+    trainer = small_trainer(penalty=lazy)
+    original = trainer.critic_loss
+    trainer.critic_loss = lambda *a: seen.append(original(*a)[1]["critic/penalty"].item()) or original(*a)
+    trainer.train_step()
+    assert seen[0] > 0 and seen[1] == 0 and seen[2] > 0
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_conditional_training_uses_the_labels(classes):
+    class Labelled(Points):
+        num_classes = 3
+
+        def batch(self, index, n):
+            return super().batch(index, n)[0], torch.arange(n) % 3
+
+    trainer = small_trainer(
+        dataset=Labelled(),
+        generator=mlp.Generator(shape=(2,), num_classes=classes, nz=2, width=8, depth=1),
+        critic=mlp.Critic(shape=(2,), num_classes=classes, width=8, depth=1, spectral=False),
+        penalty=NoPenalty(),
+    )
+    real, y = trainer.dataset.batch(0, 9)
+    fake = trainer.generator(torch.randn(9, 2), y)
+    loss, logs = trainer.critic_terms(trainer.critic, real, fake, y, penalised=False)
+    entropy = nn.functional.cross_entropy(trainer.critic(real)[:, 1:], y) if classes else torch.tensor(0.0)
+    torch.testing.assert_close(loss + logs["critic/wasserstein"], entropy)
+    trainer.train_step()
+
+
+def test_batchnorm_critic_is_refused_with_a_penalty_and_judged_apart_without():
+    data = {"shape": (1, 16, 16), "num_classes": 0}
+    networks = {
+        "generator": dcgan.Generator(**data, nz=3, width=4, norm="none"),
+        "critic": dcgan.Critic(**data, width=4, norm="batch", spectral=False),
+    }
+    with pytest.raises(ValueError, match=r"critic\.norm=layer"):
+        small_trainer(**networks)
+    trainer = small_trainer(**networks, penalty=WeightClipping(clip=0.01))
+    real, fake = torch.rand(2, 4, 1, 16, 16)
+    apart = trainer.judge(trainer.critic, real, fake)
+    torch.testing.assert_close(apart[0], trainer.critic(real))
+
+
+def test_state_goes_on_bit_for_bit():
+    whole, first, second = small_trainer(), small_trainer(), small_trainer(seed=0)
+    for _ in range(6):
+        whole.train_step()
+    for _ in range(2):
+        first.train_step()
+    second.load_state(first.state())
+    for _ in range(4):
+        logs = second.train_step()
+    assert second.step == 6 and logs["critic/loss"].isfinite()
+    for a, b in zip(weights(whole.generator), weights(second.generator), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_checkpoint_of_another_architecture_is_refused():
+    other = small_trainer(critic=mlp.Critic(shape=(2,), num_classes=0, width=9, depth=2, spectral=False))
+    with pytest.raises(ValueError, match="critic does not fit"):
+        small_trainer().load_state(other.state())
+
+
+def test_devices():
+    assert choose_device("cpu").type == "cpu" and choose_device("auto").type in ("cpu", "cuda", "mps")
+    with pytest.raises(ValueError, match="device=tpu"):
+        choose_device("tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match=r"device=cuda: torch .* finds no such device"):
+            choose_device("cuda")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("fast", [{}, {"compile": True}, {"precision": "bfloat16"}])
+def test_cuda_trains_as_the_cpu_does(fast):
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+    class OnDevice(Points):
+        def batch(self, index, n):
+            return tuple(t.cuda() for t in super().batch(index, n))
+
+    trainer = small_trainer(dataset=OnDevice(), device=torch.device("cuda"), **fast)
+    for _ in range(20):
+        logs = trainer.train_step()
+    assert all(value.isfinite() for value in logs.values())

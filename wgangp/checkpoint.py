@@ -1,0 +1,58 @@
+"""Checkpoints: plain tensors and containers, written whole or not at all, read without running code."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def step_of(path: Path) -> int:
+    """1000 for step_00001000.pt."""
+    return int(re.sub(r"\D", "", path.stem))
+
+
+def all_checkpoints(run: Path) -> list[Path]:
+    """The run's checkpoints, oldest first."""
+    return sorted((run / "checkpoints").glob("step_*.pt"), key=step_of)
+
+
+def newest_checkpoint(run: Path) -> Path:
+    """Raises FileNotFoundError, naming where it looked, if the run has none (or is none)."""
+    if not run.is_dir():
+        raise FileNotFoundError(f"run={run}: there is no such directory")
+    if not (found := all_checkpoints(run)):
+        raise FileNotFoundError(f"run={run}: no checkpoint in {run / 'checkpoints'}")
+    return found[-1]
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """The checkpoint on the CPU. Raises ValueError, naming the file, if it is damaged or no checkpoint of ours."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the unpickler or the zip reader makes of a damaged file
+        raise ValueError(f"{path} is damaged or no checkpoint: move it away to use an older one") from error
+    if not isinstance(state, dict) or not {"step", "config", "generator"} <= state.keys():
+        raise ValueError(f"{path} is not a checkpoint of wgangp")
+    return state
+
+
+class Checkpoints:
+    """Saves states as RUN/checkpoints/step_NNNNNNNN.pt, each with `header`, and keeps the last `keep` of them."""
+
+    def __init__(self, run: Path, keep: int, header: dict[str, Any]) -> None:
+        self.run, self.keep, self.header = run, keep, header
+        (run / "checkpoints").mkdir(parents=True, exist_ok=True)
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Writes beside, flushes and renames: a crash leaves the old checkpoints and no half one."""
+        path = self.run / "checkpoints" / f"step_{step:08d}.pt"
+        partial = path.with_suffix(".partial")
+        with open(partial, "wb") as file:
+            torch.save(self.header | state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        for old in all_checkpoints(self.run)[: -self.keep]:
+            old.unlink()

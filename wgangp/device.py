@@ -1,0 +1,57 @@
+"""Where to train, in what precision, and where randomness comes from."""
+
+import hashlib
+import logging
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional as F
+
+log = logging.getLogger(__name__)
+
+
+def double_backward_works(device: torch.device) -> bool:
+    """Whether a small convolutional gradient penalty can be differentiated on this device."""
+    try:
+        x = torch.ones(2, 3, 8, 8, device=device, requires_grad=True)
+        w = torch.full((4, 3, 3, 3), 0.1, device=device, requires_grad=True)
+        (grad,) = torch.autograd.grad(F.leaky_relu(F.conv2d(x, w, stride=2)).sum(), x, create_graph=True)
+        grad.square().sum().backward()
+        return bool(w.grad is not None and w.grad.isfinite().all())
+    except (RuntimeError, NotImplementedError):
+        return False
+
+
+def choose_device(name: str) -> torch.device:
+    """auto: cuda, else mps, else cpu. Raises ValueError where the one asked for is absent or cannot do penalties."""
+    available: dict[str, Callable[[], bool]] = {
+        "cuda": torch.cuda.is_available,
+        "mps": torch.backends.mps.is_available,
+        "cpu": lambda: True,
+    }
+    if name != "auto":
+        kind = name.partition(":")[0]
+        if kind not in available or not available[kind]():
+            raise ValueError(
+                f"device={name}: torch {torch.__version__} finds no such device here; use device=auto or cpu"
+            )
+        if not double_backward_works(torch.device(name)):
+            raise ValueError(f"device={name} cannot differentiate a gradient penalty; use device=auto or cpu")
+        return torch.device(name)
+    for kind in available:
+        if available[kind]():
+            if double_backward_works(torch.device(kind)):
+                return torch.device(kind)
+            log.warning("device %s cannot differentiate a gradient penalty, so it is not used", kind)
+    raise ValueError("no device of this machine can differentiate a gradient penalty")
+
+
+def allow_tf32(allowed: bool) -> None:
+    """TensorFloat-32 matrix products and convolutions on CUDA: 10 bits of mantissa, several times faster."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+
+
+def seed_step(seed: int, step: int, purpose: str = "train") -> None:
+    """Makes all randomness that follows a function of (seed, step): resuming needs no generator states."""
+    digest = hashlib.blake2b(f"{seed}/{step}/{purpose}".encode(), digest_size=7).digest()
+    torch.manual_seed(int.from_bytes(digest))

@@ -1,0 +1,102 @@
+"""Layers with the official initialisation (igul222/improved_wgan_training, tflib/ops).
+
+Weights are uniform with a chosen standard deviation, biases zero. "Glorot" is std = sqrt(2 / (fan_in + fan_out));
+"he" here is the official code's variant for convolutions, sqrt(4 / (fan_in + fan_out)).
+"""
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def _uniform(weight: Tensor, variance: float) -> None:
+    bound = math.sqrt(3 * variance)
+    nn.init.uniform_(weight, -bound, bound)
+
+
+def linear(fan_in: int, fan_out: int, he: bool = False) -> nn.Linear:
+    """A linear layer; `he` is sqrt(2 / fan_in) here, as before a ReLU in the official toy networks."""
+    layer = nn.Linear(fan_in, fan_out)
+    _uniform(layer.weight, 2 / fan_in if he else 2 / (fan_in + fan_out))
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _initialise_convolution(layer: nn.Conv2d | nn.ConvTranspose2d, fan_in: float, fan_out: float, he: bool) -> None:
+    _uniform(layer.weight, (4 if he else 2) / (fan_in + fan_out))
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def conv(c_in: int, c_out: int, kernel: int, stride: int = 1, he: bool = True, bias: bool = True) -> nn.Conv2d:
+    """A convolution that keeps the size (stride 1) or halves it, rounding up (stride 2)."""
+    layer = nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=bias)
+    _initialise_convolution(layer, c_in * kernel**2, c_out * kernel**2 / stride**2, he)
+    return layer
+
+
+def deconv(c_in: int, c_out: int) -> nn.ConvTranspose2d:
+    """The official 5x5 transposed convolution that doubles the size."""
+    layer = nn.ConvTranspose2d(c_in, c_out, 5, stride=2, padding=2, output_padding=1)
+    _initialise_convolution(layer, c_in * 25 / 4, c_out * 25, he=True)
+    return layer
+
+
+class Norm(nn.Module):
+    """Normalisation of (n, c, h, w) by name: batch, layer, instance or none; per-class affine where num_classes > 0.
+
+    "layer" has per-sample statistics over c, h, w and a per-channel affine, as tflib/ops/layernorm.py: GroupNorm(1, c).
+    """
+
+    def __init__(self, kind: str, channels: int, num_classes: int = 0) -> None:
+        super().__init__()
+        affine = num_classes == 0
+        match kind:
+            case "batch":
+                self.norm: nn.Module = nn.BatchNorm2d(channels, affine=affine)
+            case "layer":
+                self.norm = nn.GroupNorm(1, channels, affine=affine)
+            case "instance":
+                self.norm = nn.InstanceNorm2d(channels, affine=affine)
+            case "none":
+                self.norm = nn.Identity()
+            case _:
+                raise ValueError(f"norm is {kind!r}: choose batch, layer, instance or none")
+        self.conditional = num_classes > 0 and kind != "none"
+        if self.conditional:
+            self.scale = nn.Embedding.from_pretrained(torch.ones(num_classes, channels), freeze=False)
+            self.offset = nn.Embedding.from_pretrained(torch.zeros(num_classes, channels), freeze=False)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        x = self.norm(x)  # (n, c, h, w)
+        if self.conditional:
+            x = x * self.scale(y)[:, :, None, None] + self.offset(y)[:, :, None, None]
+        return x
+
+
+def spectral_norm(module: nn.Module) -> None:
+    """Divides every linear and convolution weight by its largest singular value (Miyato et al. 2018), in place."""
+    for layer in list(module.modules()):
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            nn.utils.parametrizations.spectral_norm(layer)
+
+
+def couples_samples(module: nn.Module) -> bool:
+    """Whether one sample's output depends on the others of its batch (BatchNorm with batch statistics)."""
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
+
+
+def use_batch_statistics(module: nn.Module) -> None:
+    """Makes BatchNorm in eval mode use the batch's own statistics, as the official code does when it samples."""
+    for m in module.modules():
+        if isinstance(m, nn.modules.batchnorm._BatchNorm):
+            m.running_mean = m.running_var = m.num_batches_tracked = None
+
+
+def frozen(module: nn.Module) -> nn.Module:
+    """A copy to look at: eval mode, batch statistics, no gradients; looking leaves the original as it was."""
+    module = copy.deepcopy(module).requires_grad_(False).eval()
+    use_batch_statistics(module)
+    return module

@@ -1,0 +1,60 @@
+"""What a run tells: TensorBoard events, metrics.jsonl and sample pictures in the run directory."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+
+class Logger:
+    """Writes from `step` on; what an interrupted run logged beyond it is dropped, so a resumed log has no doubles."""
+
+    def __init__(self, run: Path, step: int, images_per_step: int) -> None:
+        self.run, self.images_per_step = run, images_per_step
+        self.step, self.time = step, time.perf_counter()
+        self.events = SummaryWriter(run, purge_step=step + 1 if step else None)
+        (run / "samples").mkdir(parents=True, exist_ok=True)
+        self.metrics = run / "metrics.jsonl"
+        kept = [line for line in self._lines() if json.loads(line)["step"] <= step]
+        self.metrics.write_text("".join(kept))
+
+    def _lines(self) -> list[str]:
+        """The whole lines of metrics.jsonl: a crash may have cut the last."""
+        text = self.metrics.read_text() if self.metrics.exists() else ""
+        return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+    def write(self, step: int, values: dict[str, Any]) -> None:
+        """Numbers become scalars and one line of metrics.jsonl; tensors of shape (n,) become histograms."""
+        numbers = {name: v for name, v in values.items() if isinstance(v, int | float)} | self._throughput(step)
+        for name, value in numbers.items():
+            self.events.add_scalar(name, value, step)
+        for name in values.keys() - numbers.keys():
+            self.events.add_histogram(name, values[name], step)
+        with open(self.metrics, "a") as file:
+            file.write(json.dumps({"step": step, "images_seen": step * self.images_per_step} | numbers) + "\n")
+
+    def _throughput(self, step: int) -> dict[str, float]:
+        """Steps and real images a second since the last call."""
+        now = time.perf_counter()
+        rate = (step - self.step) / (now - self.time)
+        self.step, self.time = step, now
+        return {"throughput/steps_per_second": rate, "throughput/images_per_second": rate * self.images_per_step}
+
+    def picture(self, step: int, picture: np.ndarray) -> None:
+        """(h, w, 3) uint8, to samples/step_NNNNNNNN.png and TensorBoard."""
+        Image.fromarray(picture).save(self.run / "samples" / f"step_{step:08d}.png")
+        self.events.add_image("samples", picture, step, dataformats="HWC")
+
+    def hyperparameters(self, config: dict[str, Any], metrics: dict[str, float]) -> None:
+        """The HParams tab's row of this run; its metrics are the scalars of the same names."""
+        plain = {key: v if isinstance(v, bool | int | float | str) else str(v) for key, v in config.items()}
+        for summary in hparams(plain, metrics):
+            self.events._get_file_writer().add_summary(summary)
+
+    def close(self) -> None:
+        self.events.close()

@@ -1,0 +1,31 @@
+"""wgangp-resume run=DIR [key=value]: goes on from the newest checkpoint of DIR, as it was started."""
+
+import sys
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from wgangp.train import main as train
+
+USAGE = """wgangp-resume run=DIR [key=value ...]
+
+Goes on from the newest checkpoint of the run directory DIR, with the overrides it was started with and those given
+here, which win. Example: wgangp-resume run=outputs/mnist/2026-01-31_12-00-00 steps=200000"""
+
+
+def main() -> None:
+    """Starts wgangp-train again in DIR: it finds the checkpoint there."""
+    given = sys.argv[1:]
+    run = next((Path(a.removeprefix("run=")) for a in given if a.startswith("run=")), None)
+    if run is None or "--help" in given or "-h" in given:
+        sys.exit(0 if print(USAGE) is None and run is None and given[:1] in (["--help"], ["-h"]) else 1)
+    overrides = run / ".hydra" / "overrides.yaml"
+    if not overrides.is_file() or not any((run / "checkpoints").glob("step_*.pt")):
+        sys.exit(f"run={run}: no run with a checkpoint is there (looked for .hydra/overrides.yaml and checkpoints/)")
+    extra = [a for a in given if not a.startswith("run=")]
+    sys.argv[1:] = [*OmegaConf.load(overrides), *extra, f"hydra.run.dir={run.resolve()}"]
+    train()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""wgangp-train: one run, or a sweep with -m."""
+
+import json
+import logging
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from wgangp.config import build, command, flatten, plain
+
+if TYPE_CHECKING:
+    from wgangp.logger import Logger
+    from wgangp.trainer import Trainer
+
+# torch takes seconds to import, and --help and configuration errors need none of it: hence the imports inside.
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    command(train, "train")
+
+
+class StopSignals:
+    """While entered, the first SIGINT or SIGTERM is noted for the loop to end after its step; a second one kills."""
+
+    received: int | None = None
+
+    def __enter__(self) -> "StopSignals":
+        self.previous = {s: signal.signal(s, self._note) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def _note(self, number: int, frame: object) -> None:
+        self.received = number
+        log.info("%s: finishing the step and saving; once more to leave at once", signal.Signals(number).name)
+        for s in self.previous:
+            signal.signal(s, signal.SIG_DFL)
+
+    def __exit__(self, *exception: object) -> None:
+        for s, handler in self.previous.items():
+            signal.signal(s, handler)
+
+    def __call__(self) -> bool:
+        return self.received is not None
+
+
+def make_trainer(cfg: DictConfig) -> "Trainer":
+    """The trainer that a configuration describes, before its first step."""
+    import torch
+
+    from wgangp.device import allow_tf32, choose_device
+    from wgangp.metrics.toy import coverage
+    from wgangp.trainer import Trainer
+
+    device = choose_device(cfg.device)
+    allow_tf32(cfg.precision != "float32")
+    torch.manual_seed(cfg.seed)
+    dataset = build(cfg.dataset, seed=cfg.seed, device=device)
+    data = {"shape": list(dataset.shape), "num_classes": dataset.num_classes if cfg.conditional else 0}
+    if cfg.conditional and not dataset.num_classes:
+        raise ValueError("conditional=true needs labels, and this dataset has none")
+    is_mixture = len(getattr(dataset, "centres", ())) > 0
+    return Trainer(
+        dataset=dataset,
+        generator=build(cfg.generator, **data),
+        critic=build(cfg.critic, **data),
+        loss=build(cfg.loss),
+        penalty=build(cfg.penalty),
+        generator_optimizer=partial(build, cfg.generator_optimizer),
+        critic_optimizer=partial(build, cfg.critic_optimizer),
+        metrics=partial(coverage, centres=dataset.centres, std=dataset.std, n=cfg.evaluation_samples)
+        if is_mixture
+        else lambda generate: {},
+        device=device,
+        seed=cfg.seed,
+        steps=cfg.steps,
+        batch_size=cfg.batch_size,
+        n_critic=cfg.n_critic,
+        generator_batch_multiple=cfg.generator_batch_multiple,
+        class_weight=cfg.class_weight,
+        lr_decay=cfg.lr_decay,
+        ema_decay=cfg.ema_decay,
+        precision=cfg.precision,
+        # Compiling takes about a minute, so short runs are not worth it.
+        compile=cfg.compile is True or (cfg.compile == "auto" and device.type == "cuda" and cfg.steps >= 5000),
+    )
+
+
+def go_on(trainer: "Trainer", run: Path, config: dict[str, Any]) -> None:
+    """Loads the run's newest checkpoint, if there is one, and tells what is configured otherwise than it was."""
+    from wgangp.checkpoint import all_checkpoints, load_checkpoint
+
+    for path in all_checkpoints(run)[-1:]:
+        state = load_checkpoint(path)
+        before, now = flatten(OmegaConf.to_container(OmegaConf.create(state["config"]))), flatten(config)
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key):
+                log.info("resuming with %s=%s (it was %s)", key, now.get(key), before.get(key))
+        trainer.load_state(state)
+        log.info("resuming after step %d from %s", trainer.step, path)
+
+
+def finish(trainer: "Trainer", logger: "Logger", cfg: DictConfig) -> None:
+    """Writes down what the last step came to, and tells it."""
+    scores = {name: v for name, v in trainer.latest.items() if name.startswith("eval/")}
+    logger.hyperparameters(flatten(plain(cfg)), scores or {"critic/wasserstein": trainer.latest["critic/wasserstein"]})
+    if scores:
+        measured = {"step": trainer.step, "samples": cfg.evaluation_samples, "weights": "ema", "seed": cfg.seed}
+        text = json.dumps(measured | {"metrics": scores}, indent=2)
+        (logger.run / "evaluation.json").write_text(text + "\n")
+    for name, value in scores.items():
+        log.info("%s = %.4g", name, value)
+    log.info("samples: %s", logger.run / "samples" / f"step_{trainer.step:08d}.png")
+
+
+def train(cfg: DictConfig) -> float:
+    """Trains until the last step or a stop signal; returns the objective `monitor` for Hydra's sweepers."""
+    run = Path(HydraConfig.get().runtime.output_dir)
+    log.info("run directory %s", run)
+
+    from wgangp.checkpoint import Checkpoints
+    from wgangp.logger import Logger
+
+    trainer, config = make_trainer(cfg), plain(cfg)
+    go_on(trainer, run, config)
+    if trainer.step >= cfg.steps:
+        raise ValueError(f"the run is at step {trainer.step} of {cfg.steps}: give a larger number of steps to go on")
+    log.info("training %s on %s", HydraConfig.get().runtime.choices["dataset"], trainer.device)
+    header = {
+        "config": OmegaConf.to_yaml(cfg, resolve=True),
+        "shape": list(trainer.dataset.shape),
+        "num_classes": trainer.dataset.num_classes if cfg.conditional else 0,
+    }
+    logger = Logger(run, trainer.step, cfg.batch_size * cfg.n_critic)
+    with StopSignals() as stop, logging_redirect_tqdm():
+        trainer.fit(
+            logger,
+            Checkpoints(run, cfg.keep_checkpoints, header),
+            stop,
+            log_every=cfg.log_every,
+            sample_every=cfg.sample_every,
+            evaluate_every=cfg.evaluate_every,
+            checkpoint_every=cfg.checkpoint_every,
+        )
+    if trainer.step == cfg.steps:
+        finish(trainer, logger, cfg)
+    else:
+        log.info("stopped after step %d, saved; go on with: wgangp-resume run=%s", trainer.step, run)
+    logger.close()
+    if stop.received is not None:
+        sys.exit(128 + stop.received)  # a sweep stops too
+    return trainer.latest.get(cfg.monitor, float("nan"))
+
+
+if __name__ == "__main__":
+    main()

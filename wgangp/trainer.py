@@ -1,0 +1,289 @@
+"""Algorithm 1 of Gulrajani et al. (2017), and the loop around it. Shapes: n batch, nz latent, * one sample's."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from wgangp import plots
+from wgangp.checkpoint import Checkpoints
+from wgangp.device import seed_step
+from wgangp.ema import EMA
+from wgangp.layers import couples_samples, frozen
+from wgangp.logger import Logger
+from wgangp.losses import Wasserstein, class_loss
+from wgangp.penalties import NoPenalty, at_least_float32, gradient_norm, interpolates
+
+Logs = dict[str, Tensor]
+
+
+class Dataset(Protocol):
+    """What the trainer asks of data: batches that are functions of an index and of torch's seeded generator."""
+
+    shape: tuple[int, ...]
+    num_classes: int
+
+    def batch(self, index: int, n: int) -> tuple[Tensor, Tensor]: ...  # x (n, *), y (n,)
+    def held_out(self, index: int, n: int) -> tuple[Tensor, Tensor] | None: ...
+
+
+def update(params: list[nn.Parameter], optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One optimizer step; only `params` receive gradients."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward(inputs=params)
+    optimizer.step()
+
+
+def set_lr(optimizers: list[torch.optim.Optimizer], scale: float) -> None:
+    """Sets every learning rate to `scale` times its configured one."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = scale * optimizer.defaults["lr"]
+
+
+def weight_gradient_norm(params: list[nn.Parameter]) -> Tensor:
+    return torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
+
+
+def due(step: int, last: bool, interval: int) -> bool:
+    """Whether something done every `interval` steps (0: only at the end) is due."""
+    return last or (interval > 0 and step % interval == 0)
+
+
+class Trainer:
+    """Trains a generator and a critic. Public: train_step, fit, and the state to save."""
+
+    def __init__(
+        self,
+        *,
+        dataset: Dataset,
+        generator: Any,  # a module with nz, the latent dimensions
+        critic: nn.Module,
+        loss: Wasserstein,
+        penalty: NoPenalty,
+        generator_optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
+        critic_optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
+        metrics: Callable[[Callable[[int], Tensor]], dict[str, float]],
+        device: torch.device,
+        seed: int,
+        steps: int,
+        batch_size: int,
+        n_critic: int,
+        generator_batch_multiple: int,
+        class_weight: float,
+        lr_decay: str,
+        ema_decay: float,
+        precision: str,
+        compile: bool,
+    ) -> None:
+        self.one_pass = not couples_samples(critic)
+        if penalty.per_sample and not self.one_pass:
+            raise ValueError(
+                "critic.norm=batch couples the samples of a batch, and the penalty is on each sample's own gradient: "
+                "use critic.norm=layer, or penalty=weight_clipping or none"
+            )
+        self.dataset, self.loss, self.penalty, self.metrics = dataset, loss, penalty, metrics
+        self.generator, self.critic = generator.to(device), critic.to(device)
+        self.generator_params, self.critic_params = list(generator.parameters()), list(critic.parameters())
+        self.generator_optimizer = generator_optimizer(self.generator_params)
+        self.critic_optimizer = critic_optimizer(self.critic_params)
+        self.ema = EMA(generator, ema_decay)
+        self.device, self.seed, self.step, self.steps = device, seed, 0, steps
+        self.batch_size, self.n_critic = batch_size, n_critic
+        self.generator_batch, self.class_weight = batch_size * generator_batch_multiple, class_weight
+        self.lr_decay, self.precision = lr_decay, precision
+        self.latest: dict[str, Any] = {}
+        if compile:
+            torch._inductor.config.fallback_random = True  # the random numbers that eager draws
+            self.critic_loss = torch.compile(self.critic_loss, fullgraph=True)  # type: ignore[method-assign]
+            self.generator_loss = torch.compile(self.generator_loss, fullgraph=True)  # type: ignore[method-assign]
+
+    # ---- Algorithm 1
+
+    def train_step(self) -> Logs:
+        """Algorithm 1: n_critic critic updates, each on a fresh real batch, then one generator update."""
+        seed_step(self.seed, self.step)
+        set_lr([self.generator_optimizer, self.critic_optimizer], self.lr_scale())
+        for i in range(self.step * self.n_critic, (self.step + 1) * self.n_critic):
+            real, y = self.dataset.batch(i, self.batch_size)  # (n, *), (n,)
+            loss, logs = self.critic_loss(real, y, self.noise(len(real)), self.penalty.due(i))
+            update(self.critic_params, self.critic_optimizer, loss)
+            self.penalty.project(self.critic)  # weight clipping only
+        z, y = self.noise(self.generator_batch), self.labels(self.generator_batch)
+        loss = self.generator_loss(z, y)
+        update(self.generator_params, self.generator_optimizer, loss)
+        self.ema.update(self.generator, self.step)
+        self.step += 1
+        return logs | {"generator/loss": loss.detach()}
+
+    def critic_loss(self, real: Tensor, y: Tensor, z: Tensor, penalised: bool) -> tuple[Tensor, Logs]:
+        """Algorithm 1, lines 4 to 7."""
+        with torch.no_grad(), self.autocast():
+            fake = self.generator(z, y).to(real.dtype)  # (n, *), with the reals' labels
+        return self.critic_terms(self.critic, real, fake, y, penalised)
+
+    def critic_terms(
+        self, critic: nn.Module, real: Tensor, fake: Tensor, y: Tensor, penalised: bool
+    ) -> tuple[Tensor, Logs]:
+        """The loss, the penalty and, where there are classes, AC-GAN's cross-entropy on the reals."""
+        with self.autocast():
+            real_out, fake_out = self.judge(critic, real, fake)  # (n, 1 + num_classes)
+            penalty = self.penalty(critic, real, fake) if penalised else real.new_zeros(())
+        f_real, f_fake = real_out[:, 0], fake_out[:, 0]
+        loss = self.loss.critic(f_real, f_fake) + penalty + class_loss(real_out[:, 1:], y)
+        logs = {
+            "critic/loss": loss,
+            "critic/wasserstein": f_real.mean() - f_fake.mean(),
+            "critic/penalty": penalty,
+            "critic/real": f_real.mean(),
+            "critic/fake": f_fake.mean(),
+        }
+        return loss, {name: value.detach() for name, value in logs.items()}
+
+    def generator_loss(self, z: Tensor, y: Tensor) -> Tensor:
+        """Algorithm 1, line 12."""
+        with self.autocast():
+            out = at_least_float32(self.critic(self.generator(z, y)))  # (n, 1 + num_classes)
+        return self.loss.generator(out[:, 0]) + self.class_weight * class_loss(out[:, 1:], y)
+
+    def judge(self, critic: nn.Module, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """The critic on both batches: in one pass, unless BatchNorm would mix their statistics."""
+        if self.one_pass:
+            real_out, fake_out = critic(torch.cat([real, fake])).chunk(2)
+        else:
+            real_out, fake_out = critic(real), critic(fake)
+        return at_least_float32(real_out), at_least_float32(fake_out)
+
+    def noise(self, n: int) -> Tensor:
+        return torch.randn(n, self.generator.nz, device=self.device)  # (n, nz)
+
+    def labels(self, n: int) -> Tensor:
+        return torch.randint(max(1, self.dataset.num_classes), (n,), device=self.device)
+
+    def lr_scale(self) -> float:
+        """1, or falling linearly to 0 over the run (gan_cifar_resnet.py)."""
+        return 1.0 if self.lr_decay == "none" else 1 - self.step / self.steps
+
+    def autocast(self) -> AbstractContextManager:
+        """Network passes in bfloat16 where asked; no cache, since it would keep casts made inside torch.func.grad."""
+        enabled = self.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
+
+    # ---- the loop
+
+    def fit(
+        self,
+        logger: Logger,
+        checkpoints: Checkpoints,
+        stop: Callable[[], bool],
+        *,
+        log_every: int,
+        sample_every: int,
+        evaluate_every: int,
+        checkpoint_every: int,
+    ) -> None:
+        """Trains from the current step to the last, or until `stop()` says so, when the state is saved."""
+        stopped = False
+        with tqdm(total=self.steps, initial=self.step, unit="step", mininterval=1, dynamic_ncols=True) as bar:
+            while self.step < self.steps and not stopped:
+                logs = self.train_step()
+                stopped, last = stop(), self.step == self.steps
+                every = partial(due, self.step, last)
+                values = self.measure(logs) if every(log_every) else {}
+                if every(evaluate_every):
+                    values |= self.evaluate()
+                if values:
+                    self.latest = values
+                    logger.write(self.step, values)
+                if every(sample_every):
+                    logger.picture(self.step, self.picture())
+                if every(checkpoint_every) or stopped:
+                    checkpoints.save(self.step, self.state())
+                if bar.update():
+                    bar.set_postfix_str(self.status(logs, bar.format_dict["rate"]))
+
+    @torch.no_grad()
+    def measure(self, logs: Logs) -> dict[str, Any]:
+        """What the last step left, read from the device, and the critic's gradient norms (n,) at interpolates.
+
+        Works on copies and its own random numbers: how often it is asked does not change the training.
+        """
+        seed_step(self.seed, self.step, "measure")
+        generator, critic = frozen(self.generator), frozen(self.critic)
+        real, y = self.dataset.batch(self.step * self.n_critic - 1, self.batch_size)
+        fake = generator(self.noise(len(real)), y)
+        norms = gradient_norm(critic, interpolates(real, fake))  # (n,)
+        values = logs | {
+            "critic/gradient_norms": norms,
+            "critic/gradient_norm": norms.mean(),
+            "critic/weight_gradient_norm": weight_gradient_norm(self.critic_params),
+            "generator/weight_gradient_norm": weight_gradient_norm(self.generator_params),
+        }
+        if held_out := self.dataset.held_out(self.step, self.batch_size):
+            real, y = held_out
+            fake = generator(self.noise(len(real)), y)
+            values["validation/critic_loss"] = self.critic_terms(critic, real, fake, y, self.penalty.per_sample)[0]
+        numbers = {name: v.item() if v.ndim == 0 else v.cpu() for name, v in values.items()}
+        return numbers | {"penalty/weight": self.penalty.weight}
+
+    def evaluate(self) -> dict[str, float]:
+        """The dataset's metrics of the averaged generator, as eval/NAME."""
+        seed_step(self.seed, self.step, "evaluate")
+        return {f"eval/{name}": value for name, value in self.metrics(self.generate).items()}
+
+    @torch.no_grad()
+    def generate(self, n: int, chunk: int = 100) -> Tensor:
+        """n samples (n, *) of the averaged generator, in chunks of the size that the paper's scores use."""
+        generator = frozen(self.ema.module)
+        sizes = [min(chunk, n - i) for i in range(0, n, chunk)]
+        return torch.cat([generator(self.noise(k), self.labels(k)) for k in sizes])
+
+    @torch.no_grad()
+    def picture(self) -> np.ndarray:
+        """(h, w, 3) uint8: images of fixed latents in a grid, or toy samples over the critic's level sets."""
+        seed_step(self.seed, 0, "picture")  # the same latents every time
+        if len(self.dataset.shape) == 3:
+            z, y = self.noise(64), torch.arange(64, device=self.device) % max(1, self.dataset.num_classes)
+            return plots.grid(frozen(self.ema.module)(z, y))
+        real, _ = self.dataset.batch(0, 1000)
+        return plots.scatter(self.generate(1000), real, self.critic)
+
+    def status(self, logs: Logs, rate: float | None) -> str:
+        """The progress bar's figures; reading them waits for the device, so at most once a second."""
+        values, images = self.measure(logs), (rate or 0) * self.n_critic * self.batch_size
+        return f"W {values['critic/wasserstein']:.3f}, |grad| {values['critic/gradient_norm']:.3f}, {images:,.0f} img/s"
+
+    # ---- what a checkpoint holds
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on: plain containers and tensors."""
+        return {"step": self.step} | {name: part.state_dict() for name, part in self._parts().items()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Goes on from `state()`; the optimizers keep today's options. Raises ValueError on other architectures."""
+        for name, part in self._parts().items():
+            try:
+                part.load_state_dict(state[name])
+            except (KeyError, RuntimeError, ValueError) as error:
+                raise ValueError(
+                    f"the checkpoint's {name} does not fit the configured one: leave the architecture, the dataset's "
+                    f"shape and the optimizers as they were ({str(error).splitlines()[-1].strip()})"
+                ) from error
+        for optimizer in (self.generator_optimizer, self.critic_optimizer):
+            for group in optimizer.param_groups:
+                group.update(optimizer.defaults)
+        self.step = state["step"]
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "generator": self.generator,
+            "critic": self.critic,
+            "ema": self.ema.module,
+            "generator_optimizer": self.generator_optimizer,
+            "critic_optimizer": self.critic_optimizer,
+        }
