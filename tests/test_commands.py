@@ -174,18 +174,19 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "wgangp.train", *SMALL, "batch_size=4096", "critic.width=1024", "n_critic=1000"],
         cwd=tmp_path,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
     )
-    for line in process.stdout:
-        if line.startswith("training"):
-            break
-    time.sleep(2)
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) != 0
+    try:
+        assert any(line.startswith("training") for line in process.stdout)
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        assert any("once more to leave at once" in line for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == -signal.SIGINT
+    finally:
+        process.kill()
 
 
 def test_a_sweep_goes_on_after_a_failing_job(call, tmp_path):

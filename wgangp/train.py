@@ -37,9 +37,9 @@ class StopSignals:
 
     def _note(self, number: int, frame: object) -> None:
         self.received = number
-        log.info("%s: finishing the step and saving; once more to leave at once", signal.Signals(number).name)
         for s in self.previous:
             signal.signal(s, signal.SIG_DFL)
+        log.info("%s: finishing the step and saving; once more to leave at once", signal.Signals(number).name)
 
     def __exit__(self, *exception: object) -> None:
         for s, handler in self.previous.items():

@@ -87,6 +87,7 @@ class Trainer:
                 "critic.norm=batch couples the samples of a batch, and the penalty is on each sample's own gradient: "
                 "use critic.norm=layer, or penalty=weight_clipping or none"
             )
+        dataset.batch(0, batch_size)  # raises where the batch is larger than the dataset
         self.dataset, self.loss, self.penalty, self.metrics = dataset, loss, penalty, metrics
         self.generator, self.critic = generator.to(device), critic.to(device)
         self.generator_params, self.critic_params = list(generator.parameters()), list(critic.parameters())
