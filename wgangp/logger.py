@@ -17,7 +17,7 @@ class Logger:
     def __init__(self, run: Path, step: int, images_per_step: int) -> None:
         self.run, self.images_per_step = run, images_per_step
         self.step, self.time = step, time.perf_counter()
-        self.events = SummaryWriter(run, purge_step=step + 1 if step else None)
+        self.events = SummaryWriter(run, purge_step=step + 1 if step else None, flush_secs=10)
         (run / "samples").mkdir(parents=True, exist_ok=True)
         self.metrics = run / "metrics.jsonl"
         kept = [line for line in self._lines() if json.loads(line)["step"] <= step]

@@ -17,8 +17,11 @@ def main() -> None:
     """Starts wgangp-train again in DIR: it finds the checkpoint there."""
     given = sys.argv[1:]
     run = next((Path(a.removeprefix("run=")) for a in given if a.startswith("run=")), None)
-    if run is None or "--help" in given or "-h" in given:
-        sys.exit(0 if print(USAGE) is None and run is None and given[:1] in (["--help"], ["-h"]) else 1)
+    if {"--help", "-h"} & set(given):
+        print(USAGE)
+        return
+    if run is None:
+        sys.exit(f"say which run: run=DIR\n\n{USAGE}")
     overrides = run / ".hydra" / "overrides.yaml"
     if not overrides.is_file() or not any((run / "checkpoints").glob("step_*.pt")):
         sys.exit(f"run={run}: no run with a checkpoint is there (looked for .hydra/overrides.yaml and checkpoints/)")

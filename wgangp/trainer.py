@@ -214,11 +214,7 @@ class Trainer:
 
         Works on copies and its own random numbers: how often it is asked does not change the training.
         """
-        seed_step(self.seed, self.step, "measure")
-        generator, critic = frozen(self.generator), frozen(self.critic)
-        real, y = self.dataset.batch(self.step * self.n_critic - 1, self.batch_size)
-        fake = generator(self.noise(len(real)), y)
-        norms = gradient_norm(critic, interpolates(real, fake))  # (n,)
+        norms = self.gradient_norms()
         values = logs | {
             "critic/gradient_norms": norms,
             "critic/gradient_norm": norms.mean(),
@@ -227,10 +223,18 @@ class Trainer:
         }
         if held_out := self.dataset.held_out(self.step, self.batch_size):
             real, y = held_out
-            fake = generator(self.noise(len(real)), y)
+            fake, critic = frozen(self.generator)(self.noise(len(real)), y), frozen(self.critic)
             values["validation/critic_loss"] = self.critic_terms(critic, real, fake, y, self.penalty.per_sample)[0]
         numbers = {name: v.item() if v.ndim == 0 else v.cpu() for name, v in values.items()}
         return numbers | {"penalty/weight": self.penalty.weight}
+
+    @torch.no_grad()
+    def gradient_norms(self) -> Tensor:
+        """|grad f| (n,) at interpolates of the last real batch, whatever the penalty."""
+        seed_step(self.seed, self.step, "measure")
+        real, y = self.dataset.batch(self.step * self.n_critic - 1, self.batch_size)
+        fake = frozen(self.generator)(self.noise(len(real)), y)
+        return gradient_norm(frozen(self.critic), interpolates(real, fake))
 
     def evaluate(self) -> dict[str, float]:
         """The dataset's metrics of the averaged generator, as eval/NAME."""
@@ -256,8 +260,8 @@ class Trainer:
 
     def status(self, logs: Logs, rate: float | None) -> str:
         """The progress bar's figures; reading them waits for the device, so at most once a second."""
-        values, images = self.measure(logs), (rate or 0) * self.n_critic * self.batch_size
-        return f"W {values['critic/wasserstein']:.3f}, |grad| {values['critic/gradient_norm']:.3f}, {images:,.0f} img/s"
+        distance, norm = logs["critic/wasserstein"].item(), self.gradient_norms().mean().item()
+        return f"W {distance:.3f}, |grad| {norm:.3f}, {(rate or 0) * self.n_critic * self.batch_size:,.0f} img/s"
 
     # ---- what a checkpoint holds
 

@@ -45,7 +45,7 @@ class Images:
         self.train, self.test = train.to(device), held_out.to(device) if held_out else None
         self.shape, self.num_classes = tuple(train.images.shape[1:]), num_classes
         self.flip, self.dequantise, self.seed = flip, dequantise, seed
-        self.permutation = lru_cache(maxsize=2)(self._permutation)  # a batch may straddle two epochs
+        self.permutation = lru_cache(maxsize=2)(self._permutation)
 
     def __len__(self) -> int:
         return len(self.train.labels)
@@ -54,9 +54,10 @@ class Images:
         """Batch `index` of n images (n, c, h, w) and labels (n,), from an endless row of shuffled epochs."""
         if n > len(self):
             raise ValueError(f"batch_size={n} is larger than the dataset ({len(self)} images): make it smaller")
-        first, last = divmod(index * n, len(self)), divmod((index + 1) * n - 1, len(self))
-        picked = torch.cat([self.permutation(epoch) for epoch in range(first[0], last[0] + 1)])
-        picked = picked[first[1] : first[1] + n]
+        epoch, start = divmod(index * n, len(self))
+        picked = self.permutation(epoch)[start : start + n]
+        if len(picked) < n:  # the batch straddles two epochs
+            picked = torch.cat([picked, self.permutation(epoch + 1)[: n - len(picked)]])
         x = self._scale(self.train.images[picked])
         if self.flip:
             x = torch.where(torch.rand(n, 1, 1, 1, device=x.device) < 0.5, x.flip(3), x)
