@@ -4,9 +4,13 @@ import math
 
 import pytest
 import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
-from wgangp.layers import Norm, conv, couples_samples, deconv, frozen, linear
+from wgangp.layers import Norm, conv, couples_samples, deconv, frozen, leaky_relu, linear, mean_pool, relu
 from wgangp.models import dcgan, mlp, resnet
+from wgangp.penalties import GradientPenalty
 
 TOY, MNIST, CIFAR, FACES = (2,), (1, 28, 28), (3, 32, 32), (3, 64, 64)
 G_RESNET = {"nz": 128, "width": 128, "max_width": 128, "norm": "batch", "bias": True, "he_output": False}
@@ -115,6 +119,53 @@ def test_official_initialisation(layer, std):
     assert weight.std().item() == pytest.approx(std, rel=0.02)
     assert weight.abs().max().item() == pytest.approx(std * math.sqrt(3), rel=0.01)  # uniform, not normal
     assert not layer.bias.any()
+
+
+@pytest.mark.parametrize(
+    ("ours", "stock"),
+    [
+        (relu, nn.functional.relu),
+        (leaky_relu, lambda x: nn.functional.leaky_relu(x, 0.2)),
+        (mean_pool, lambda x: nn.functional.avg_pool2d(x, 2)),
+    ],
+)
+def test_activations_equal_the_stock_ones_to_the_second_derivative(ours, stock):
+    x = torch.randn(2, 3, 4, 6, dtype=torch.float64, requires_grad=True)
+    w = torch.randn(3, 3, dtype=torch.float64)
+    values = []
+    for f in (ours, stock):
+        y = f(torch.einsum("nchw,cd->ndhw", x, w)).tanh()
+        (first,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad(first.square().sum(), x)
+        values.append((y, first, second))
+    for a, b in zip(*values, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+class CountedProducts(TorchDispatchMode):
+    """Floating-point operations of matrix products and convolutions."""
+
+    flops = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if count := flop_registry.get(func._overloadpacket):
+            self.flops += count(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def test_a_critic_update_costs_ten_forward_passes():
+    """Real 3, fake 3, interpolates 4: the floor of an exact two-sided penalty on a piecewise-linear critic."""
+    penalty = GradientPenalty(points="interpolates", cost="two_sided", weight=10.0, interval=1)
+    for _, critic in families((3, 32, 32), 0, critic_norm="none"):
+        real, fake = torch.randn(2, 2, 3, 32, 32)
+        with CountedProducts() as forward:
+            critic(real)
+        with CountedProducts() as update:
+            out = critic(torch.cat([real, fake]))[:, 0]
+            loss = out[2:].mean() - out[:2].mean() + penalty(critic, real, fake)
+            loss.backward(inputs=list(critic.parameters()))
+        assert 7.9 < update.flops / forward.flops < 10.3  # 8 for the first layer, which has no input to go back to
 
 
 def test_layer_norm_has_statistics_per_sample_and_an_affine_per_channel():

@@ -9,7 +9,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wgangp.layers import Norm, conv, deconv, linear, spectral_norm
+from wgangp.layers import Norm, conv, deconv, leaky_relu, linear, spectral_norm
 
 
 def image_sizes(shape: Sequence[int]) -> list[int]:
@@ -57,13 +57,13 @@ class Critic(nn.Module):
         super().__init__()
         downs = len(image_sizes(shape)) - 1
         channels = [shape[0], *(width * 2**k for k in range(downs))]  # e.g. [c, w, 2w, 4w]
-        layers: list[nn.Module] = []
-        for i, (a, b) in enumerate(pairwise(channels)):
-            layers += [conv(a, b, 5, stride=2), Norm("none" if i == 0 else norm, b), nn.LeakyReLU(0.2)]
-        self.features = nn.Sequential(*layers)
+        self.convs = nn.ModuleList(conv(a, b, 5, stride=2) for a, b in pairwise(channels))
+        self.norms = nn.ModuleList(Norm("none" if i == 0 else norm, c) for i, c in enumerate(channels[1:]))
         self.output = linear(channels[-1] * 16, 1 + num_classes)
         if spectral:
             spectral_norm(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.output(self.features(x).flatten(1))
+        for down, norm in zip(self.convs, self.norms, strict=True):
+            x = leaky_relu(norm(down(x)))
+        return self.output(x.flatten(1))

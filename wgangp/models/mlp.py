@@ -8,13 +8,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wgangp.layers import linear, spectral_norm
+from wgangp.layers import linear, relu, spectral_norm
 
 
-def hidden_layers(fan_in: int, width: int, depth: int) -> nn.Sequential:
+class Hidden(nn.Module):
     """`depth` linear layers of `width` units, each followed by a ReLU."""
-    widths = [fan_in, *[width] * depth]
-    return nn.Sequential(*(m for a, b in pairwise(widths) for m in (linear(a, b, he=True), nn.ReLU())))
+
+    def __init__(self, fan_in: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(linear(a, b, he=True) for a, b in pairwise([fan_in, *[width] * depth]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = relu(layer(x))
+        return x
 
 
 class Generator(nn.Module):
@@ -23,7 +30,7 @@ class Generator(nn.Module):
     def __init__(self, *, shape: Sequence[int], num_classes: int, nz: int, width: int, depth: int) -> None:
         super().__init__()
         self.shape, self.num_classes, self.nz = shape, num_classes, nz
-        self.hidden = hidden_layers(nz + num_classes, width, depth)
+        self.hidden = Hidden(nz + num_classes, width, depth)
         self.output = linear(width, math.prod(shape))
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -39,7 +46,7 @@ class Critic(nn.Module):
 
     def __init__(self, *, shape: Sequence[int], num_classes: int, width: int, depth: int, spectral: bool) -> None:
         super().__init__()
-        self.hidden = hidden_layers(math.prod(shape), width, depth)
+        self.hidden = Hidden(math.prod(shape), width, depth)
         self.output = linear(width, 1 + num_classes)
         if spectral:
             spectral_norm(self)

@@ -10,7 +10,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wgangp.layers import Norm, conv, linear, spectral_norm
+from wgangp.layers import Norm, conv, linear, mean_pool, relu, spectral_norm
 
 
 def check_size(shape: Sequence[int]) -> int:
@@ -25,10 +25,6 @@ def check_size(shape: Sequence[int]) -> int:
 
 def upsample(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="nearest")
-
-
-def downsample(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x, 2)
 
 
 class Up(nn.Module):
@@ -55,7 +51,7 @@ class FirstBlock(nn.Module):
         self.shortcut = conv(c_in, c_out, 1, he=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.shortcut(downsample(x)) + downsample(self.conv2(F.relu(self.conv1(x))))
+        return self.shortcut(mean_pool(x)) + mean_pool(self.conv2(relu(self.conv1(x))))
 
 
 class Block(nn.Module):
@@ -67,8 +63,8 @@ class Block(nn.Module):
         self.conv1, self.conv2 = conv(c_in, c_in, 3, bias=bias), conv(c_in, c_out, 3)
 
     def residual(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.relu(self.norm1(x)))  # (n, c_in, h, w)
-        return self.conv2(F.relu(self.norm2(h)))  # (n, c_out, h, w)
+        h = self.conv1(relu(self.norm1(x)))  # (n, c_in, h, w)
+        return self.conv2(relu(self.norm2(h)))  # (n, c_out, h, w)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.residual(x)
@@ -82,7 +78,7 @@ class Down(Block):
         self.shortcut = conv(c_in, c_out, 1, he=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.shortcut(downsample(x)) + downsample(self.residual(x))
+        return self.shortcut(mean_pool(x)) + mean_pool(self.residual(x))
 
 
 class Generator(nn.Module):
@@ -136,7 +132,7 @@ class Critic(nn.Module):
             spectral_norm(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.output(F.relu(self.blocks(x)).mean(dim=(2, 3)))
+        return self.output(relu(self.blocks(x)).mean(dim=(2, 3)))
 
 
 class PyramidCritic(nn.Module):
