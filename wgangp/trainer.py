@@ -111,16 +111,25 @@ class Trainer:
         seed_step(self.seed, self.step)
         set_lr([self.generator_optimizer, self.critic_optimizer], self.lr_scale())
         for i in range(self.step * self.n_critic, (self.step + 1) * self.n_critic):
-            real, y = self.dataset.batch(i, self.batch_size)  # (n, *), (n,)
-            loss, logs = self.critic_loss(real, y, self.noise(len(real)), self.penalty.due(i))
-            update(self.critic_params, self.critic_optimizer, loss)
-            self.penalty.project(self.critic)  # weight clipping only
-        z, y = self.noise(self.generator_batch), self.labels(self.generator_batch)
-        loss = self.generator_loss(z, y)
-        update(self.generator_params, self.generator_optimizer, loss)
+            logs = self.update_critic(i)
+        logs |= self.update_generator()
         self.ema.update(self.generator, self.step)
         self.step += 1
-        return logs | {"generator/loss": loss.detach()}
+        return logs
+
+    def update_critic(self, i: int) -> Logs:
+        """Algorithm 1, lines 3 to 9, with the i-th real batch of the run."""
+        real, y = self.dataset.batch(i, self.batch_size)  # (n, *), (n,)
+        loss, logs = self.critic_loss(real, y, self.noise(len(real)), self.penalty.due(i))
+        update(self.critic_params, self.critic_optimizer, loss)
+        self.penalty.project(self.critic)  # weight clipping only
+        return logs
+
+    def update_generator(self) -> Logs:
+        """Algorithm 1, lines 11 and 12."""
+        loss = self.generator_loss(self.noise(self.generator_batch), self.labels(self.generator_batch))
+        update(self.generator_params, self.generator_optimizer, loss)
+        return {"generator/loss": loss.detach()}
 
     def critic_loss(self, real: Tensor, y: Tensor, z: Tensor, penalised: bool) -> tuple[Tensor, Logs]:
         """Algorithm 1, lines 4 to 7."""
