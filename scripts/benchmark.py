@@ -29,6 +29,7 @@ from torch.utils.flop_counter import flop_registry
 from wgangp.config import CONF, VERSION_BASE, build
 from wgangp.data.images import Images, Split
 from wgangp.device import allow_tf32, choose_device
+from wgangp.models import dcgan, mlp, resnet
 from wgangp.trainer import Trainer
 
 RECIPES = {  # the paper's sizes
@@ -87,10 +88,9 @@ def stock_activations() -> Iterator[None]:
         "mean_pool": partial(functional.avg_pool2d, kernel_size=2),
     }
     with ExitStack() as stack:
-        for family in ("mlp", "dcgan", "resnet"):
-            for name, function in stock.items():
-                if hasattr(sys.modules[f"wgangp.models.{family}"], name):
-                    stack.enter_context(patch(f"wgangp.models.{family}.{name}", function))
+        for family in (dcgan, mlp, resnet):
+            for name in stock.keys() & vars(family).keys():
+                stack.enter_context(patch.object(family, name, stock[name]))
         yield
 
 
