@@ -30,6 +30,7 @@ from wgangp.config import CONF, VERSION_BASE, build
 from wgangp.data.images import Images, Split
 from wgangp.device import allow_tf32, choose_device
 from wgangp.models import dcgan, mlp, resnet
+from wgangp.train import make_trainer
 from wgangp.trainer import Trainer
 
 RECIPES = {  # the paper's sizes
@@ -41,41 +42,17 @@ RECIPES = {  # the paper's sizes
 SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32), "celeba64": (3, 64, 64)}
 
 
-def make_trainer(recipe: str, precision: str, compile: bool, device: torch.device, n: int = 4096) -> Trainer:
+def trainer_of(recipe: str, precision: str, compile: bool, device: torch.device, n: int = 4096) -> Trainer:
+    """A trainer of the recipe on n random images."""
+    overrides = [*RECIPES[recipe], f"precision={precision}", f"compile={compile}", f"device={device}"]
     with hydra.initialize_config_dir(str(CONF), version_base=VERSION_BASE):
-        cfg = hydra.compose("train", overrides=RECIPES[recipe])
+        cfg = hydra.compose("train", overrides=overrides)
     torch.manual_seed(0)
-    if recipe in SHAPES:
-        split = Split(torch.randint(256, (n, *SHAPES[recipe]), dtype=torch.uint8), torch.zeros(n, dtype=torch.long))
-        options = {"flip": cfg.dataset.flip, "dequantise": cfg.dataset.dequantise, "seed": 0, "device": device}
-        dataset: Any = Images(split, None, 0, **options)
-    else:
-        dataset = build(cfg.dataset, seed=0, device=device)
-    data = {"shape": list(dataset.shape), "num_classes": 0}
-    keys = (
-        "seed",
-        "steps",
-        "batch_size",
-        "n_critic",
-        "generator_batch_multiple",
-        "class_weight",
-        "lr_decay",
-        "ema_decay",
-    )
-    return Trainer(
-        dataset=dataset,
-        generator=build(cfg.generator, **data),
-        critic=build(cfg.critic, **data),
-        loss=build(cfg.loss),
-        penalty=build(cfg.penalty),
-        generator_optimizer=partial(build, cfg.generator_optimizer),
-        critic_optimizer=partial(build, cfg.critic_optimizer),
-        metrics=lambda generate: {},
-        device=device,
-        precision=precision,
-        compile=compile,
-        **{key: cfg[key] for key in keys},
-    )
+    if recipe not in SHAPES:
+        return make_trainer(cfg, build(cfg.dataset, seed=0, device=device), device)
+    split = Split(torch.randint(256, (n, *SHAPES[recipe]), dtype=torch.uint8), torch.zeros(n, dtype=torch.long))
+    options = {"flip": cfg.dataset.flip, "dequantise": cfg.dataset.dequantise, "seed": 0, "device": device}
+    return make_trainer(cfg, Images(split, None, 0, **options), device)
 
 
 @contextmanager
@@ -180,12 +157,12 @@ def measure(
 ) -> list[dict[str, Any]]:
     """A row per variant."""
     variants: dict[tuple[str, str], Any] = {
-        ("textbook", "float32"): Textbook(make_trainer(recipe, "float32", False, device))
+        ("textbook", "float32"): Textbook(trainer_of(recipe, "float32", False, device))
     }
     for precision in precisions:
-        variants["eager", precision] = make_trainer(recipe, precision, False, device)
+        variants["eager", precision] = trainer_of(recipe, precision, False, device)
         if compile:
-            variants["compiled", precision] = make_trainer(recipe, precision, True, device)
+            variants["compiled", precision] = trainer_of(recipe, precision, True, device)
     counted, memory = {}, {}
     for key, variant in variants.items():  # also the warm-up, and where compiled variants compile
         allow_tf32(key[1] != "float32")

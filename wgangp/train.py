@@ -15,8 +15,10 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from wgangp.config import build, command, flatten, plain
 
 if TYPE_CHECKING:
+    import torch
+
     from wgangp.logger import Logger
-    from wgangp.trainer import Trainer
+    from wgangp.trainer import Dataset, Trainer
 
 # torch takes seconds to import, and --help and configuration errors need none of it: hence the imports inside.
 log = logging.getLogger(__name__)
@@ -49,21 +51,26 @@ class StopSignals:
         return self.received is not None
 
 
-def make_trainer(cfg: DictConfig) -> "Trainer":
-    """The trainer that a configuration describes, before its first step."""
+def prepare(cfg: DictConfig) -> "tuple[Dataset, torch.device]":
+    """The data, and the device they are on; precision and seed are set."""
     import torch
 
     from wgangp.device import allow_tf32, choose_device
-    from wgangp.metrics.toy import coverage
-    from wgangp.trainer import Trainer
 
     device = choose_device(cfg.device)
     allow_tf32(cfg.precision != "float32")
     torch.manual_seed(cfg.seed)
-    dataset = build(cfg.dataset, seed=cfg.seed, device=device)
-    data = {"shape": list(dataset.shape), "num_classes": dataset.num_classes if cfg.conditional else 0}
+    return build(cfg.dataset, seed=cfg.seed, device=device), device
+
+
+def make_trainer(cfg: DictConfig, dataset: Any, device: "torch.device") -> "Trainer":
+    """The trainer that a configuration describes, before its first step."""
+    from wgangp.metrics.toy import coverage
+    from wgangp.trainer import Trainer
+
     if cfg.conditional and not dataset.num_classes:
         raise ValueError("conditional=true needs labels, and this dataset has none")
+    data = {"shape": list(dataset.shape), "num_classes": dataset.num_classes if cfg.conditional else 0}
     is_mixture = len(getattr(dataset, "centres", ())) > 0
     return Trainer(
         dataset=dataset,
@@ -126,7 +133,7 @@ def train(cfg: DictConfig) -> float:
     from wgangp.checkpoint import Checkpoints
     from wgangp.logger import Logger
 
-    trainer, config = make_trainer(cfg), plain(cfg)
+    trainer, config = make_trainer(cfg, *prepare(cfg)), plain(cfg)
     go_on(trainer, run, config)
     if trainer.step >= cfg.steps:
         raise ValueError(f"the run is at step {trainer.step} of {cfg.steps}: give a larger number of steps to go on")
