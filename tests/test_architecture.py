@@ -5,7 +5,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "wgangp"
 FLOORS = [
-    {"layers", "ema", "device"},
+    {"layers", "ema", "device", "compiled"},
     {"models", "penalties", "losses", "data", "metrics"},
     {"checkpoint", "logger", "plots"},
     {"trainer"},

@@ -132,6 +132,27 @@ def test_other_precision_and_compilation_stay_close(fast):
         torch.testing.assert_close(b[name], value, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize(
+    ("compile", "message"),
+    [
+        (lambda f, **options: lambda *a: scaled(f(*a)), "compiled gradients differ"),
+        (lambda f, **options: lambda *a: 1 / 0, "compiling failed"),
+    ],
+)
+def test_a_wrong_compiler_is_found_out_and_said(monkeypatch, caplog, compile, message):
+    """Gradients one per cent off, or no compiler at all: the run stays eager, and equals an eager one."""
+    monkeypatch.setattr(torch, "compile", compile)
+    eager, other = small_trainer(), small_trainer(compile=True)
+    assert message in caplog.text and "so this run is eager" in caplog.text
+    for _ in range(2):
+        eager.train_step(), other.train_step()
+    assert all(torch.equal(a, b) for a, b in zip(weights(eager.critic), weights(other.critic), strict=True))
+
+
+def scaled(loss):
+    return (1.01 * loss[0], loss[1]) if isinstance(loss, tuple) else 1.01 * loss
+
+
 def test_linear_decay_reaches_zero_and_scales_both():
     trainer = small_trainer(lr_decay="linear", steps=4)
     rates = []

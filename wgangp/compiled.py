@@ -1,0 +1,41 @@
+"""torch.compile, trusted only where it gives the gradients of the eager functions."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+
+def compile_if_equal(
+    functions: Sequence[Callable[..., Any]], gradients: Callable[..., list[Tensor]], tolerance: float
+) -> Sequence[Callable[..., Any]]:
+    """The compiled functions, if gradients(*compiled) equal gradients(*functions); else, with a warning, the functions.
+
+    `tolerance` bounds |a - b| / |a| over all gradients. Second derivatives through the compiler have silently gone
+    wrong in some releases of torch, hence the check.
+    """
+    torch._inductor.config.fallback_random = True  # the random numbers that eager draws
+    compiled = [torch.compile(function, fullgraph=True) for function in functions]
+    log.info("compiling the losses, once for this machine: it takes about a minute")
+    started = time.perf_counter()
+    try:
+        difference = relative_difference(gradients(*functions), gradients(*compiled))
+    except Exception as error:  # whatever the compiler cannot do, eager can
+        log.warning("compiling failed, so this run is eager (%s: %s)", type(error).__name__, str(error).split("\n")[0])
+        return functions
+    if not difference <= tolerance:
+        log.warning("compiled gradients differ from eager ones by %.2g, so this run is eager", difference)
+        return functions
+    log.info("compiled in %.0f s; gradients differ from eager ones by %.2g", time.perf_counter() - started, difference)
+    return compiled
+
+
+def relative_difference(one: list[Tensor], other: list[Tensor]) -> float:
+    """|a - b| / |a| with a and b the concatenation of each list."""
+    a, b = (torch.cat([t.flatten() for t in tensors]).double() for tensors in (one, other))
+    return ((a - b).norm() / a.norm()).item()
