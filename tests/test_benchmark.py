@@ -1,0 +1,64 @@
+"""The benchmark runs, and its textbook step computes what ours does."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "benchmark.py"
+
+
+def load_script():
+    spec = importlib.util.spec_from_file_location("benchmark", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_table_and_json(tmp_path):
+    arguments = [
+        "--recipes",
+        "gaussians25",
+        "--precisions",
+        "float32",
+        "--rounds",
+        "2",
+        "--json",
+        tmp_path / "figures.json",
+    ]
+    result = subprocess.run(
+        [sys.executable, SCRIPT, *map(str, arguments)], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.count("| gaussians25 |") == 2
+    textbook, eager = json.loads((tmp_path / "figures.json").read_text())
+    assert textbook["critic_speedup"] == 1 and eager["critic_ms"][1] > 0
+    assert eager["critic_gflop"] < 0.87 * textbook["critic_gflop"]  # ten forward passes instead of twelve
+
+
+def test_stock_activations_reach_every_network():
+    benchmark = load_script()
+    names = [
+        (m, n) for m in (benchmark.dcgan, benchmark.mlp, benchmark.resnet) for n in ("relu", "leaky_relu", "mean_pool")
+    ]
+    ours = [getattr(m, n) for m, n in names if hasattr(m, n)]
+    with benchmark.stock_activations():
+        stock = [getattr(m, n) for m, n in names if hasattr(m, n)]
+        x = torch.randn(1, 2, 4, 4)
+        for a, b in zip(ours, stock, strict=True):
+            assert a is not b
+            torch.testing.assert_close(a(x), b(x))
+    assert ours == [getattr(m, n) for m, n in names if hasattr(m, n)] and len(ours) == 4
+
+
+@pytest.mark.parametrize("recipe", ["mnist", "cifar10"])
+def test_recipes_are_the_papers_sizes(recipe):
+    benchmark = load_script()
+    trainer = benchmark.trainer_of(recipe, "float32", False, torch.device("cpu"), n=64)
+    sizes = {"mnist": (1_554_177, 1_030_145, 50, 5), "cifar10": (1_204_483, 1_053_825, 64, 5)}
+    networks = (trainer.generator, trainer.critic)
+    counts = [sum(p.numel() for p in network.parameters()) for network in networks]
+    assert (*counts, trainer.batch_size, trainer.n_critic) == sizes[recipe]
