@@ -221,6 +221,18 @@ def test_decoding_is_pils_central_square(tmp_path):
     assert images.unique().tolist() == [200]
 
 
+@pytest.mark.parametrize("bad", [{"size": None}, {"size": 0}, {"channels": None}, {"channels": 4}])
+def test_image_files_need_a_size_and_channels(folder, bad):
+    with pytest.raises(ValueError, match=r"image files need a size, and 1 or 3 channels"):
+        image_folder(path=str(folder), classes=None, **(SMALL | bad))
+
+
+def test_celeba_without_training_faces_trains_on_what_there_is(faces):
+    (faces / "celeba" / "list_eval_partition.txt").write_text("".join(f"{i + 1:06d}.jpg 1\n" for i in range(6)))
+    data = celeba(root=str(faces), download=False, **SMALL)
+    assert len(data) == 6 and data.test is None
+
+
 def test_what_is_no_image_folder_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.zip").write_bytes(b"not a zip")

@@ -78,6 +78,10 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
 
 def decode(files: Files, names: Sequence[str], size: int, channels: int, cache: Path) -> Tensor:
     """The named files as (N, c, size, size) uint8, decoded on all cores, or mapped from `cache` if it is of them."""
+    if type(size) is not int or size < 1 or channels not in (1, 3):
+        raise ValueError(
+            f"dataset.size={size}, dataset.channels={channels}: image files need a size, and 1 or 3 channels"
+        )
     sources = [(name, *files.stamps[name]) for name in names]
     fingerprint = hashlib.sha256(repr((sources, size, channels)).encode()).hexdigest()
     if (images := _read_cache(cache, fingerprint)) is not None:

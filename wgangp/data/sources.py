@@ -204,14 +204,15 @@ def celeba(
     if len(files.names) < CELEBA_IMAGES:
         log.info("CelebA: found %s of %s images", f"{len(files.names):,}", f"{CELEBA_IMAGES:,}")
     part = _partition(files)
-    splits = []
-    for number, name in enumerate(("train", "valid")):
-        if names := [n for n in files.names if part.get(Path(n).name, 0) == number]:
-            cache = files.path.parent / f".celeba_{name}_{size}x{size}x{channels}.pt"
-            splits.append(_split(decode(files, names, size, channels, cache), None))
-    return Images(
-        splits[0], splits[1] if len(splits) > 1 else None, 0, flip=flip, dequantise=dequantise, seed=seed, device=device
-    )
+    names = [[n for n in files.names if part.get(Path(n).name, 0) == number] for number in (0, 1)]
+
+    def split(kind: str, names: list[str]) -> Split:
+        cache = files.path.parent / f".celeba_{kind}_{size}x{size}x{channels}.pt"
+        return _split(decode(files, names, size, channels, cache), None)
+
+    train = split("train", names[0] or files.names)
+    held_out = split("valid", names[1]) if names[0] and names[1] else None
+    return Images(train, held_out, 0, flip=flip, dequantise=dequantise, seed=seed, device=device)
 
 
 def _celeba_places(root: Path) -> list[Path]:
