@@ -1,0 +1,97 @@
+"""The fast path has the textbook's gradients: one pass, products for masks, torch.func.grad, bfloat16, the compiler."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Points, small_trainer
+
+from wgangp.compiled import relative_difference
+from wgangp.device import seed_step
+from wgangp.models import dcgan, mlp, resnet
+
+DATA = {"shape": (3, 16, 16), "num_classes": 0}
+CRITICS = {
+    "mlp": lambda: mlp.Critic(**DATA, width=32, depth=3, spectral=False),
+    "dcgan": lambda: dcgan.Critic(**DATA, width=8, norm="none", spectral=False),
+    "dcgan layer": lambda: dcgan.Critic(**DATA, width=8, norm="layer", spectral=False),
+    "resnet": lambda: resnet.Critic(**DATA, width=8, norm="none", spectral=False),
+    "pyramid": lambda: resnet.PyramidCritic(**DATA, width=8, max_width=16, norm="layer", spectral=False),
+}
+
+
+class Images(Points):
+    shape = DATA["shape"]
+
+    def batch(self, index, n):
+        generator = torch.Generator().manual_seed(index)
+        return torch.rand(n, *self.shape, generator=generator, dtype=self.dtype) * 2 - 1, torch.zeros(n).long()
+
+
+@pytest.fixture
+def float64():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def trainer_with(critic, **changes):
+    torch.manual_seed(0)
+    generator = dcgan.Generator(**DATA, nz=4, width=8, norm="batch")
+    dataset = Images(torch.get_default_dtype())
+    return small_trainer(dataset=dataset, generator=generator, critic=CRITICS[critic](), **changes)
+
+
+def stock_activations():
+    path = Path(__file__).parents[1] / "scripts" / "benchmark.py"
+    spec = importlib.util.spec_from_file_location("benchmark", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.stock_activations()
+
+
+def textbook_gradients(trainer):
+    """Three passes, autograd.grad(create_graph=True), stock activations, and the same random numbers."""
+    critic, generator = trainer.critic, trainer.generator
+    seed_step(0, 0, "compile")
+    real, _ = trainer.dataset.batch(0, 8)
+    with stock_activations():
+        fake = generator(trainer.noise(8)).detach()
+        alpha = torch.rand(8, 1, 1, 1, dtype=real.dtype)
+        x = (real + alpha * (fake - real)).requires_grad_()
+        (grad,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+        penalty = 10 * ((grad.flatten(1).norm(2, dim=1) - 1) ** 2).mean()
+        loss = critic(fake).mean() - critic(real).mean() + penalty
+        gradients = torch.autograd.grad(loss, trainer.critic_params)
+        loss = -critic(generator(trainer.noise(8))).mean()
+        return [*gradients, *torch.autograd.grad(loss, trainer.generator_params)]
+
+
+@pytest.mark.parametrize("critic", CRITICS)
+def test_gradients_equal_the_textbooks_in_float64(critic, float64):
+    trainer = trainer_with(critic)
+    ours = trainer._gradients(trainer.critic_loss, trainer.generator_loss)
+    for a, b in zip(ours, textbook_gradients(trainer), strict=True):
+        assert (a - b).norm() <= 1e-10 * max(b.norm(), 1e-3)
+
+
+@pytest.mark.parametrize("critic", ["dcgan", "resnet"])
+def test_bfloat16_keeps_the_direction_of_the_critics_gradient(critic):
+    gradients = []
+    for precision in ("float32", "bfloat16"):
+        trainer = trainer_with(critic, precision=precision)
+        n = len(trainer.critic_params)
+        ours = trainer._gradients(trainer.critic_loss, trainer.generator_loss)[:n]
+        gradients.append(torch.cat([g.flatten() for g in ours]))
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.999
+
+
+@pytest.mark.parametrize("critic", ["dcgan layer", "resnet"])
+def test_fifty_compiled_steps_follow_the_eager_ones(critic, caplog, float64):
+    eager, compiled = trainer_with(critic), trainer_with(critic, compile=True)
+    assert "so this run is eager" not in caplog.text and eager.critic_loss != compiled.critic_loss
+    for _ in range(50):
+        eager.train_step(), compiled.train_step()
+    pairs = [[p.detach() for p in t.critic_params + t.generator_params] for t in (eager, compiled)]
+    assert relative_difference(*pairs) < 1e-8
