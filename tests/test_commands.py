@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -134,11 +135,10 @@ def test_stopped_at_twenty_random_moments_equals_uninterrupted(call, tmp_path):
     random.seed(0)
     for i in range(20):
         number = (signal.SIGINT, signal.SIGTERM)[i % 2]
-        while True:
-            run = tmp_path / f"stopped_{i}_{time.monotonic_ns()}"
-            stop_at = random.randrange(1, 39)
-            threading.Thread(target=signal_at_step, args=(run, stop_at, number), daemon=True).start()
-            code, text = call("train", *RESUMABLE, f"hydra.run.dir={run}")
+        for attempt in range(20):
+            run = tmp_path / f"stopped_{i}_{attempt}"
+            with signal_at_random(run, random.randrange(35), number):
+                code, text = call("train", *RESUMABLE, f"hydra.run.dir={run}")
             if "stopped after step" in text:
                 break  # else it was through before the signal came
         assert code == 128 + number and f"wgangp-resume run={run}" in text
@@ -147,16 +147,28 @@ def test_stopped_at_twenty_random_moments_equals_uninterrupted(call, tmp_path):
         assert_same_run(tmp_path / "whole", run)
 
 
-def signal_at_step(run, step, number):
-    """Sends the signal once the run has logged `step`, at a random moment of a step."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
+@contextmanager
+def signal_at_random(run, step, number):
+    """Sends the signal at a random moment after the run has logged `step`; one that comes too late does no harm."""
+    over = threading.Event()
+
+    def send():
         path = run / "metrics.jsonl"
-        if path.exists() and len(path.read_text().splitlines()) > step // 5:
-            time.sleep(random.random() * 0.01)
-            os.kill(os.getpid(), number)
-            return
-        time.sleep(0.001)
+        while not (path.exists() and len(path.read_text().splitlines()) > step // 5):
+            if over.wait(0.001):
+                return
+        time.sleep(random.random() * 0.01)
+        os.kill(os.getpid(), number)
+
+    before = signal.signal(number, lambda *arguments: None)
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        signal.signal(number, before)
 
 
 def test_resume_takes_overrides_and_says_so(call, tmp_path):
