@@ -1,10 +1,13 @@
 """Every option of every group is instantiated, every experiment composed and trained for two steps."""
 
+import importlib
+import inspect
+
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from wgangp.config import CONF, build, check
+from wgangp.config import CONF, build, check, plain
 
 DATA = {"shape": [3, 32, 32], "num_classes": 0}
 
@@ -52,16 +55,46 @@ def test_every_optimizer(option):
         assert (p < 1).all()
 
 
+def constructor(node):
+    module, name = node["_target_"].rsplit(".", 1)
+    return getattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize("option", options("dataset"))
+def test_every_dataset_option_has_the_keys_that_its_function_takes(option):
+    path = ["dataset.path=x"] if option in ("array", "image_folder") else []
+    node = plain(composed(f"dataset={option}", *path))["dataset"]
+    arguments = {key: value for key, value in node.items() if key != "_target_"}
+    inspect.signature(constructor(node)).bind(**arguments, seed=0, device="cpu")
+
+
+@pytest.mark.parametrize("option", ["gaussians8", "gaussians25", "swissroll"])
+def test_every_toy_trains_and_is_drawn(call, option):
+    code, text = call("train", f"dataset={option}", "steps=2", "evaluation_samples=100", "hydra.run.dir=run")
+    assert code == 0 and "samples: " in text
+    assert ("eval/modes" in text) == (option != "swissroll")  # a swiss roll has no modes
+
+
+@pytest.mark.parametrize("option", options("experiment"))
+def test_every_experiment_trains_for_two_steps(call, option):
+    code, text = call("train", f"experiment={option}", "steps=2", "evaluation_samples=100", "hydra.run.dir=run")
+    assert code == 0, text
+
+
+@pytest.mark.parametrize("penalty", options("penalty"))
+@pytest.mark.parametrize("optimizer", options("optimizer"))
+def test_every_penalty_goes_with_every_optimizer(penalty, optimizer):
+    """A dataset chooses options and never reaches into them, so that another choice finds no stray keys."""
+    cfg = composed("dataset=mnist", f"penalty={penalty}", f"optimizer@critic_optimizer={optimizer}")
+    build(cfg.penalty), build(cfg.critic_optimizer, [torch.nn.Parameter(torch.ones(3))])
+
+
 def test_every_default_lives_in_conf_alone():
     """Constructors that conf/ instantiates give no defaults to what it sets."""
-    import importlib
-    import inspect
-
     for group in ("generator", "critic", "penalty", "dataset"):
         for option in options(group):
-            node = composed(f"{group}={option}", *(["dataset.path=x"] if option in ("array", "image_folder") else []))
-            target = node[group]["_target_"]
-            module, name = target.rsplit(".", 1)
-            for parameter in inspect.signature(getattr(importlib.import_module(module), name)).parameters.values():
+            path = ["dataset.path=x"] if option in ("array", "image_folder") else []
+            target = constructor(composed(f"{group}={option}", *path)[group])
+            for parameter in inspect.signature(target).parameters.values():
                 assert parameter.default is inspect.Parameter.empty, f"{target}({parameter})"
                 assert parameter.kind is not inspect.Parameter.VAR_KEYWORD, f"{target}({parameter})"
