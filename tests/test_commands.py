@@ -273,6 +273,12 @@ def test_help_and_configuration_errors_need_no_torch(tmp_path, arguments):
     assert subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True).returncode == 0
 
 
+def test_help_may_be_cut_short(tmp_path):
+    program = f"{sys.executable} -m wgangp.train --help | head -n 1"
+    result = subprocess.run(program, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert result.stdout.count("\n") == 1 and result.stderr == ""
+
+
 @pytest.mark.parametrize("name", ["train", "resume", "sample"])
 def test_python_dash_m_from_any_folder(tmp_path, name):
     assert f"wgangp-{name}" in run_command(name, "--help", cwd=tmp_path).stdout

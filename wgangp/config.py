@@ -31,7 +31,8 @@ CHOICES = {
     "batchnorm": ("batch", "running"),
 }
 AT_LEAST = {
-    **dict.fromkeys(("steps", "batch_size", "n_critic", "generator_batch_multiple", "keep_checkpoints", "n"), 1),
+    **dict.fromkeys(("steps", "batch_size", "n_critic", "generator_batch_multiple", "evaluation_samples"), 1),
+    **dict.fromkeys(("keep_checkpoints", "n"), 1),
     **dict.fromkeys(("seed", "log_every", "sample_every", "evaluate_every", "checkpoint_every"), 0),
 }
 
@@ -91,6 +92,8 @@ def command(task: Callable[[DictConfig], Any], config_name: str) -> None:
         hydra.main(version_base=VERSION_BASE, config_path=str(CONF), config_name=config_name)(guarded)()
     except KeyboardInterrupt:
         sys.exit("interrupted")
+    except BrokenPipeError:  # --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         if debug:
             raise
