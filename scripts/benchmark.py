@@ -4,7 +4,7 @@
 
 All variants are timed interleaved in one process; figures are medians, with the quartiles in brackets. The textbook
 is what most public programs do: three critic passes, autograd.grad(create_graph=True), backward, Adam, a DataLoader,
-stock activations, float32. The images are random: their content does not matter here.
+stock layers, float32. The images are random: their content does not matter here.
 """
 
 import argparse
@@ -21,7 +21,8 @@ from unittest.mock import patch
 
 import hydra
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import flop_registry
@@ -55,19 +56,22 @@ def trainer_of(recipe: str, precision: str, compile: bool, device: torch.device,
     return make_trainer(cfg, Images(split, None, 0, **options), device)
 
 
+STOCK = {
+    "relu": F.relu,
+    "leaky_relu": partial(F.leaky_relu, negative_slope=0.2),
+    "mean_pool": partial(F.avg_pool2d, kernel_size=2),
+    "conv_mean_pool": lambda layer, x: F.avg_pool2d(layer(x), 2),
+    "upsample_conv": lambda layer, x: layer(F.interpolate(x, scale_factor=2, mode="nearest")),
+}
+
+
 @contextmanager
-def stock_activations() -> Iterator[None]:
-    """torch's own relu, leaky_relu and avg_pool2d in the networks."""
-    functional = nn.functional
-    stock = {
-        "relu": functional.relu,
-        "leaky_relu": partial(functional.leaky_relu, negative_slope=0.2),
-        "mean_pool": partial(functional.avg_pool2d, kernel_size=2),
-    }
+def stock_layers() -> Iterator[None]:
+    """The networks with torch's own activations and pooling, and with resampling apart from convolutions."""
     with ExitStack() as stack:
         for family in (dcgan, mlp, resnet):
-            for name in stock.keys() & vars(family).keys():
-                stack.enter_context(patch.object(family, name, stock[name]))
+            for name in STOCK.keys() & vars(family).keys():
+                stack.enter_context(patch.object(family, name, STOCK[name]))
         yield
 
 
@@ -101,7 +105,7 @@ class Textbook:
         started = time.perf_counter()
         real = next(self.batches).to(self.t.device)
         self.waited += time.perf_counter() - started
-        with stock_activations():
+        with stock_layers():
             fake = self.t.generator(self.t.noise(len(real))).detach()
             alpha = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
             x = (alpha * real + (1 - alpha) * fake).requires_grad_()
@@ -115,7 +119,7 @@ class Textbook:
     def train_step(self) -> None:
         for _ in range(self.t.n_critic):
             self.update_critic()
-        with stock_activations():
+        with stock_layers():
             loss = -self.t.critic(self.t.generator(self.t.noise(self.t.generator_batch))).mean()
             self.generator_optimizer.zero_grad()
             loss.backward()

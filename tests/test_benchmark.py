@@ -39,19 +39,15 @@ def test_table_and_json(tmp_path):
     assert eager["critic_gflop"] < 0.87 * textbook["critic_gflop"]  # ten forward passes instead of twelve
 
 
-def test_stock_activations_reach_every_network():
+def test_stock_layers_reach_every_network():
     benchmark = load_script()
-    names = [
-        (m, n) for m in (benchmark.dcgan, benchmark.mlp, benchmark.resnet) for n in ("relu", "leaky_relu", "mean_pool")
-    ]
+    names = [(m, n) for m in (benchmark.dcgan, benchmark.mlp, benchmark.resnet) for n in benchmark.STOCK]
     ours = [getattr(m, n) for m, n in names if hasattr(m, n)]
-    with benchmark.stock_activations():
+    assert {f.__name__ for f in ours} == benchmark.STOCK.keys()
+    with benchmark.stock_layers():
         stock = [getattr(m, n) for m, n in names if hasattr(m, n)]
-        x = torch.randn(1, 2, 4, 4)
-        for a, b in zip(ours, stock, strict=True):
-            assert a is not b
-            torch.testing.assert_close(a(x), b(x))
-    assert ours == [getattr(m, n) for m, n in names if hasattr(m, n)] and len(ours) == 4
+        assert not any(a is b for a, b in zip(ours, stock, strict=True))
+    assert ours == [getattr(m, n) for m, n in names if hasattr(m, n)]
 
 
 @pytest.mark.parametrize("recipe", ["mnist", "cifar10"])

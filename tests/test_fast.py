@@ -43,12 +43,12 @@ def trainer_with(critic, **changes):
     return small_trainer(dataset=dataset, generator=generator, critic=CRITICS[critic](), **changes)
 
 
-def stock_activations():
+def stock_layers():
     path = Path(__file__).parents[1] / "scripts" / "benchmark.py"
     spec = importlib.util.spec_from_file_location("benchmark", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.stock_activations()
+    return module.stock_layers()
 
 
 def textbook_gradients(trainer):
@@ -56,7 +56,7 @@ def textbook_gradients(trainer):
     critic, generator = trainer.critic, trainer.generator
     seed_step(0, 0, "compile")
     real, _ = trainer.dataset.batch(0, 8)
-    with stock_activations():
+    with stock_layers():
         fake = generator(trainer.noise(8)).detach()
         alpha = torch.rand(8, 1, 1, 1, dtype=real.dtype)
         x = (real + alpha * (fake - real)).requires_grad_()

@@ -8,7 +8,19 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from wgangp.layers import Norm, conv, couples_samples, deconv, frozen, leaky_relu, linear, mean_pool, relu
+from wgangp.layers import (
+    Norm,
+    conv,
+    conv_mean_pool,
+    couples_samples,
+    deconv,
+    frozen,
+    leaky_relu,
+    linear,
+    mean_pool,
+    relu,
+    upsample_conv,
+)
 from wgangp.models import dcgan, mlp, resnet
 from wgangp.penalties import GradientPenalty
 
@@ -140,6 +152,27 @@ def test_activations_equal_the_stock_ones_to_the_second_derivative(ours, stock):
         values.append((y, first, second))
     for a, b in zip(*values, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize(
+    ("fused", "apart"),
+    [
+        (conv_mean_pool, lambda layer, x: nn.functional.avg_pool2d(layer(x), 2)),
+        (upsample_conv, lambda layer, x: layer(nn.functional.interpolate(x, scale_factor=2))),
+    ],
+)
+def test_resampling_inside_a_convolution_equals_the_two_apart(fused, apart, kernel):
+    layer = conv(3, 5, kernel).double()
+    nn.init.normal_(layer.bias)
+    x = torch.randn(2, 3, 6, 8, dtype=torch.float64, requires_grad=True)
+    values = []
+    for f in (fused, apart):
+        y = f(layer, x)
+        (first,) = torch.autograd.grad(y.tanh().sum(), x, create_graph=True)
+        values.append((y, first, *torch.autograd.grad(first.square().sum(), (x, *layer.parameters()))))
+    for a, b in zip(*values, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
 
 
 class CountedProducts(TorchDispatchMode):

@@ -10,7 +10,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wgangp.layers import Norm, conv, linear, mean_pool, relu, spectral_norm
+from wgangp.layers import Norm, conv, conv_mean_pool, linear, mean_pool, relu, spectral_norm, upsample_conv
 
 
 def check_size(shape: Sequence[int]) -> int:
@@ -37,7 +37,7 @@ class Up(nn.Module):
         self.shortcut = conv(c_in, c_out, 1, he=False)
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
-        h = self.conv1(upsample(F.relu(self.norm1(x, y))))  # (n, c_out, 2h, 2w)
+        h = upsample_conv(self.conv1, F.relu(self.norm1(x, y)))  # (n, c_out, 2h, 2w)
         h = self.conv2(F.relu(self.norm2(h, y)))
         return upsample(self.shortcut(x)) + h  # a 1x1 conv commutes with upsampling
 
@@ -51,7 +51,7 @@ class FirstBlock(nn.Module):
         self.shortcut = conv(c_in, c_out, 1, he=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.shortcut(mean_pool(x)) + mean_pool(self.conv2(relu(self.conv1(x))))
+        return self.shortcut(mean_pool(x)) + conv_mean_pool(self.conv2, relu(self.conv1(x)))
 
 
 class Block(nn.Module):
@@ -62,12 +62,12 @@ class Block(nn.Module):
         self.norm1, self.norm2 = Norm(norm, c_in), Norm(norm, c_in)
         self.conv1, self.conv2 = conv(c_in, c_in, 3, bias=bias), conv(c_in, c_out, 3)
 
-    def residual(self, x: Tensor) -> Tensor:
+    def hidden(self, x: Tensor) -> Tensor:
         h = self.conv1(relu(self.norm1(x)))  # (n, c_in, h, w)
-        return self.conv2(relu(self.norm2(h)))  # (n, c_out, h, w)
+        return relu(self.norm2(h))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.residual(x)
+        return x + self.conv2(self.hidden(x))  # (n, c_out, h, w)
 
 
 class Down(Block):
@@ -78,7 +78,7 @@ class Down(Block):
         self.shortcut = conv(c_in, c_out, 1, he=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.shortcut(mean_pool(x)) + mean_pool(self.residual(x))
+        return self.shortcut(mean_pool(x)) + conv_mean_pool(self.conv2, self.hidden(x))
 
 
 class Generator(nn.Module):
