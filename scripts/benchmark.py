@@ -1,6 +1,7 @@
 """How fast a critic update and a whole step are, against the textbook step on the same networks and data.
 
     python scripts/benchmark.py [--recipes mnist cifar10] [--precisions float32 bfloat16] [--compile] [--json FILE]
+                                [--plot FILE]
 
 All variants are timed interleaved in one process; figures are medians, with the quartiles in brackets. The textbook
 is what most public programs do: three critic passes, autograd.grad(create_graph=True), backward, Adam, a DataLoader,
@@ -8,14 +9,17 @@ stock layers, float32. The images are random: their content does not matter here
 """
 
 import argparse
+import ctypes
 import json
 import platform
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -29,7 +33,7 @@ from torch.utils.flop_counter import flop_registry
 
 from wgangp.config import CONF, VERSION_BASE, build
 from wgangp.data.images import Images, Split
-from wgangp.device import allow_tf32, choose_device
+from wgangp.device import choose_device, keep_freed_memory, set_precision
 from wgangp.models import dcgan, mlp, resnet
 from wgangp.train import make_trainer
 from wgangp.trainer import Trainer
@@ -101,7 +105,7 @@ class Textbook:
         loader = DataLoader(Decoded(trainer), trainer.batch_size, shuffle=True, drop_last=True)
         self.batches = (batch for _ in iter(int, 1) for batch in loader)
 
-    def update_critic(self, i: int = 0) -> None:
+    def update_critic(self) -> None:
         started = time.perf_counter()
         real = next(self.batches).to(self.t.device)
         self.waited += time.perf_counter() - started
@@ -138,14 +142,79 @@ class Products(TorchDispatchMode):
         return out
 
 
-def seconds(work: Callable[[], Any], device: torch.device) -> float:
+class Ours:
+    """A trainer's step, with the time that it waits for data."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.t, self.waited, self.fetch = trainer, 0.0, trainer.dataset.fetch
+        trainer.dataset.fetch = self._timed_fetch  # type: ignore[method-assign]
+        self.train_step = trainer.train_step
+
+    def update_critic(self) -> None:
+        self.t.update_critic(True, *self.t.dataset.fetch(0, self.t.batch_size))
+
+    def _timed_fetch(self, index: int, n: int) -> tuple[Tensor, ...]:
+        started = time.perf_counter()
+        fetched = self.fetch(index, n)
+        self.waited += time.perf_counter() - started
+        return fetched
+
+
+@contextmanager
+def surroundings(variant: str, precision: str) -> Iterator[None]:
+    """Each variant in the process that it would have for itself: torch's defaults and glibc's for the textbook."""
+    if variant == "textbook":
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = False, True
+        torch.backends.cudnn.benchmark = False
+        if hasattr(libc := ctypes.CDLL(None), "mallopt"):
+            for option, value in ((-4, 65536), (-3, 32 << 20), (-1, 64 << 20)):  # what glibc's thresholds grow to
+                libc.mallopt(option, value)
+            libc.malloc_trim(0)
+    else:
+        set_precision(precision)
+        keep_freed_memory()
+    yield
+
+
+def synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
+
+
+def seconds(work: Callable[[], Any], device: torch.device) -> float:
+    synchronize(device)
     started = time.perf_counter()
     work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    synchronize(device)
     return time.perf_counter() - started
+
+
+def peak_memory(work: Callable[[], Any], device: torch.device) -> float:
+    """MiB that `work` has at once, above what was there before."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        work()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        with torch.profiler.profile(profile_memory=True) as profiler:
+            work()
+        profiler.export_chrome_trace(file.name)
+        events = json.loads(Path(file.name).read_text())["traceEvents"]
+    return max(e["args"]["Total Allocated"] for e in events if e.get("name") == "[memory]") / 2**20
+
+
+def busy_share(work: Callable[[], Any], device: torch.device) -> float | None:
+    """The share of the time in which a CUDA device runs kernels."""
+    if device.type != "cuda":
+        return None
+    work()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+        work()
+        synchronize(device)
+    spans = [e.time_range for e in profiler.events() if e.device_type == torch.autograd.DeviceType.CUDA]
+    wall = max(s.end for s in spans) - min(s.start for s in spans)
+    return sum(s.elapsed_us() for s in spans) / wall
 
 
 def matrix_rate(precision: str, device: torch.device) -> float:
@@ -153,59 +222,64 @@ def matrix_rate(precision: str, device: torch.device) -> float:
     n = 8192 if device.type == "cuda" else 2048
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     a, b = torch.randn(2, n, n, device=device, dtype=dtype)
+    set_precision(precision)
     return 2 * n**3 / statistics.median(seconds(lambda: a @ b, device) for _ in range(9))
 
 
 def measure(
     recipe: str, precisions: list[str], compile: bool, device: torch.device, rounds: int
 ) -> list[dict[str, Any]]:
-    """A row per variant."""
+    """A row per variant, the textbook's first."""
     variants: dict[tuple[str, str], Any] = {
         ("textbook", "float32"): Textbook(trainer_of(recipe, "float32", False, device))
     }
     for precision in precisions:
-        variants["eager", precision] = trainer_of(recipe, precision, False, device)
+        variants["eager", precision] = Ours(trainer_of(recipe, precision, False, device))
         if compile:
-            variants["compiled", precision] = trainer_of(recipe, precision, True, device)
-    counted, memory = {}, {}
-    for key, variant in variants.items():  # also the warm-up, and where compiled variants compile
-        allow_tf32(key[1] != "float32")
-        seconds(variant.train_step, device)
-        if key[0] != "compiled":
+            variants["compiled", precision] = Ours(trainer_of(recipe, precision, True, device))
+    facts: dict[Any, dict[str, Any]] = {}
+    for key, variant in variants.items():
+        with surroundings(*key):
+            for _ in range(4 if compile else 1):  # where compiled variants compile and graphs are captured
+                variant.train_step()
             with Products() as products:
-                variant.update_critic(0)
-            counted[key] = products.flops
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        seconds(variant.train_step, device)
-        memory[key] = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
+                variant.update_critic() if key[0] != "compiled" else None
+            facts[key] = {
+                "critic_gflop": products.flops / 1e9 or facts["eager", key[1]]["critic_gflop"],
+                "peak_memory_mib": peak_memory(variant.train_step, device),
+                "busy_share": busy_share(variant.train_step, device),
+            }
     times: dict[Any, list[float]] = {(key, what): [] for key in variants for what in ("critic", "step")}
+    for variant in variants.values():
+        variant.waited = 0.0
     for _ in range(rounds):
         for key, variant in variants.items():
-            allow_tf32(key[1] != "float32")
-            times[key, "critic"].append(seconds(partial(variant.update_critic, 0), device))
-            times[key, "step"].append(seconds(variant.train_step, device))
+            with surroundings(*key):
+                variant.update_critic()  # memory that the one before gave back is had again
+                variant.waited, waited = 0.0, facts[key].setdefault("waited", [])
+                times[key, "step"].append(seconds(variant.train_step, device))
+                waited.append(variant.waited)
+                times[key, "critic"].append(seconds(variant.update_critic, device))
     baseline = {what: statistics.median(times[("textbook", "float32"), what]) for what in ("critic", "step")}
     rates = {precision: matrix_rate(precision, device) for precision in {p for _, p in variants}}
     rows = []
-    for (name, precision), variant in variants.items():
-        critic, step = times[(name, precision), "critic"], times[(name, precision), "step"]
-        flops = counted.get((name, precision), counted.get(("eager", precision)))
-        trainer = variant.t if name == "textbook" else variant
+    for key, variant in variants.items():
+        critic, step = times[key, "critic"], times[key, "step"]
+        median = statistics.median(step)
+        waited = facts[key].pop("waited")
         rows.append(
-            {
-                "recipe": recipe,
-                "variant": name,
-                "precision": precision,
+            {"recipe": recipe, "variant": key[0], "precision": key[1]}
+            | {
                 "critic_ms": [1e3 * q for q in quartiles(critic)],
                 "step_ms": [1e3 * q for q in quartiles(step)],
                 "critic_speedup": baseline["critic"] / statistics.median(critic),
-                "step_speedup": baseline["step"] / statistics.median(step),
-                "images_per_second": trainer.n_critic * trainer.batch_size / statistics.median(step),
-                "critic_gflop": flops / 1e9,
-                "matrix_rate_share": flops / statistics.median(critic) / rates[precision],
-                "peak_memory_mib": None if memory[name, precision] is None else memory[name, precision] / 2**20,
+                "step_speedup": baseline["step"] / median,
+                "steps_per_second": 1 / median,
+                "images_per_second": variant.t.n_critic * variant.t.batch_size / median,
+                "data_wait_share": sum(waited) / sum(step),
+                "matrix_rate_share": 1e9 * facts[key]["critic_gflop"] / statistics.median(critic) / rates[key[1]],
             }
+            | facts[key]
         )
     return rows
 
@@ -217,19 +291,38 @@ def quartiles(values: list[float]) -> list[float]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     lines = [
-        "| recipe | variant | precision | critic update, ms | x | step, ms | x | images/s "
-        "| GFLOP | of matrix rate | peak MiB |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| recipe | variant | precision | critic update, ms | x | step, ms | x | steps/s | images/s | waiting for data "
+        "| GFLOP | of matrix rate | peak MiB | GPU busy |",
+        "|" + "---|" * 14,
     ]
     for r in rows:
         spread = {k: "{1:.4g} ({0:.4g} to {2:.4g})".format(*r[k]) for k in ("critic_ms", "step_ms")}
-        memory = "not measured" if r["peak_memory_mib"] is None else f"{r['peak_memory_mib']:.0f}"
+        busy = "no GPU" if r["busy_share"] is None else f"{r['busy_share']:.0%}"
         lines.append(
             f"| {r['recipe']} | {r['variant']} | {r['precision']} | {spread['critic_ms']} | {r['critic_speedup']:.2f} "
-            f"| {spread['step_ms']} | {r['step_speedup']:.2f} | {r['images_per_second']:.0f} | {r['critic_gflop']:.3g} "
-            f"| {r['matrix_rate_share']:.0%} | {memory} |"
+            f"| {spread['step_ms']} | {r['step_speedup']:.2f} | {r['steps_per_second']:.3g} "
+            f"| {r['images_per_second']:.0f} | {r['data_wait_share']:.1%} | {r['critic_gflop']:.3g} "
+            f"| {r['matrix_rate_share']:.0%} | {r['peak_memory_mib']:.0f} | {busy} |"
         )
     return "\n".join(lines)
+
+
+def plot(rows: list[dict[str, Any]], path: str) -> None:
+    """Bars of the speed of a critic update against the textbook's."""
+    from matplotlib.figure import Figure
+
+    recipes = list(dict.fromkeys(r["recipe"] for r in rows))
+    variants = list(dict.fromkeys((r["variant"], r["precision"]) for r in rows))
+    axes = (figure := Figure((8, 3.5), layout="constrained")).subplots()
+    for i, variant in enumerate(variants):
+        mine = {r["recipe"]: r["critic_speedup"] for r in rows if (r["variant"], r["precision"]) == variant}
+        places = [recipes.index(recipe) + (i - (len(variants) - 1) / 2) * 0.8 / len(variants) for recipe in mine]
+        bars = axes.bar(places, list(mine.values()), 0.8 / len(variants), label=", ".join(variant))
+        axes.bar_label(bars, fmt="%.2f", fontsize=7)
+    axes.set_xticks(range(len(recipes)), recipes)
+    axes.set_ylabel("critic updates a second,\ntimes the textbook's")
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=120)
 
 
 def main() -> None:
@@ -242,6 +335,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", help="write the figures to this file")
+    parser.add_argument("--plot", help="draw the speeds into this file")
     arguments = parser.parse_args()
     device = choose_device(arguments.device)
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
@@ -254,6 +348,8 @@ def main() -> None:
     if arguments.json:
         with open(arguments.json, "w") as file:
             json.dump(rows, file, indent=2)
+    if arguments.plot:
+        plot(rows, arguments.plot)
 
 
 if __name__ == "__main__":

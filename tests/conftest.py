@@ -9,13 +9,14 @@ from functools import partial
 import pytest
 import torch
 
+from wgangp.data import Dataset
 from wgangp.losses import Wasserstein
 from wgangp.models import mlp
 from wgangp.penalties import GradientPenalty
 from wgangp.trainer import Trainer
 
 
-class Points:
+class Points(Dataset):
     """Gaussian points, a function of the index alone."""
 
     shape, num_classes = (2,), 0
@@ -23,13 +24,13 @@ class Points:
     def __init__(self, dtype=torch.float32):
         self.dtype, self.asked = dtype, []
 
-    def batch(self, index, n):
+    def fetch(self, index, n):
         self.asked.append(index)
         generator = torch.Generator().manual_seed(index)
         return torch.randn(n, 2, generator=generator, dtype=self.dtype), torch.zeros(n, dtype=torch.long)
 
-    def held_out(self, index, n):
-        return None
+    def make(self, x, y):
+        return x, y
 
 
 def small_trainer(**changes):

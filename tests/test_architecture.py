@@ -5,7 +5,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "wgangp"
 FLOORS = [
-    {"layers", "ema", "device", "compiled"},
+    {"layers", "ema", "device", "compiled", "graphs"},
     {"models", "penalties", "losses", "data", "metrics"},
     {"checkpoint", "logger", "plots"},
     {"trainer"},

@@ -29,13 +29,18 @@ def test_table_and_json(tmp_path):
         "2",
         "--json",
         tmp_path / "figures.json",
+        "--plot",
+        tmp_path / "speeds.png",
     ]
     result = subprocess.run(
         [sys.executable, SCRIPT, *map(str, arguments)], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert result.stdout.count("| gaussians25 |") == 2
+    assert (tmp_path / "speeds.png").stat().st_size > 5000
     textbook, eager = json.loads((tmp_path / "figures.json").read_text())
     assert textbook["critic_speedup"] == 1 and eager["critic_ms"][1] > 0
+    assert 0 <= eager["data_wait_share"] < textbook["data_wait_share"] < 1
+    assert eager["peak_memory_mib"] > 3 * 256 * 512 * 4 / 2**20  # at least the critic's activations
     assert eager["critic_gflop"] < 0.87 * textbook["critic_gflop"]  # ten forward passes instead of twelve
 
 

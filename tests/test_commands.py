@@ -103,6 +103,17 @@ def test_sampling(call, tmp_path, conditional):
     torch.testing.assert_close(*one_by_one)  # with running averages the others do not matter
 
 
+def test_profile_traces_the_steps_asked_for(call, tmp_path):
+    code, text = call("train", *SMALL, "steps=6", "profile=true", "profile_steps=[3,4]")
+    (trace,) = tmp_path.glob("outputs/gaussians25/*/profile/*.json")
+    assert code == 0 and f"trace: {trace}" in text
+    names = [event.get("name", "") for event in json.loads(trace.read_text())["traceEvents"]]
+    assert {"ProfilerStep#2", "ProfilerStep#3"} == {name for name in names if name.startswith("ProfilerStep")}
+    assert names.count("aten::_fused_adam_") == 2 * 3  # two critic updates and one of the generator each
+    code, text = call("train", *SMALL, "steps=2", "profile=true", "hydra.run.dir=short")
+    assert code == 0 and "no trace: the run ended before step 21" in text
+
+
 def test_the_same_seed_gives_the_same_samples(call, tmp_path):
     call("train", *SMALL, "steps=2", "hydra.run.dir=run")
     for out, seed in (("a.png", 0), ("b.png", 0), ("c.png", 1)):
@@ -217,6 +228,7 @@ BAD = [
     (["+generator.dim=3"], "generator: TypeError: Generator.__init__() got an unexpected keyword argument 'dim'"),
     (["n_critic=0"], "n_critic=0: give a whole number of at least 1"),
     (["steps=many"], "steps=many: give a whole number of at least 1"),
+    (["profile_steps=[5]"], "profile_steps=[5]: give the first (2 or later) and the last step"),
     (["precision=float16"], "precision=float16: choose float32, tf32, bfloat16"),
     (["critic_optimizer.lr=-1"], "critic_optimizer.lr=-1: give a number above 0"),
     (["ema_decay=1.5"], "ema_decay=1.5: give a number from 0 to below 1"),

@@ -1,6 +1,8 @@
 """The fast path has the textbook's gradients: one pass, products for masks, torch.func.grad, bfloat16, the compiler."""
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,7 @@ CRITICS = {
 class Images(Points):
     shape = DATA["shape"]
 
-    def batch(self, index, n):
+    def fetch(self, index, n):
         generator = torch.Generator().manual_seed(index)
         return torch.rand(n, *self.shape, generator=generator, dtype=self.dtype) * 2 - 1, torch.zeros(n).long()
 
@@ -76,6 +78,15 @@ def test_gradients_equal_the_textbooks_in_float64(critic, float64):
         assert (a - b).norm() <= 1e-10 * max(b.norm(), 1e-3)
 
 
+@pytest.mark.parametrize("critic", CRITICS)
+def test_channels_last_has_the_same_gradients(critic, float64):
+    plain, other = trainer_with(critic), trainer_with(critic)
+    for module in (other.generator, other.critic):
+        module.to(memory_format=torch.channels_last)
+    gradients = [t._gradients(t.critic_loss, t.generator_loss) for t in (plain, other)]
+    assert relative_difference(*gradients) < 1e-12
+
+
 @pytest.mark.parametrize("critic", ["dcgan", "resnet"])
 def test_bfloat16_keeps_the_direction_of_the_critics_gradient(critic):
     gradients = []
@@ -95,3 +106,32 @@ def test_fifty_compiled_steps_follow_the_eager_ones(critic, caplog, float64):
         eager.train_step(), compiled.train_step()
     pairs = [[p.detach() for p in t.critic_params + t.generator_params] for t in (eager, compiled)]
     assert relative_difference(*pairs) < 1e-8
+
+
+PLATEAU = """
+import sys
+from conftest import small_trainer
+from wgangp.device import keep_freed_memory
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+keep_freed_memory()
+trainer = small_trainer(batch_size=64, n_critic=1, compile="compiled" in sys.argv)
+sizes = []
+for step in range(2000):
+    logs = trainer.train_step()
+    if step % 100 == 0:
+        trainer.measure(logs)
+    if step >= 200:
+        sizes.append(resident())
+print(max(sizes) / sizes[0])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's account of a process's memory")
+@pytest.mark.parametrize("variant", ["eager", "compiled"])
+def test_memory_stays_flat_over_two_thousand_steps(variant):
+    command = [sys.executable, "-c", PLATEAU, variant]
+    result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    assert "so this run is eager" not in result.stderr and float(result.stdout) < 1.01, result.stderr

@@ -97,11 +97,11 @@ def test_looking_does_not_change_the_training():
     class Images(Points):
         shape = (1, 8, 8)
 
-        def batch(self, index, n):
+        def fetch(self, index, n):
             seed = torch.Generator().manual_seed(index)
             return torch.rand(n, *self.shape, generator=seed), torch.zeros(n, dtype=torch.long)
 
-        held_out = batch
+        held_out = fetch
 
     def make():
         torch.manual_seed(0)
@@ -195,8 +195,8 @@ def test_conditional_training_uses_the_labels(classes):
     class Labelled(Points):
         num_classes = 3
 
-        def batch(self, index, n):
-            return super().batch(index, n)[0], torch.arange(n) % 3
+        def fetch(self, index, n):
+            return super().fetch(index, n)[0], torch.arange(n) % 3
 
     trainer = small_trainer(
         dataset=Labelled(),
@@ -262,8 +262,8 @@ def test_cuda_trains_as_the_cpu_does(fast):
         pytest.skip("needs a CUDA device")
 
     class OnDevice(Points):
-        def batch(self, index, n):
-            return tuple(t.cuda() for t in super().batch(index, n))
+        def fetch(self, index, n):
+            return tuple(t.cuda() for t in super().fetch(index, n))
 
     trainer = small_trainer(dataset=OnDevice(), device=torch.device("cuda"), **fast)
     for _ in range(20):

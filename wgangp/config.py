@@ -26,6 +26,7 @@ if not CONF.is_dir():
 CHOICES = {
     "precision": ("float32", "tf32", "bfloat16"),
     "compile": ("auto", True, False),
+    "profile": (True, False),
     "lr_decay": ("none", "linear"),
     "format": ("grid", "files"),
     "batchnorm": ("batch", "running"),
@@ -65,6 +66,10 @@ def check(cfg: DictConfig) -> None:
             raise ValueError(f"{key}={cfg[key]}: give a whole number of at least {least}")
     if "ema_decay" in cfg and not (isinstance(cfg.ema_decay, int | float) and 0 <= cfg.ema_decay < 1):
         raise ValueError(f"ema_decay={cfg.ema_decay}: give a number from 0 to below 1")
+    if "profile_steps" in cfg:
+        steps = plain(cfg)["profile_steps"]
+        if not (isinstance(steps, list) and [type(n) for n in steps] == [int, int] and 2 <= steps[0] <= steps[1]):
+            raise ValueError(f"profile_steps={steps}: give the first (2 or later) and the last step, as in [21,25]")
     for key in ("generator_optimizer", "critic_optimizer"):
         if key in cfg and not (isinstance(cfg[key].lr, int | float) and cfg[key].lr > 0):
             raise ValueError(f"{key}.lr={cfg[key].lr}: give a number above 0")

@@ -1,14 +1,20 @@
-"""What a run tells: TensorBoard events, metrics.jsonl and sample pictures in the run directory."""
+"""What a run tells: TensorBoard events, metrics.jsonl, sample pictures and profiler traces in the run directory."""
 
 import json
+import logging
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
+
+log = logging.getLogger(__name__)
 
 
 class Logger:
@@ -58,3 +64,22 @@ class Logger:
 
     def close(self) -> None:
         self.events.close()
+
+
+@contextmanager
+def traced(step: Callable[[], Any], first: int, last: int, folder: Path) -> Iterator[Callable[[], Any]]:
+    """`step`, whose calls from the first-th to the last-th are traced into a file for Perfetto or TensorBoard."""
+    schedule = torch.profiler.schedule(wait=first - 2, warmup=1, active=last - first + 1, repeat=1)
+    handler = torch.profiler.tensorboard_trace_handler(str(folder))
+    with torch.profiler.profile(schedule=schedule, on_trace_ready=handler) as profiler:
+
+        def step_and_mark() -> Any:
+            result = step()
+            profiler.step()
+            return result
+
+        yield step_and_mark
+    if traces := sorted(folder.glob("*.json")):
+        log.info("trace: %s (open it in Perfetto or chrome://tracing)", traces[-1])
+    else:
+        log.warning("no trace: the run ended before step %d of profile_steps", first)

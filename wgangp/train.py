@@ -4,6 +4,7 @@ import json
 import logging
 import signal
 import sys
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,9 @@ from wgangp.config import build, command, flatten, plain
 if TYPE_CHECKING:
     import torch
 
+    from wgangp.data import Dataset
     from wgangp.logger import Logger
-    from wgangp.trainer import Dataset, Trainer
+    from wgangp.trainer import Trainer
 
 # torch takes seconds to import, and --help and configuration errors need none of it: hence the imports inside.
 log = logging.getLogger(__name__)
@@ -55,10 +57,11 @@ def prepare(cfg: DictConfig) -> "tuple[Dataset, torch.device]":
     """The data, and the device they are on; precision and seed are set."""
     import torch
 
-    from wgangp.device import allow_tf32, choose_device
+    from wgangp.device import choose_device, keep_freed_memory, set_precision
 
     device = choose_device(cfg.device)
-    allow_tf32(cfg.precision != "float32")
+    set_precision(cfg.precision)
+    keep_freed_memory()
     torch.manual_seed(cfg.seed)
     return build(cfg.dataset, seed=cfg.seed, device=device), device
 
@@ -131,7 +134,7 @@ def train(cfg: DictConfig) -> float:
     log.info("run directory %s", run)
 
     from wgangp.checkpoint import Checkpoints
-    from wgangp.logger import Logger
+    from wgangp.logger import Logger, traced
 
     trainer, config = make_trainer(cfg, *prepare(cfg)), plain(cfg)
     go_on(trainer, run, config)
@@ -144,7 +147,11 @@ def train(cfg: DictConfig) -> float:
         "num_classes": trainer.dataset.num_classes if cfg.conditional else 0,
     }
     logger = Logger(run, trainer.step, cfg.batch_size * cfg.n_critic)
-    with StopSignals() as stop, logging_redirect_tqdm():
+    with StopSignals() as stop, logging_redirect_tqdm(), ExitStack() as stack:
+        if cfg.profile:
+            first, last = cfg.profile_steps
+            steps = traced(trainer.train_step, first, last, run / "profile")
+            trainer.train_step = stack.enter_context(steps)  # type: ignore[method-assign]
         trainer.fit(
             logger,
             Checkpoints(run, cfg.keep_checkpoints, header),

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,24 +14,16 @@ from tqdm import tqdm
 from wgangp import plots
 from wgangp.checkpoint import Checkpoints
 from wgangp.compiled import compile_if_equal
+from wgangp.data import Dataset
 from wgangp.device import seed_step
 from wgangp.ema import EMA
+from wgangp.graphs import Replayed, make_capturable
 from wgangp.layers import couples_samples, frozen
 from wgangp.logger import Logger
 from wgangp.losses import Wasserstein, class_loss
 from wgangp.penalties import NoPenalty, at_least_float32, gradient_norm, interpolates
 
 Logs = dict[str, Tensor]
-
-
-class Dataset(Protocol):
-    """What the trainer asks of data: batches that are functions of an index and of torch's seeded generator."""
-
-    shape: tuple[int, ...]
-    num_classes: int
-
-    def batch(self, index: int, n: int) -> tuple[Tensor, Tensor]: ...  # x (n, *), y (n,)
-    def held_out(self, index: int, n: int) -> tuple[Tensor, Tensor] | None: ...
 
 
 def update(params: list[nn.Parameter], optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
@@ -45,7 +37,13 @@ def set_lr(optimizers: list[torch.optim.Optimizer], scale: float) -> None:
     """Sets every learning rate to `scale` times its configured one."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = scale * optimizer.defaults["lr"]
+            lr = scale * optimizer.defaults["lr"]
+            group["lr"] = group["lr"].fill_(lr) if isinstance(group["lr"], Tensor) else lr  # a graph reads the tensor
+
+
+def options(part: Any) -> dict[str, Any]:
+    """An optimizer's learning rates, betas and so on, as its state_dict has them; nothing for a module."""
+    return {"param_groups": part.state_dict()["param_groups"]} if isinstance(part, torch.optim.Optimizer) else {}
 
 
 def weight_gradient_norm(params: list[nn.Parameter]) -> Tensor:
@@ -91,7 +89,10 @@ class Trainer:
             )
         dataset.batch(0, batch_size)  # raises where the batch is larger than the dataset
         self.dataset, self.loss, self.penalty, self.metrics = dataset, loss, penalty, metrics
-        self.generator, self.critic = generator.to(device), critic.to(device)
+        tensor_cores = device.type == "cuda" and precision != "float32"  # their convolutions are over channels_last
+        layout = torch.channels_last if tensor_cores else torch.preserve_format
+        self.generator = generator.to(device).to(memory_format=layout)
+        self.critic = critic.to(device).to(memory_format=layout)
         self.generator_params, self.critic_params = list(generator.parameters()), list(critic.parameters())
         self.generator_optimizer = generator_optimizer(self.generator_params)
         self.critic_optimizer = critic_optimizer(self.critic_params)
@@ -101,28 +102,29 @@ class Trainer:
         self.generator_batch, self.class_weight = batch_size * generator_batch_multiple, class_weight
         self.lr_decay, self.precision = lr_decay, precision
         self.latest: dict[str, Any] = {}
+        self.compile = compile
         if compile:
             eager = self.critic_loss, self.generator_loss
             tolerance = 1e-3 if precision == "float32" else 0.1
             self.critic_loss, self.generator_loss = compile_if_equal(eager, self._gradients, tolerance)  # type: ignore[method-assign]
+            self._replay_updates()
 
     # ---- Algorithm 1
 
     def train_step(self) -> Logs:
         """Algorithm 1: n_critic critic updates, each on a fresh real batch, then one generator update."""
         seed_step(self.seed, self.step)
-        set_lr([self.generator_optimizer, self.critic_optimizer], self.lr_scale())
+        set_lr(self._optimizers(), self.lr_scale())
         for i in range(self.step * self.n_critic, (self.step + 1) * self.n_critic):
-            logs = self.update_critic(i)
+            logs = self.update_critic(self.penalty.due(i), *self.dataset.fetch(i, self.batch_size))
         logs |= self.update_generator()
         self.ema.update(self.generator, self.step)
         self.step += 1
         return logs
 
-    def update_critic(self, i: int) -> Logs:
-        """Algorithm 1, lines 3 to 9, with the i-th real batch of the run."""
-        real, y = self.dataset.batch(i, self.batch_size)  # (n, *), (n,)
-        loss, logs = self.critic_loss(real, y, self.noise(len(real)), self.penalty.due(i))
+    def update_critic(self, penalised: bool, *fetched: Tensor) -> Logs:
+        """Algorithm 1, lines 3 to 9."""
+        loss, logs = self.critic_loss(penalised, self.noise(self.batch_size), *fetched)
         update(self.critic_params, self.critic_optimizer, loss)
         self.penalty.project(self.critic)  # weight clipping only
         return logs
@@ -133,8 +135,9 @@ class Trainer:
         update(self.generator_params, self.generator_optimizer, loss)
         return {"generator/loss": loss.detach()}
 
-    def critic_loss(self, real: Tensor, y: Tensor, z: Tensor, penalised: bool) -> tuple[Tensor, Logs]:
+    def critic_loss(self, penalised: bool, z: Tensor, *fetched: Tensor) -> tuple[Tensor, Logs]:
         """Algorithm 1, lines 4 to 7."""
+        real, y = self.dataset.make(*fetched)  # (n, *), (n,)
         with torch.no_grad(), self.autocast():
             fake = self.generator(z, y).to(real.dtype)  # (n, *), with the reals' labels
         return self.critic_terms(self.critic, real, fake, y, penalised)
@@ -191,14 +194,23 @@ class Trainer:
         """Both networks' weight gradients by these losses, which leave the networks as they were."""
         buffers = [(b, b.clone()) for module in (self.generator, self.critic) for b in module.buffers()]
         seed_step(self.seed, 0, "compile")
-        real, y = self.dataset.batch(0, self.batch_size)
-        loss, _ = critic_loss(real, y, self.noise(len(real)), self.penalty.due(0))
+        loss, _ = critic_loss(self.penalty.due(0), self.noise(self.batch_size), *self.dataset.fetch(0, self.batch_size))
         gradients = torch.autograd.grad(loss, self.critic_params)
         loss = generator_loss(self.noise(self.generator_batch), self.labels(self.generator_batch))
         gradients += torch.autograd.grad(loss, self.generator_params)
         for buffer, before in buffers:  # BatchNorm's averages, spectral norm's vectors
             buffer.copy_(before)
         return list(gradients)
+
+    def _replay_updates(self) -> None:
+        """From here on both updates are CUDA graphs, where there is CUDA."""
+        if self.device.type == "cuda" and make_capturable(self._optimizers(), self.device):
+            critic, generator = partial(Trainer.update_critic, self), partial(Trainer.update_generator, self)
+            self.update_critic = Replayed(critic, self.critic_params)  # type: ignore[assignment]
+            self.update_generator = Replayed(generator, self.generator_params)  # type: ignore[assignment]
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        return [self.generator_optimizer, self.critic_optimizer]
 
     # ---- the loop
 
@@ -298,16 +310,15 @@ class Trainer:
         """Goes on from `state()`; the optimizers keep today's options. Raises ValueError on other architectures."""
         for name, part in self._parts().items():
             try:
-                part.load_state_dict(state[name])
+                part.load_state_dict(state[name] | options(part))
             except (KeyError, RuntimeError, ValueError) as error:
                 raise ValueError(
                     f"the checkpoint's {name} does not fit the configured one: leave the architecture, the dataset's "
                     f"shape and the optimizers as they were ({str(error).splitlines()[-1].strip()})"
                 ) from error
-        for optimizer in (self.generator_optimizer, self.critic_optimizer):
-            for group in optimizer.param_groups:
-                group.update(optimizer.defaults)
         self.step = state["step"]
+        if self.compile:
+            self._replay_updates()
 
     def _parts(self) -> dict[str, Any]:
         return {

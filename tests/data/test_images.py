@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from wgangp.data.images import Images, Split, fit, only_classes
+from wgangp.data.images import Images, Split, Streamed, fit, fits, only_classes
 
 OPTIONS = {"flip": False, "dequantise": False, "seed": 0, "device": torch.device("cpu")}
 
@@ -30,6 +30,27 @@ def test_batches_do_not_depend_on_what_was_asked_before():
     for i in (8, 0, 5, 5, 2):
         assert torch.equal(one.batch(i, 7)[1], in_order[i])
     assert not torch.equal(make(seed=1).batch(0, 7)[1], in_order[0])
+
+
+def test_streamed_batches_are_the_resident_ones():
+    """Asked for in order, as the training does, and again or out of order, as measurements do."""
+    resident, streamed = make(50, flip=True), make(50, flip=True)
+    streamed.feed = Streamed(numbered(50), seed=0, device=torch.device("cpu"))
+    for i in (0, 1, 2, 2, 3, 4, 17, 18, 5):
+        batches = []
+        for data in (resident, streamed):
+            torch.manual_seed(i)
+            batches.append(data.batch(i, 8))
+        assert all(torch.equal(a, b) for a, b in zip(*batches, strict=True))
+        assert len(streamed.feed.coming) <= Streamed.AHEAD + 1
+
+
+def test_a_device_without_room_has_its_data_streamed(monkeypatch):
+    split = numbered(100)  # 1,600 bytes
+    for free, resident in ((4000, True), (3000, False)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10**6))
+        assert fits(split, torch.device("cuda")) is resident
+    assert fits(split, torch.device("cpu"))
 
 
 def test_images_go_with_their_labels():

@@ -1,12 +1,15 @@
-"""Labelled images as one uint8 tensor on the training device, and their batches."""
+"""Labelled images as one uint8 tensor, on the training device where it fits, and their batches."""
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from wgangp.data import Dataset
 
 
 @dataclass
@@ -20,12 +23,78 @@ class Split:
         if len(self.images) != len(self.labels):
             raise ValueError(f"{len(self.images)} images have {len(self.labels)} labels: each needs one")
 
+    def __len__(self) -> int:
+        return len(self.labels)
+
     def to(self, device: torch.device) -> "Split":
         return Split(self.images.to(device), self.labels.to(device))
 
 
-class Images:
-    """Batches are indexed, scaled to [-1, 1], dequantised and flipped on the device.
+class Order:
+    """An endless row of shuffled epochs of `size` items: which ones are in a batch, by the batch's index."""
+
+    def __init__(self, size: int, seed: int, device: torch.device) -> None:
+        self.size, self.seed, self.device = size, seed, device
+        self.permutation = lru_cache(maxsize=2)(self._permutation)
+
+    def __call__(self, index: int, n: int) -> Tensor:
+        """The items (n,) of batch `index`, on the device."""
+        epoch, start = divmod(index * n, self.size)
+        picked = self.permutation(epoch)[start : start + n]
+        if len(picked) < n:  # the batch straddles two epochs
+            picked = torch.cat([picked, self.permutation(epoch + 1)[: n - len(picked)]])
+        return picked
+
+    def _permutation(self, epoch: int) -> Tensor:
+        """The order of an epoch: drawn on the CPU, so that every device has the same."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        return torch.randperm(self.size, generator=generator).to(self.device)
+
+
+class Resident:
+    """A split that is on the training device as a whole."""
+
+    def __init__(self, split: Split, seed: int, device: torch.device) -> None:
+        self.split, self.order = split.to(device), Order(len(split), seed, device)
+
+    def fetch(self, index: int, n: int) -> tuple[Tensor]:
+        return (self.order(index, n),)
+
+    def rows(self, picked: Tensor) -> tuple[Tensor, Tensor]:
+        return self.split.images[picked], self.split.labels[picked]
+
+
+class Streamed:
+    """A split too large for the device: a thread gathers the next batches in pinned memory while this one is used."""
+
+    AHEAD = 8  # batches
+
+    def __init__(self, split: Split, seed: int, device: torch.device) -> None:
+        self.split, self.order, self.device = split, Order(len(split), seed, torch.device("cpu")), device
+        self.thread = ThreadPoolExecutor(1, "gather")
+        self.coming: dict[tuple[int, int], Future[list[Tensor]]] = {}
+
+    def fetch(self, index: int, n: int) -> tuple[Tensor, ...]:
+        wanted = [(i, n) for i in range(index, index + 1 + self.AHEAD)]
+        self.coming = {key: self.coming.get(key) or self.thread.submit(self._gather, *key) for key in wanted}
+        return tuple(t.to(self.device, non_blocking=True) for t in self.coming[index, n].result())
+
+    def rows(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return images, labels
+
+    def _gather(self, index: int, n: int) -> list[Tensor]:
+        picked = self.order(index, n)
+        parts = [self.split.images[picked], self.split.labels[picked]]
+        return [t.pin_memory() for t in parts] if self.device.type == "cuda" else parts
+
+
+def fits(split: Split, device: torch.device) -> bool:
+    """Whether the images leave most of the device's free memory to the training; other devices than CUDA have ours."""
+    return device.type != "cuda" or split.images.nbytes < 0.5 * torch.cuda.mem_get_info(device)[0]
+
+
+class Images(Dataset):
+    """Batches are gathered, scaled to [-1, 1], dequantised and flipped on the device.
 
     num_classes is 0 where the images have no labels. `dequantise` is the official 2 (x / 256 - 1/2) + U[0, 1/128) of
     gan_cifar_resnet.py; without it x / 127.5 - 1.
@@ -42,38 +111,32 @@ class Images:
         seed: int,
         device: torch.device,
     ) -> None:
-        self.train, self.test = train.to(device), held_out.to(device) if held_out else None
+        self.feed = Resident(train, seed, device) if fits(train, device) else Streamed(train, seed, device)
+        self.train, self.test, self.device = self.feed.split, held_out, device
         self.shape, self.num_classes = tuple(train.images.shape[1:]), num_classes
-        self.flip, self.dequantise, self.seed = flip, dequantise, seed
-        self.permutation = lru_cache(maxsize=2)(self._permutation)
+        self.flip, self.dequantise = flip, dequantise
 
     def __len__(self) -> int:
-        return len(self.train.labels)
+        return len(self.train)
 
-    def batch(self, index: int, n: int) -> tuple[Tensor, Tensor]:
-        """Batch `index` of n images (n, c, h, w) and labels (n,), from an endless row of shuffled epochs."""
+    def fetch(self, index: int, n: int) -> tuple[Tensor, ...]:
         if n > len(self):
             raise ValueError(f"batch_size={n} is larger than the dataset ({len(self)} images): make it smaller")
-        epoch, start = divmod(index * n, len(self))
-        picked = self.permutation(epoch)[start : start + n]
-        if len(picked) < n:  # the batch straddles two epochs
-            picked = torch.cat([picked, self.permutation(epoch + 1)[: n - len(picked)]])
-        x = self._scale(self.train.images[picked])
+        return self.feed.fetch(index, n)
+
+    def make(self, *fetched: Tensor) -> tuple[Tensor, Tensor]:
+        images, labels = self.feed.rows(*fetched)
+        x = self._scale(images)  # (n, c, h, w)
         if self.flip:
-            x = torch.where(torch.rand(n, 1, 1, 1, device=x.device) < 0.5, x.flip(3), x)
-        return x, self.train.labels[picked]
+            x = torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5, x.flip(3), x)
+        return x, labels
 
     def held_out(self, index: int, n: int) -> tuple[Tensor, Tensor] | None:
-        """The same of the held-out images, in their order; None where there are none."""
+        """n of the held-out images, in their order and not flipped."""
         if self.test is None:
             return None
-        picked = torch.arange(index * n, (index + 1) * n, device=self.test.labels.device) % len(self.test.labels)
-        return self._scale(self.test.images[picked]), self.test.labels[picked]
-
-    def _permutation(self, epoch: int) -> Tensor:
-        """The order of an epoch: drawn on the CPU, so that every device has the same."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        return torch.randperm(len(self), generator=generator).to(self.train.labels.device)
+        picked = torch.arange(index * n, (index + 1) * n) % len(self.test)
+        return self._scale(self.test.images[picked].to(self.device)), self.test.labels[picked].to(self.device)
 
     def _scale(self, x: Tensor) -> Tensor:
         x = x.float()

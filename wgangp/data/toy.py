@@ -5,24 +5,27 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Sampler = Callable[[int, int], Tensor]
+from wgangp.data import Dataset
+
+Sampler = Callable[[Tensor], Tensor]
 
 
-class Toy:
-    """Points (n, 2) from sampler(index, n); `centres` (k, 2) and `std` of the modes, where there are modes."""
+class Toy(Dataset):
+    """Points (n, 2) from sampler(positions); `centres` (k, 2) and `std` of the modes, where there are modes.
+
+    Positions (n,) count the points of the run from 0.
+    """
 
     shape, num_classes = (2,), 0
 
     def __init__(self, sampler: Sampler, centres: Tensor, std: float) -> None:
         self.sampler, self.centres, self.std = sampler, centres, std
 
-    def batch(self, index: int, n: int) -> tuple[Tensor, Tensor]:
-        """The points of batch `index`, (n, 2), and their labels, zeros (n,)."""
-        x = self.sampler(index, n)
-        return x, torch.zeros(n, dtype=torch.long, device=x.device)
+    def fetch(self, index: int, n: int) -> tuple[Tensor]:
+        return (torch.arange(index * n, (index + 1) * n, device=self.centres.device),)
 
-    def held_out(self, index: int, n: int) -> None:
-        """Nothing is held out: the training points are endless."""
+    def make(self, positions: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        return self.sampler(positions), torch.zeros_like(positions)
 
 
 def gaussians8(*, seed: int, device: torch.device) -> Toy:
@@ -30,7 +33,8 @@ def gaussians8(*, seed: int, device: torch.device) -> Toy:
     angles = torch.arange(8, device=device) * (torch.pi / 4)
     centres = 2 * torch.stack([angles.cos(), angles.sin()], dim=1)  # (8, 2)
 
-    def sample(index: int, n: int) -> Tensor:
+    def sample(positions: Tensor) -> Tensor:
+        n = len(positions)
         mode = torch.randint(8, (n,), device=device)
         return (centres[mode] + 0.02 * torch.randn(n, 2, device=device)) / 1.414
 
@@ -48,8 +52,8 @@ def gaussians25(*, seed: int, device: torch.device) -> Toy:
     points = centres.repeat(4000, 1) + 0.05 * torch.randn(100_000, 2, generator=generator)
     points = (points[torch.randperm(len(points), generator=generator)] / 2.828).to(device)
 
-    def sample(index: int, n: int) -> Tensor:
-        return points[torch.arange(index * n, (index + 1) * n, device=device) % len(points)]
+    def sample(positions: Tensor) -> Tensor:
+        return points[positions % len(points)]
 
     return Toy(sample, (centres / 2.828).to(device), 0.05 / 2.828)
 
@@ -57,7 +61,8 @@ def gaussians25(*, seed: int, device: torch.device) -> Toy:
 def swissroll(*, seed: int, device: torch.device) -> Toy:
     """x and z of scikit-learn's make_swiss_roll(noise=0.25), divided by 7.5; an endless stream."""
 
-    def sample(index: int, n: int) -> Tensor:
+    def sample(positions: Tensor) -> Tensor:
+        n = len(positions)
         t = 1.5 * torch.pi * (1 + 2 * torch.rand(n, device=device))
         roll = torch.stack([t * t.cos(), t * t.sin()], dim=1)  # (n, 2)
         return (roll + 0.25 * torch.randn(n, 2, device=device)) / 7.5

@@ -1,0 +1,184 @@
+"""Updates replayed as graphs equal eager ones; where there is no CUDA, graphs are emulated operation by operation."""
+
+from contextlib import contextmanager, nullcontext
+from functools import partial
+
+import pytest
+import torch
+from conftest import small_trainer
+from test_fast import CRITICS, DATA, Images
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from wgangp.graphs import Replayed, make_capturable
+from wgangp.models import dcgan
+from wgangp.penalties import GradientPenalty, WeightClipping
+from wgangp.trainer import set_lr
+
+
+def tensors(*values):
+    return [t for t in tree_leaves(values) if isinstance(t, torch.Tensor)]
+
+
+def same_memory(value):
+    return value.detach() if isinstance(value, torch.Tensor) else value
+
+
+class Graph(TorchDispatchMode):
+    """What a CUDA graph is, on the CPU: the operations on the very tensors that they had, to be done again.
+
+    As there, numbers that Python computed are constants, a value read by Python breaks the capture, and the capture
+    itself changes nothing.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.operations, self.before = [], {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten._local_scalar_dense.default:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        for storage in (t.untyped_storage() for t in tensors(args, kwargs)):
+            self.before.setdefault(storage.data_ptr(), (storage, storage.clone()))
+        out = func(*args, **(kwargs or {}))
+        self.operations.append(tree_map(same_memory, (func, args, kwargs or {}, out)))
+        return out
+
+    def undo(self):
+        for storage, content in self.before.values():
+            storage.copy_(content)
+
+    @torch.no_grad()
+    def replay(self):
+        for func, args, kwargs, out in self.operations:
+            inputs = {t.untyped_storage().data_ptr() for t in tensors(args, kwargs)}
+            for old, new in zip(tensors(out), tensors(func(*args, **kwargs)), strict=True):
+                if old.untyped_storage().data_ptr() not in inputs:
+                    old.copy_(new)
+
+
+class Stream:
+    def wait_stream(self, other):
+        pass
+
+
+@contextmanager
+def capture(graph, **options):
+    with graph:
+        yield
+    graph.undo()
+
+
+@pytest.fixture
+def emulated(monkeypatch):
+    if torch.cuda.is_available():
+        pytest.skip("there are real graphs here")
+    for name, fake in {
+        "Stream": Stream,
+        "current_stream": Stream,
+        "stream": lambda stream: nullcontext(),
+        "CUDAGraph": Graph,
+        "graph": capture,
+        "get_rng_state": torch.get_rng_state,
+        "set_rng_state": torch.set_rng_state,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+
+
+ADAM = partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.9), fused=True)
+CASES = {
+    "penalty": {},
+    "lazy penalty": {"penalty": GradientPenalty(points="real", cost="zero_centred", weight=1.0, interval=2)},
+    "clipping, decay": {"penalty": WeightClipping(clip=0.05), "lr_decay": "linear", "steps": 12},
+}
+
+
+def trainer_with(device="cpu", **changes):
+    torch.manual_seed(0)
+    return small_trainer(
+        dataset=Images(),
+        generator=dcgan.Generator(**DATA, nz=4, width=4, norm="batch"),
+        critic=CRITICS["resnet"](),
+        generator_optimizer=ADAM,
+        critic_optimizer=ADAM,
+        device=torch.device(device),
+        **changes,
+    )
+
+
+def replayed(trainer):
+    assert make_capturable(trainer._optimizers(), trainer.device)
+    trainer.update_critic = Replayed(trainer.update_critic, trainer.critic_params)
+    trainer.update_generator = Replayed(trainer.update_generator, trainer.generator_params)
+    return trainer
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_replayed_steps_equal_eager_ones(case, emulated):
+    eager, graph = trainer_with(**CASES[case]), replayed(trainer_with(**CASES[case]))
+    for _ in range(12):
+        a, b = eager.train_step(), graph.train_step()
+        for name in a:
+            torch.testing.assert_close(a[name], b[name], msg=name)
+        assert eager.measure(a)["critic/weight_gradient_norm"] == pytest.approx(
+            graph.measure(b)["critic/weight_gradient_norm"], rel=1e-5
+        )
+    assert len(graph.update_critic.graphs) == (2 if case == "lazy penalty" else 1)
+    for module in ("generator", "critic", "ema"):
+        for (name, p), q in zip(eager.state()[module].items(), graph.state()[module].values(), strict=True):
+            torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_what_cannot_be_captured_is_launched(emulated, caplog):
+    trainer, plain = replayed(trainer_with()), trainer_with()
+    inner = trainer.update_critic.function
+    trainer.update_critic.function = lambda *a: inner(*a) if inner(*a)["critic/loss"].item() else None
+    for _ in range(3):
+        trainer.train_step(), plain.train_step()
+    assert caplog.text.count("no CUDA graph, so kernels are launched one by one (operation not permitted") == 1
+
+
+def test_an_optimizer_without_device_state_is_not_captured(caplog):
+    parameters = [torch.nn.Parameter(torch.zeros(1))]
+    assert not make_capturable([torch.optim.SGD(parameters, lr=0.1)], torch.device("cpu"))
+    assert "keeps its state on the host" in caplog.text
+
+
+def test_learning_rates_on_the_device_are_set_in_place():
+    optimizer = ADAM([torch.nn.Parameter(torch.zeros(1))])
+    make_capturable([optimizer], torch.device("cpu"))
+    lr = optimizer.param_groups[0]["lr"]
+    set_lr([optimizer], 0.5)
+    assert optimizer.param_groups[0]["lr"] is lr and lr.item() == pytest.approx(5e-4)
+
+
+def test_a_step_reads_nothing_back():
+    """No value travels from the device to Python between log steps: a graph's capture would raise."""
+    trainer = trainer_with()
+    trainer.train_step()
+    with Graph():
+        trainer.train_step()
+    with Graph(), pytest.raises(RuntimeError, match="not permitted"):
+        trainer.measure(trainer.train_step())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", CASES)
+def test_cuda_graphs_equal_eager_steps(case):
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+    class OnDevice(Images):
+        def fetch(self, index, n):
+            return tuple(t.cuda() for t in super().fetch(index, n))
+
+    eager, graph = trainer_with("cuda", **CASES[case]), replayed(trainer_with("cuda", **CASES[case]))
+    eager.dataset, graph.dataset = OnDevice(), OnDevice()
+    for _ in range(20):
+        a, b = eager.train_step(), graph.train_step()
+    assert graph.update_critic.graphs and graph.update_generator.graphs
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=1e-3, atol=1e-4, msg=name)
+    saved = graph.state()
+    graph.load_state(saved)
+    assert torch.isfinite(graph.train_step()["critic/loss"])
