@@ -2,13 +2,17 @@
 
 import hashlib
 import io
+import json
 import logging
+import math
 import os
 import threading
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -28,8 +32,7 @@ class Files:
         self.path = path
         self.local = threading.local()  # a ZipFile per thread: one cannot be read by several at once
         if path.is_dir():
-            found = [(p.relative_to(path).as_posix(), p.stat()) for p in path.rglob("*") if _is_image(p.as_posix())]
-            self.stamps = {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found}
+            self.stamps = dict(_walk(str(path)))
         else:
             try:
                 with zipfile.ZipFile(path) as archive:
@@ -46,7 +49,7 @@ class Files:
             self.local.archive = zipfile.ZipFile(self.path)
         return self.local.archive.read(name)
 
-    def decode(self, name: str, size: int, channels: int) -> Tensor:
+    def decode(self, name: str, size: int, channels: int) -> np.ndarray:
         """(c, size, size) uint8: the central square, resized. Raises ValueError, naming the file, if it is damaged."""
         try:
             with Image.open(io.BytesIO(self.read(name))) as file:
@@ -57,13 +60,25 @@ class Files:
             raise ValueError(
                 f"{self.path / name} cannot be read as an image: remove or replace it ({error})"
             ) from error
-        return torch.from_numpy(np.array(image).reshape(size, size, channels)).permute(2, 0, 1)
+        return np.ascontiguousarray(np.asarray(image).reshape(size, size, channels).transpose(2, 0, 1))
+
+
+def _walk(folder: str, prefix: str = "") -> Iterator[tuple[str, tuple[int, int]]]:
+    """Relative names of the images below a folder, with their sizes and times."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _walk(entry.path, f"{prefix}{entry.name}/")
+            elif _is_image(prefix + entry.name):
+                stat = entry.stat()
+                yield prefix + entry.name, (stat.st_size, stat.st_mtime_ns)
 
 
 def _is_image(name: str) -> bool:
-    path = PurePosixPath(name)
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts[-2:])
-    return path.suffix.lower() in ENDINGS and not hidden
+    folder, _, file = name.rpartition("/")
+    last = folder.rpartition("/")[2]
+    hidden = file.startswith(".") or last.startswith(".") or last == "__MACOSX"
+    return not hidden and os.path.splitext(file)[1].lower() in ENDINGS
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
@@ -83,46 +98,74 @@ def decode(files: Files, names: Sequence[str], size: int, channels: int, cache: 
             f"dataset.size={size}, dataset.channels={channels}: image files need a size, and 1 or 3 channels"
         )
     sources = [(name, *files.stamps[name]) for name in names]
-    fingerprint = hashlib.sha256(repr((sources, size, channels)).encode()).hexdigest()
-    if (images := _read_cache(cache, fingerprint)) is not None:
+    shape = (len(names), channels, size, size)
+    header = _header(hashlib.sha256(repr(sources).encode()).hexdigest(), shape)
+    if (images := _read_cache(cache, header, shape)) is not None:
         return images
-    images = torch.empty(len(names), channels, size, size, dtype=torch.uint8)
+    with _written_beside(cache) as file:
+        file.write(header)
+        file.flush()
+        image_bytes = channels * size * size
 
-    def work(i: int) -> None:
-        images[i] = files.decode(names[i], size, channels)
+        def keep(i: int, image: np.ndarray) -> None:  # a system call, so that writing does not hold up decoding
+            os.pwrite(file.fileno(), image.data, len(header) + i * image_bytes)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        jobs = pool.map(work, range(len(names)), chunksize=1)
+        _decode_all(files, names, size, channels, keep)
+    if (images := _read_cache(cache, header, shape)) is not None:
+        return images
+    array = np.empty(shape, dtype=np.uint8)
+    _decode_all(files, names, size, channels, array.__setitem__)
+    return torch.from_numpy(array)
+
+
+def _decode_all(
+    files: Files, names: Sequence[str], size: int, channels: int, keep: Callable[[int, np.ndarray], None]
+) -> None:
+    """keep(i, image) for every image, in many threads; the first error ends it."""
+    chunks = [range(i, min(i + 8, len(names))) for i in range(0, len(names), 8)]
+
+    def work(chunk: range) -> int:
+        for i in chunk:
+            keep(i, files.decode(names[i], size, channels))
+        return len(chunk)
+
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        tqdm(total=len(names), desc=f"decoding {files.path.name}", unit="image") as bar,
+    ):
         try:
-            for _ in tqdm(jobs, total=len(names), desc=f"decoding {files.path.name}", unit="image"):
-                pass
+            for done in pool.map(work, chunks):
+                bar.update(done)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    _write_cache(cache, fingerprint, images)
-    return images
 
 
-def _read_cache(cache: Path, fingerprint: str) -> Tensor | None:
-    try:
-        content = torch.load(cache, mmap=True, weights_only=True)
-        return content["images"] if content["fingerprint"] == fingerprint else None
-    except FileNotFoundError:
+# A cache file is a header of 4096 bytes, which tells what it is of, and the images as they are.
+
+
+def _header(fingerprint: str, shape: tuple[int, ...]) -> bytes:
+    return json.dumps({"wgangp": "images", "sources": fingerprint, "shape": shape}).encode().ljust(4095) + b"\n"
+
+
+def _read_cache(cache: Path, header: bytes, shape: tuple[int, ...]) -> Tensor | None:
+    """The images mapped from `cache`; None if it is absent, damaged or of other images."""
+    size = len(header) + math.prod(shape)
+    if not cache.exists() or cache.stat().st_size != size or cache.open("rb").read(len(header)) != header:
         return None
-    except Exception:  # whatever is wrong with it, it can be made anew
-        log.info("%s is damaged: decoding again", cache)
-        return None
+    return torch.from_file(str(cache), size=size, dtype=torch.uint8)[len(header) :].view(shape)
 
 
-def _write_cache(cache: Path, fingerprint: str, images: Tensor) -> None:
-    """Written beside and renamed, so that no reader sees half of it."""
+@contextmanager
+def _written_beside(cache: Path) -> Iterator[BinaryIO]:
+    """A file that becomes `cache` when all of it is on the disk; where the disk has no room, only a warning is left."""
     partial = cache.with_name(f"{cache.name}.{os.getpid()}.partial")
     try:
         with open(partial, "wb") as file:
-            torch.save({"fingerprint": fingerprint, "images": images}, file)
-            file.flush()
+            yield file
             os.fsync(file.fileno())
         os.replace(partial, cache)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         log.warning("the decoded images are not kept, so the next start decodes again (%s)", error)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Where images come from: the public functions are what conf/dataset names, and give `Images`."""
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -163,7 +164,7 @@ def image_folder(
     files = Files(source)
     if not files.names:
         raise ValueError(f"dataset.path={path} has no images (looked for .jpg, .png and others, also in sub-folders)")
-    cache = (source if source.is_dir() else source.parent) / f".{source.stem}_{size}x{size}x{channels}.pt"
+    cache = (source if source.is_dir() else source.parent) / f".{source.stem}_{size}x{size}x{channels}.cache"
     images = decode(files, files.names, size, channels, cache)
     split = only_classes(Split(images, _folder_labels(files.names)), classes)
     return Images(split, None, _count_classes(split.labels), flip=flip, dequantise=dequantise, seed=seed, device=device)
@@ -204,10 +205,10 @@ def celeba(
     if len(files.names) < CELEBA_IMAGES:
         log.info("CelebA: found %s of %s images", f"{len(files.names):,}", f"{CELEBA_IMAGES:,}")
     part = _partition(files)
-    names = [[n for n in files.names if part.get(Path(n).name, 0) == number] for number in (0, 1)]
+    names = [[n for n in files.names if part.get(n.rpartition("/")[2], 0) == number] for number in (0, 1)]
 
     def split(kind: str, names: list[str]) -> Split:
-        cache = files.path.parent / f".celeba_{kind}_{size}x{size}x{channels}.pt"
+        cache = files.path.parent / f".celeba_{kind}_{size}x{size}x{channels}.cache"
         return _split(decode(files, names, size, channels, cache), None)
 
     train = split("train", names[0] or files.names)
@@ -238,6 +239,6 @@ def _partition(files: Files) -> dict[str, int]:
     """{"000001.jpg": 0 (train), 1 (validation) or 2 (test)} from list_eval_partition.txt or .csv; {} without it."""
     for folder in (files.path.parent, files.path):
         for file in folder.glob("list_eval_partition.*") if folder.is_dir() else ():
-            rows = [line.replace(",", " ").split() for line in file.read_text().splitlines()]
-            return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
+            rows = re.findall(r"^(\S+)[ ,]+([012])\s*$", file.read_text(), re.MULTILINE)
+            return {name: int(number) for name, number in rows}
     return {}
