@@ -44,6 +44,11 @@ def default_names(dataset: Any, classifier: str | None) -> list[str]:
     return [name for name in NAMES[len(dataset.shape)] if not lacking.get(name)]
 
 
+def quick_names(dataset: Any, classifier: str | None) -> list[str]:
+    """Those of the default scores that a training run can afford now and then."""
+    return [name for name in default_names(dataset, classifier) if name in ("modes", "ngram_js", "classifier")]
+
+
 def measures(
     dataset: Any, names: list[str], *, weights: str | None, classifier: str | None, device: torch.device
 ) -> dict[str, Measure]:
@@ -95,13 +100,14 @@ def record(run: Path, step: int, measured_with: dict[str, Any], results: list[Re
     """Writes evaluation.json: each score and what it was measured with. Others of the same step stay in it."""
     file = run / "evaluation.json"
     before = json.loads(file.read_text()) if file.exists() else {}
-    same = before if before.get("step") == step else {}
-    content = {key: same.get(key, {}) for key in ("metrics", "measured_with")}
+    content: dict[str, Any] = {"step": step, "metrics": {}, "measured_with": {}}
+    if before.get("step") == step and "measured_with" in before:
+        content = before
     for result in results:
         for name, value in result.values.items():
             content["metrics"][f"eval/{name}"] = value
             content["measured_with"][f"eval/{name}"] = measured_with | result.measured_with
-    file.write_text(json.dumps({"step": step} | content, indent=2) + "\n")
+    file.write_text(json.dumps(content, indent=2) + "\n")
     return file
 
 
