@@ -1,17 +1,18 @@
 """torch-fidelity's scores through our glue: equalities, closed forms, its cache, its weights."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 import torch_fidelity
-from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
 from wgangp import plots
 from wgangp.metrics import images
 from wgangp.metrics.classifier import ResNet, read
 
 CPU = torch.device("cpu")
-ALL = ["isc", "fid", "kid", "prc"]
+ALL = ["fid", "is", "kid", "prc"]
 
 
 @pytest.fixture
@@ -30,8 +31,10 @@ def pictures(n, seed, channels=3, size=8):
     return (torch.nn.functional.interpolate(x, (size, size), mode="bilinear") * 255).to(torch.uint8)
 
 
-def by_classifier(fake, real, metrics, file):
-    return images.fidelity(fake, real, metrics, extractor=images.CLASSIFIER, weights=file, device=CPU)
+def by_classifier(fake, real, names, file):
+    extract = partial(images.extract, extractor=images.CLASSIFIER, weights=file, device=CPU)
+    (features,) = extract(real, "features", cached=True)
+    return images.fidelity(names, *extract(fake, "features", "logits", cached=False), features)
 
 
 def test_a_dataset_is_at_no_distance_from_itself_and_its_halves_are_near(classifier):
@@ -39,22 +42,20 @@ def test_a_dataset_is_at_no_distance_from_itself_and_its_halves_are_near(classif
     same = by_classifier(x, x, ALL, classifier)
     halves = by_classifier(x[:200], x[200:], ALL, classifier)
     dark = by_classifier(x[:200] // 2, x[200:], ALL, classifier)
-    assert abs(same["classifier_frechet"]) < 1e-3 * dark["classifier_frechet"]
-    assert halves["classifier_frechet"] < 0.1 * dark["classifier_frechet"]
-    assert same["classifier_precision"] == same["classifier_recall"] == 1
-    assert dark["classifier_precision"] < halves["classifier_precision"]
-    assert abs(halves["classifier_kernel"]) < dark["classifier_kernel"]
+    assert abs(same["fid"]) < 1e-3 * dark["fid"] and halves["fid"] < 0.1 * dark["fid"]
+    assert same["precision"] == same["recall"] == 1 and dark["precision"] < halves["precision"]
+    assert abs(halves["kid"]) < dark["kid"]
 
 
 def test_names_and_numbers_are_torch_fidelitys_own(classifier):
-    fake, real = pictures(60, seed=1), pictures(80, seed=2)
+    fake, real = pictures(60, seed=1), pictures(60, seed=2)
     ours = by_classifier(fake, real, ALL, classifier)
     theirs = torch_fidelity.calculate_metrics(
         input1=images.Pixels(fake, 3),
         input2=images.Pixels(real, 3),
         feature_extractor=images.CLASSIFIER,
         feature_extractor_weights_path=classifier,
-        **dict.fromkeys(ALL, True),
+        **dict.fromkeys(("isc", "fid", "kid", "prc"), True),
         kid_subset_size=60,
         save_cpu_ram=True,
         cuda=False,
@@ -62,26 +63,38 @@ def test_names_and_numbers_are_torch_fidelitys_own(classifier):
         verbose=False,
     )
     assert theirs.keys() - {torch_fidelity.KEY_METRIC_F_SCORE} == images.NAMES.keys()
-    for key, (_, name) in images.NAMES.items():
+    for key, name in images.NAMES.items():
         assert ours[name] == pytest.approx(theirs[key], rel=1e-6, abs=1e-9), name
 
 
-def test_frechet_distance_equals_that_of_the_features_read_directly(classifier):
-    fake, real = pictures(60, seed=1), pictures(80, seed=2)
-    network = images.load_classifier(classifier)
-    stats = [fid_features_to_statistics(read(network, x)[0]) for x in (fake, real)]
-    direct = fid_statistics_to_metric(*stats, verbose=False)[torch_fidelity.KEY_METRIC_FID]
-    assert by_classifier(fake, real, ["fid"], classifier)["classifier_frechet"] == pytest.approx(direct, rel=1e-4)
+def test_extracted_layers_are_the_networks_own(classifier):
+    x = pictures(70, seed=1)
+    layers = images.extract(
+        x, "features", "logits", extractor=images.CLASSIFIER, weights=classifier, device=CPU, cached=False
+    )
+    for ours, direct in zip(layers, read(images.load_classifier(classifier), x), strict=True):
+        torch.testing.assert_close(ours, direct)
 
 
 def test_frechet_distance_of_gaussians_in_closed_form():
     """N(0, a^2) and N(m, b^2) in d dimensions: |m|^2 + d (a - b)^2."""
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((200_000, 4))
-    y = 3 + 2 * rng.standard_normal((200_000, 4))
-    stats = [fid_features_to_statistics(torch.from_numpy(v)) for v in (x, y)]
-    frechet = fid_statistics_to_metric(*stats, verbose=False)[torch_fidelity.KEY_METRIC_FID]
-    assert frechet == pytest.approx(4 * 3**2 + 4 * 1**2, rel=0.01)
+    torch.manual_seed(0)
+    x, y = torch.randn(100_000, 4), 3 + 2 * torch.randn(100_000, 4)
+    assert images.fidelity(["fid"], x, x, y) == {"fid": pytest.approx(4 * 3**2 + 4 * 1**2, rel=0.01)}
+
+
+def test_inception_score_in_closed_form():
+    """k certain and equally frequent classes score k; uncertain images score 1."""
+    certain = 100 * torch.eye(5).repeat(2000, 1)
+    score = images.fidelity(["is"], certain, certain, certain)
+    assert score["is"] == pytest.approx(5, rel=1e-2) and score["is_std"] < 0.05
+    assert images.fidelity(["is"], certain, 0 * certain, certain) == {"is": pytest.approx(1), "is_std": 0}
+
+
+def test_precision_and_recall_are_among_equal_numbers():
+    torch.manual_seed(0)
+    x = torch.randn(50, 3)
+    assert images.fidelity(["prc"], x, x, torch.cat([x, 100 + x])) == {"precision": 1, "recall": 1}
 
 
 def test_real_features_are_cached_by_content_and_weights(classifier, tmp_path):
@@ -99,11 +112,11 @@ def test_real_features_are_cached_by_content_and_weights(classifier, tmp_path):
 
 def test_grey_images_are_read_as_rgb_and_rgb_is_refused_by_a_grey_classifier(classifier, tmp_path):
     grey = pictures(20, seed=1, channels=1)
-    rgb = by_classifier(grey.expand(-1, 3, -1, -1), None, ["isc"], classifier)
-    assert by_classifier(grey, None, ["isc"], classifier) == rgb
+    rgb = by_classifier(grey.expand(-1, 3, -1, -1), grey, ALL, classifier)
+    assert by_classifier(grey, grey, ALL, classifier) == rgb
     torch.save({"state_dict": ResNet(1, 4, 1).state_dict()}, tmp_path / "grey.pt")
     with pytest.raises(ValueError, match="3 channels, and the classifier is for 1"):
-        by_classifier(pictures(20, seed=1), None, ["isc"], tmp_path / "grey.pt")
+        by_classifier(pictures(20, seed=1), grey, ["is"], tmp_path / "grey.pt")
 
 
 def test_pixels_are_quantised_as_in_the_official_code():
@@ -130,7 +143,7 @@ def test_inception_scores_need_the_reference_weights(tmp_path, monkeypatch, clas
         images.inception_weights(str(classifier))
 
 
-def test_inception_scores_are_called_so(tmp_path, monkeypatch):
+def test_inceptions_layers(tmp_path, monkeypatch):
     """On random weights in place of the reference's: what is tested is the way there and back."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     file = tmp_path / "torch" / "hub" / "checkpoints" / "weights-inception-2015-12-05-6726825d.pth"
@@ -139,7 +152,7 @@ def test_inception_scores_are_called_so(tmp_path, monkeypatch):
     torch.save({}, file)
     monkeypatch.setattr(images, "INCEPTION_SHA256", images.sha256(file))
     assert images.inception_weights(None) == file
-    x = pictures(10, seed=0, channels=1)
-    torch.manual_seed(0)
-    values = images.fidelity(x, x, ["isc", "kid"], extractor=images.INCEPTION, weights=file, device=CPU)
-    assert values.keys() == {"is", "is_std", "kid", "kid_std"} and values["is"] >= 1
+    grey = pictures(3, seed=0, channels=1)
+    options = {"extractor": images.INCEPTION, "weights": file, "device": CPU, "cached": True}
+    features, logits = images.extract(grey, "features", "logits", **options)
+    assert features.shape == (3, 2048) and logits.shape == (3, 1008)

@@ -1,4 +1,8 @@
-"""Scores of images as torch-fidelity computes them, on the features of the reference Inception or of our classifier."""
+"""Scores of images as torch-fidelity computes them, on the features of the reference Inception or of our classifier.
+
+They are those of torch_fidelity.calculate_metrics, but for precision and recall among equal numbers; its parts are
+called one by one so that features are extracted once for all scores.
+"""
 
 import hashlib
 from contextlib import nullcontext
@@ -10,6 +14,11 @@ import torch_fidelity
 from torch import Tensor
 from torch.utils.data import Dataset
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_isc import isc_features_to_metric
+from torch_fidelity.metric_kid import kid_features_to_metric
+from torch_fidelity.metric_prc import prc_features_to_metric
+from torch_fidelity.utils import create_feature_extractor, extract_featuresdict_from_input_id_cached
 from tqdm import tqdm
 
 from wgangp.metrics.classifier import load_classifier, sha256
@@ -17,14 +26,18 @@ from wgangp.metrics.classifier import load_classifier, sha256
 INCEPTION = "inception-v3-compat"  # torch-fidelity's names of extractors; the second is registered below
 CLASSIFIER = "wgangp-classifier"
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+LAYERS = {
+    INCEPTION: {"features": "2048", "logits": "logits_unbiased"},
+    CLASSIFIER: {"features": "features", "logits": "logits"},
+}
 NAMES = {
-    torch_fidelity.KEY_METRIC_FID: ("fid", "classifier_frechet"),
-    torch_fidelity.KEY_METRIC_ISC_MEAN: ("is", "classifier_score"),
-    torch_fidelity.KEY_METRIC_ISC_STD: ("is_std", "classifier_score_std"),
-    torch_fidelity.KEY_METRIC_KID_MEAN: ("kid", "classifier_kernel"),
-    torch_fidelity.KEY_METRIC_KID_STD: ("kid_std", "classifier_kernel_std"),
-    torch_fidelity.KEY_METRIC_PRECISION: ("precision", "classifier_precision"),
-    torch_fidelity.KEY_METRIC_RECALL: ("recall", "classifier_recall"),
+    torch_fidelity.KEY_METRIC_FID: "fid",
+    torch_fidelity.KEY_METRIC_ISC_MEAN: "is",
+    torch_fidelity.KEY_METRIC_ISC_STD: "is_std",
+    torch_fidelity.KEY_METRIC_KID_MEAN: "kid",
+    torch_fidelity.KEY_METRIC_KID_STD: "kid_std",
+    torch_fidelity.KEY_METRIC_PRECISION: "precision",
+    torch_fidelity.KEY_METRIC_RECALL: "recall",
 }
 KID_SUBSET = 1000
 
@@ -35,7 +48,8 @@ class Pixels(Dataset):
     def __init__(self, images: Tensor, channels: int) -> None:
         if images.shape[1] not in (1, channels):
             raise ValueError(f"these images have {images.shape[1]} channels, and the classifier is for {channels}")
-        self.images = images.cpu().expand(-1, channels, -1, -1)
+        self.images = images.cpu()
+        self.channels = channels
         self.bar = tqdm(total=len(images), unit="img", desc="features", leave=False, disable=None)
 
     def __len__(self) -> int:
@@ -43,7 +57,7 @@ class Pixels(Dataset):
 
     def __getitem__(self, i: int) -> Tensor:
         self.bar.update()
-        return self.images[i]
+        return self.images[i].expand(self.channels, -1, -1)
 
     def fingerprint(self) -> str:
         """Tells these images from others."""
@@ -106,30 +120,44 @@ def inception_weights(path: str | None) -> Path:
     return file
 
 
-def fidelity(
-    fake: Tensor, real: Tensor | None, metrics: list[str], *, extractor: str, weights: Path, device: torch.device
-) -> dict[str, float]:
-    """torch-fidelity's ISC, FID, KID or PRC (precision and recall) of images (n, c, h, w) uint8.
+def extract(
+    images: Tensor, *layers: str, extractor: str, weights: Path, device: torch.device, cached: bool
+) -> tuple[Tensor, ...]:
+    """Layers (n, d) of images (n, c, h, w) uint8 by torch-fidelity, on the CPU; `cached` keeps them in its cache.
 
-    Precision and recall are on the same features as the others. The features of `real`, which ISC alone does not
-    need, are kept in torch-fidelity's cache. Scores from Inception are called fid, is, kid, precision and recall, and
-    those from the classifier classifier_NAME.
+    The layers are called features and logits: the pooled ones, and the classes' scores.
     """
     channels = 3 if extractor == INCEPTION else load_classifier(weights).channels
-    inputs: dict[str, Any] = {"input1": Pixels(fake, channels)}
-    if real is not None:
-        inputs["input2"] = reference = Pixels(real, channels)
-        inputs["input2_cache_name"] = f"{reference.fingerprint()}-{sha256(weights)[:16]}"
+    pixels, names = Pixels(images, channels), [LAYERS[extractor][layer] for layer in layers]
+    options: dict[str, Any] = {
+        "feature_extractor_weights_path": weights,
+        "input1": pixels,
+        "input1_cache_name": f"{pixels.fingerprint()}-{sha256(weights)[:16]}" if cached else None,
+        "save_cpu_ram": True,  # no worker processes
+        "cuda": device.type == "cuda",
+        "verbose": False,
+    }
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-        values = torch_fidelity.calculate_metrics(
-            **inputs,
-            **dict.fromkeys(metrics, True),
-            feature_extractor=extractor,
-            feature_extractor_weights_path=weights,
-            kid_subset_size=min(KID_SUBSET, len(fake), len(fake if real is None else real)),
-            prc_batch_size=2500,
-            save_cpu_ram=True,  # no worker processes, and no matrix of all distances
-            cuda=device.type == "cuda",
-            verbose=False,
-        )
-    return {names[extractor == CLASSIFIER]: values[key] for key, names in NAMES.items() if key in values}
+        network = create_feature_extractor(extractor, names, **options)
+        found = extract_featuresdict_from_input_id_cached(1, network, **options)
+    return tuple(found[name] for name in names)
+
+
+def fidelity(names: list[str], features: Tensor, logits: Tensor, real: Tensor) -> dict[str, float]:
+    """torch-fidelity's scores of generated features (n, d) and logits (n, k), the first against real features (m, d).
+
+    Of the names: fid, the Fréchet distance (Heusel et al. 2017); is and is_std, exp E KL(p(y|x) || p(y)) in 10 splits
+    (Salimans et al. 2016); kid and kid_std, the squared MMD in 100 subsets (Bińkowski et al. 2018); prc, which gives
+    precision and recall by 3 neighbours among equal numbers of both (Kynkäänniemi et al. 2019).
+    """
+    values: dict[str, float] = {}
+    n = min(len(features), len(real))
+    if "fid" in names:
+        values |= fid_statistics_to_metric(*map(fid_features_to_statistics, (features, real)), verbose=False)
+    if "is" in names:
+        values |= isc_features_to_metric(logits)
+    if "kid" in names:  # unbiased for subsets of any size
+        values |= kid_features_to_metric(features, real, kid_subset_size=min(KID_SUBSET, n), verbose=False)
+    if "prc" in names:
+        values |= prc_features_to_metric(features[:n], real[:n], save_cpu_ram=True, prc_batch_size=1000, verbose=False)
+    return {NAMES[key]: value for key, value in values.items() if key in NAMES}

@@ -21,7 +21,8 @@ from wgangp.metrics.text import ngram_js
 
 log = logging.getLogger(__name__)
 
-BY_INCEPTION = {"fid": "fid", "is": "isc", "kid": "kid", "prc": "prc"}  # our names and torch-fidelity's
+BY_INCEPTION = ("fid", "is", "kid", "prc")
+BY_CLASSIFIER = {"fid": "frechet", "is": "score", "is_std": "score_std", "kid": "kernel", "kid_std": "kernel_std"}
 NAMES = {1: ("modes", "wasserstein1"), 2: ("ngram_js",), 3: (*BY_INCEPTION, "classifier")}  # by dimensions of a sample
 POINTS = 2000  # of which the matching takes about a second
 CHUNK = 100
@@ -157,14 +158,15 @@ def _by_inception(
     with _extra():
         from wgangp.metrics import images
     file = images.inception_weights(weights)
-    real = None if names == ["is"] else dataset.train.images
-    asked = [BY_INCEPTION[name] for name in names]
-    values = images.fidelity(x, real, asked, extractor=images.INCEPTION, weights=file, device=device)
+    extract = partial(images.extract, extractor=images.INCEPTION, weights=file, device=device)
+    features, logits = extract(x, "features", "logits", cached=False)
+    real = features[:0] if names == ["is"] else extract(dataset.train.images, "features", cached=True)[0]
+    values = images.fidelity(names, features, logits, real)
     return Result(values, _extractor(images.INCEPTION, file) | {"samples": len(x), "reference": "train"})
 
 
 def _by_classifier(dataset: Any, path: str | None, device: torch.device, x: Tensor, y: Tensor | None) -> Result:
-    """torch-fidelity's scores on the classifier's features, and
+    """The same scores by the classifier, under names that none will take for Inception's, and
 
     classifier_balance: KL of the classes' shares from those of the training labels (uniform, where there are none);
     classifier_nearest: mean feature distance to the nearest training image, far below that of held-out images
@@ -172,28 +174,29 @@ def _by_classifier(dataset: Any, path: str | None, device: torch.device, x: Tens
     """
     with _extra():
         from wgangp.metrics import images
-    from wgangp.metrics.classifier import class_balance, load_classifier, nearest, read
+    from wgangp.metrics.classifier import class_balance, load_classifier, nearest
 
     if path is None:
         raise ValueError("classifier: say classifier=FILE; scripts/train_classifier.py writes one")
-    file, train = Path(path), dataset.train
-    network = load_classifier(file).to(device)
-    same_classes = dataset.num_classes == network.num_classes
-    if y is not None and not same_classes:
-        raise ValueError(f"classifier={path} has {network.num_classes} classes, and the data {dataset.num_classes}")
-    values = images.fidelity(
-        x, train.images, list(BY_INCEPTION.values()), extractor=images.CLASSIFIER, weights=file, device=device
-    )
-    features, logits = read(network, x)
-    labels, train_features = logits.argmax(1), read(network, train.images)[0]
-    reference = torch.bincount(train.labels) if same_classes else torch.ones(network.num_classes)
-    values["classifier_balance"] = class_balance(labels, reference)
-    values["classifier_nearest"] = nearest(features, train_features).mean().item()
-    if dataset.test is not None:
-        held_out = read(network, dataset.test.images)[0]
-        values["classifier_nearest_held_out"] = nearest(held_out, train_features).mean().item()
+    file, train, test = Path(path), dataset.train, dataset.test
+    num_classes = load_classifier(file).num_classes
+    if y is not None and num_classes != dataset.num_classes:
+        raise ValueError(f"classifier={path} has {num_classes} classes, and the data {dataset.num_classes}")
+    extract = partial(images.extract, extractor=images.CLASSIFIER, weights=file, device=device)
+    features, logits = extract(x, "features", "logits", cached=False)
+    (real,) = extract(train.images, "features", cached=True)
+    values = images.fidelity(list(BY_INCEPTION), features, logits, real)
+    values = {BY_CLASSIFIER.get(name, name): value for name, value in values.items()}
+    labels = logits.argmax(1)
+    reference = torch.bincount(train.labels) if num_classes == dataset.num_classes else torch.ones(num_classes)
+    values["balance"] = class_balance(labels, reference)
+    values["nearest"] = nearest(features.to(device), real.to(device)).mean().item()
+    if test is not None:
+        (held_out,) = extract(test.images, "features", cached=True)
+        values["nearest_held_out"] = nearest(held_out.to(device), real.to(device)).mean().item()
     if y is not None:
-        values["classifier_agreement"] = (labels == y.to(labels.device)).float().mean().item()
+        values["agreement"] = (labels == y).float().mean().item()
+    values = {f"classifier_{name}": value for name, value in values.items()}
     return Result(values, _extractor(images.CLASSIFIER, file) | {"samples": len(x), "reference": "train"})
 
 
