@@ -3,7 +3,7 @@
     python scripts/train_classifier.py dataset=mnist [dataset.KEY=VALUE ...] [--out FILE] [--blocks 1] [--epochs 2]
 
 The dataset is one of conf/dataset, with labels; its options are those of the run to be scored. MNIST takes two
-minutes of two CPU cores to over 99 %; CIFAR-10 wants --blocks 3 --epochs 40 and a GPU.
+minutes of two CPU cores to over 99 %; CIFAR-10 wants --blocks 3, more epochs and a GPU.
 """
 
 import argparse

@@ -55,6 +55,10 @@ def test_points(call):
     assert second["metrics"]["eval/modes"] == first["metrics"]["eval/modes"]
     assert second["metrics"]["eval/wasserstein1"] != first["metrics"]["eval/wasserstein1"]
 
+    cut = Path("run/evaluation.json").read_text()[:100]
+    Path("run/evaluation.json").write_text(cut)
+    assert call("evaluate", "run=run", "n=200", "metrics=[modes]")[0] == 0 and evaluation("run")["step"] == 4
+
     call("resume", "run=run", "steps=6")
     call("evaluate", "run=run", "n=200", "metrics=[modes]")  # those of other steps go
     assert evaluation("run")["step"] == 6 and "eval/wasserstein1" not in evaluation("run")["metrics"]

@@ -115,7 +115,7 @@ def test_grey_images_are_read_as_rgb_and_rgb_is_refused_by_a_grey_classifier(cla
     rgb = by_classifier(grey.expand(-1, 3, -1, -1), grey, ALL, classifier)
     assert by_classifier(grey, grey, ALL, classifier) == rgb
     torch.save({"state_dict": ResNet(1, 4, 1).state_dict()}, tmp_path / "grey.pt")
-    with pytest.raises(ValueError, match="3 channels, and the classifier is for 1"):
+    with pytest.raises(ValueError, match="3 channels, and the extractor takes 1"):
         by_classifier(pictures(20, seed=1), grey, ["is"], tmp_path / "grey.pt")
 
 

@@ -47,7 +47,7 @@ class Pixels(Dataset):
 
     def __init__(self, images: Tensor, channels: int) -> None:
         if images.shape[1] not in (1, channels):
-            raise ValueError(f"these images have {images.shape[1]} channels, and the classifier is for {channels}")
+            raise ValueError(f"these images have {images.shape[1]} channels, and the extractor takes {channels}")
         self.images = images.cpu()
         self.channels = channels
         self.bar = tqdm(total=len(images), unit="img", desc="features", leave=False, disable=None)

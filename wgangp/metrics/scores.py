@@ -6,7 +6,7 @@ Data are told apart by the shape of a sample: points (2,), strings (v, t), image
 import json
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -100,10 +100,11 @@ class Scores:
 def record(run: Path, step: int, measured_with: dict[str, Any], results: list[Result]) -> Path:
     """Writes evaluation.json: each score and what it was measured with. Others of the same step stay in it."""
     file = run / "evaluation.json"
-    before = json.loads(file.read_text()) if file.exists() else {}
     content: dict[str, Any] = {"step": step, "metrics": {}, "measured_with": {}}
-    if before.get("step") == step and "measured_with" in before:
-        content = before
+    with suppress(FileNotFoundError, json.JSONDecodeError):  # none yet, or cut off
+        before = json.loads(file.read_text())
+        if before.get("step") == step and before.keys() == content.keys():
+            content = before
     for result in results:
         for name, value in result.values.items():
             content["metrics"][f"eval/{name}"] = value
