@@ -6,12 +6,13 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "wgangp"
 FLOORS = [
     {"layers", "ema", "device", "compiled", "graphs"},
-    {"models", "penalties", "losses", "data", "metrics"},
+    {"models", "penalties", "losses", "data"},
     {"checkpoint", "logger", "plots"},
+    {"metrics"},
     {"trainer"},
     {"config"},
     {"train", "sample"},
-    {"resume"},
+    {"resume", "evaluate"},
 ]
 
 

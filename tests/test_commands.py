@@ -58,7 +58,8 @@ def test_a_run_directory_has_all_that_the_contract_names(call, tmp_path):
     assert rows(run)[0].keys() >= TAGS and {"eval/modes", "eval/high_quality"} <= rows(run)[1].keys()
 
     scores = json.loads((run / "evaluation.json").read_text())
-    assert scores["samples"] == 200 and scores["metrics"].keys() == {"eval/modes", "eval/high_quality"}
+    assert scores["step"] == 10 and scores["metrics"].keys() == {"eval/modes", "eval/high_quality"}
+    assert all(how["samples"] == 200 for how in scores["measured_with"].values())
 
     events = EventAccumulator(str(run), size_guidance={"histograms": 0}).Reload()
     assert set(events.Tags()["scalars"]) == {*TAGS, "eval/modes", "eval/high_quality"}

@@ -1,4 +1,4 @@
-"""Wasserstein GANs with gradient penalty (Gulrajani et al. 2017): train, resume, sample."""
+"""Wasserstein GANs with gradient penalty (Gulrajani et al. 2017): train, resume, sample, evaluate."""
 
 from typing import TYPE_CHECKING, Any
 

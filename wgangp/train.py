@@ -1,6 +1,5 @@
 """wgangp-train: one run, or a sweep with -m."""
 
-import json
 import logging
 import signal
 import sys
@@ -68,13 +67,15 @@ def prepare(cfg: DictConfig) -> "tuple[Dataset, torch.device]":
 
 def make_trainer(cfg: DictConfig, dataset: Any, device: "torch.device") -> "Trainer":
     """The trainer that a configuration describes, before its first step."""
-    from wgangp.metrics.toy import coverage
+    from wgangp.metrics import scores
     from wgangp.trainer import Trainer
 
     if cfg.conditional and not dataset.num_classes:
         raise ValueError("conditional=true needs labels, and this dataset has none")
     data = {"shape": list(dataset.shape), "num_classes": dataset.num_classes if cfg.conditional else 0}
-    is_mixture = len(getattr(dataset, "centres", ())) > 0
+    weights, classifier = cfg.evaluate.weights, cfg.evaluate.classifier
+    names = list(cfg.evaluate.metrics or scores.quick_names(dataset, classifier))
+    measures = scores.measures(dataset, names, weights=weights, classifier=classifier, device=device)
     return Trainer(
         dataset=dataset,
         generator=build(cfg.generator, **data),
@@ -83,9 +84,7 @@ def make_trainer(cfg: DictConfig, dataset: Any, device: "torch.device") -> "Trai
         penalty=build(cfg.penalty),
         generator_optimizer=partial(build, cfg.generator_optimizer),
         critic_optimizer=partial(build, cfg.critic_optimizer),
-        metrics=partial(coverage, centres=dataset.centres, std=dataset.std, n=cfg.evaluation_samples)
-        if is_mixture
-        else lambda generate: {},
+        metrics=scores.Scores(dataset, measures, cfg.evaluation_samples),
         device=device,
         seed=cfg.seed,
         steps=cfg.steps,
@@ -117,12 +116,13 @@ def go_on(trainer: "Trainer", run: Path, config: dict[str, Any]) -> None:
 
 def finish(trainer: "Trainer", logger: "Logger", cfg: DictConfig) -> None:
     """Writes down what the last step came to, and tells it."""
+    from wgangp.metrics.scores import record
+
     scores = {name: v for name, v in trainer.latest.items() if name.startswith("eval/")}
     logger.hyperparameters(flatten(plain(cfg)), scores or {"critic/wasserstein": trainer.latest["critic/wasserstein"]})
     if scores:
-        measured = {"step": trainer.step, "samples": cfg.evaluation_samples, "weights": "ema", "seed": cfg.seed}
-        text = json.dumps(measured | {"metrics": scores}, indent=2)
-        (logger.run / "evaluation.json").write_text(text + "\n")
+        measured_with = {"generator": "ema", "batchnorm": "batch", "seed": cfg.seed}
+        record(logger.run, trainer.step, measured_with, trainer.metrics.results)  # type: ignore[attr-defined]
     for name, value in scores.items():
         log.info("%s = %.4g", name, value)
     log.info("samples: %s", logger.run / "samples" / f"step_{trainer.step:08d}.png")

@@ -1,0 +1,84 @@
+"""The classifier and what it says about images, in closed form; its training script on a separable dataset."""
+
+import importlib.util
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from wgangp.metrics.classifier import ResNet, class_balance, load_classifier, nearest, read
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "train_classifier.py"
+
+
+@pytest.mark.parametrize(("channels", "blocks"), [(1, 1), (3, 2)])
+def test_files_of_the_network_and_of_its_data_parallel_copy_are_read(tmp_path, channels, blocks):
+    torch.manual_seed(0)
+    network = ResNet(channels, 7, blocks).eval()
+    x = torch.randint(256, (5, channels, 28, 28), dtype=torch.uint8)
+    for prefix in ("", "module."):
+        state = {prefix + name: value for name, value in network.state_dict().items()}
+        torch.save({"state_dict": state, "best": 91.0}, tmp_path / "c.th")
+        features, logits = read(load_classifier(tmp_path / "c.th"), x, chunk=2)
+        assert features.shape == (5, 64) and logits.shape == (5, 7)
+        torch.testing.assert_close(logits, network(x)[1])
+    assert sum(p.numel() for p in ResNet(3, 10, 3).parameters()) == 269_722  # ResNet-20 (He et al. 2016, table 6)
+
+
+def test_other_files_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="train_classifier"):
+        load_classifier(tmp_path / "none.pt")
+    torch.save({"state_dict": {"conv1.weight": torch.zeros(16, 3, 3, 3)}}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match=r"other\.pt is not a file of"):
+        load_classifier(tmp_path / "other.pt")
+
+
+def test_class_balance_closed_forms():
+    uniform = torch.ones(4)
+    assert class_balance(torch.arange(8) % 4, uniform) == pytest.approx(0)
+    assert class_balance(torch.full((9,), 2), uniform) == pytest.approx(math.log(4))
+    assert class_balance(torch.tensor([0, 0, 0, 1]), torch.tensor([30, 10, 0])) == pytest.approx(0)
+    assert class_balance(torch.tensor([0, 1]), torch.tensor([3, 1])) == pytest.approx(math.log(4 / 3) / 2)
+
+
+def test_nearest_is_zero_for_copies_and_the_shift_for_moved_ones():
+    grid = torch.cartesian_prod(torch.arange(5.0), torch.arange(5.0))
+    assert nearest(grid[7:12], grid, chunk=2).tolist() == [0] * 5
+    torch.testing.assert_close(nearest(grid + torch.tensor([0.0, 0.25]), grid), torch.full((25,), 0.25))
+
+
+@pytest.fixture
+def train_classifier(monkeypatch):
+    """train_classifier(ARGUMENT, ...) runs the script in this process."""
+    spec = importlib.util.spec_from_file_location("train_classifier", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["train_classifier.py", *map(str, arguments), "--device", "cpu"])
+        script.main()
+
+    return run
+
+
+def test_the_script_learns_dark_from_bright(train_classifier, tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.arange(1280) % 2
+    images = (rng.integers(0, 100, (1280, 8, 8)) + 150 * labels[:, None, None]).astype(np.uint8)
+    np.savez(tmp_path / "d.npz", images=images, labels=labels)
+    train_classifier("dataset=array", f"dataset.path={tmp_path / 'd.npz'}", "--out", tmp_path / "c.pt", "--epochs", 3)
+    saved = torch.load(tmp_path / "c.pt", weights_only=True)
+    assert saved["dataset"] == "array" and saved["classes"] == 2 and saved["accuracy"] > 0.95
+    logits = read(load_classifier(tmp_path / "c.pt"), torch.from_numpy(images)[:, None])[1]
+    assert (logits.argmax(1).numpy() == labels).mean() > 0.95
+
+
+def test_the_script_refuses_data_without_labels_in_one_line(train_classifier, capsys):
+    with pytest.raises(SystemExit, match="1"):
+        train_classifier("dataset=gaussians8")
+    assert capsys.readouterr().err.strip() == (
+        "dataset=gaussians8: a classifier needs images with labels, such as dataset=mnist"
+    )

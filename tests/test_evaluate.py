@@ -1,0 +1,190 @@
+"""wgangp-evaluate on tiny trained runs, and the scores that the trainer is given."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import run_command
+from test_commands import DCGAN, SMALL, digits, images
+
+from wgangp.checkpoint import load_checkpoint, newest_checkpoint
+from wgangp.data.toy import gaussians8, swissroll
+from wgangp.metrics import scores
+from wgangp.metrics.classifier import ResNet
+
+CPU = torch.device("cpu")
+
+
+def evaluation(run):
+    return json.loads((Path(run) / "evaluation.json").read_text())
+
+
+@pytest.fixture
+def classifier(tmp_path, monkeypatch):
+    """A random classifier of four classes; torch's caches are empty and in the test's folder."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *a, **k: (_ for _ in ()).throw(OSError("offline")))
+    torch.manual_seed(0)
+    torch.save({"state_dict": ResNet(3, 4, 1).state_dict()}, tmp_path / "c.pt")
+    return tmp_path / "c.pt"
+
+
+def test_points(call):
+    call("train", *SMALL, "steps=4", "hydra.run.dir=run")
+    code, text = call("evaluate", "run=run", "n=300", "seed=1")
+    assert code == 0, text
+    first = evaluation("run")
+    assert first["step"] == 4
+    assert first["metrics"].keys() == {"eval/modes", "eval/high_quality", "eval/wasserstein1"}
+    for name, value in first["metrics"].items():
+        assert f"{name.removeprefix('eval/')} " in text and f"{value:.5g}" in text
+    assert first["measured_with"]["eval/wasserstein1"] == {
+        **{"generator": "ema", "batchnorm": "batch", "seed": 1, "samples": 300},
+        "reference": "300 training points",
+    }
+    call("evaluate", "run=run", "n=300", "seed=1")
+    assert evaluation("run") == first
+
+    call("evaluate", "run=run", "n=200", "metrics=[wasserstein1]", "ema=false")  # the others of this step stay
+    second = evaluation("run")
+    assert second["measured_with"]["eval/wasserstein1"]["generator"] == "last"
+    assert second["metrics"]["eval/modes"] == first["metrics"]["eval/modes"]
+    assert second["metrics"]["eval/wasserstein1"] != first["metrics"]["eval/wasserstein1"]
+
+    cut = Path("run/evaluation.json").read_text()[:100]
+    Path("run/evaluation.json").write_text(cut)
+    assert call("evaluate", "run=run", "n=200", "metrics=[modes]")[0] == 0 and evaluation("run")["step"] == 4
+
+    call("resume", "run=run", "steps=6")
+    call("evaluate", "run=run", "n=200", "metrics=[modes]")  # those of other steps go
+    assert evaluation("run")["step"] == 6 and "eval/wasserstein1" not in evaluation("run")["metrics"]
+
+
+@pytest.mark.parametrize("conditional", ["true", "false"])
+def test_images_by_a_classifier(call, tmp_path, classifier, conditional):
+    data = images(digits(tmp_path / "d.npz"))
+    call("train", *data, *DCGAN, "steps=2", "hydra.run.dir=run", f"conditional={conditional}")
+    code, text = call("evaluate", "run=run", "n=50", f"classifier={classifier}")
+    assert code == 0 and "fid, is, kid, prc cannot be computed: the Inception weights cannot be downloaded" in text
+    found = evaluation("run")
+    names = {"score", "score_std", "frechet", "kernel", "kernel_std", "precision", "recall", "balance", "nearest"}
+    names |= {"nearest_held_out", *(["agreement"] if conditional == "true" else [])}
+    assert found["metrics"].keys() == {f"eval/classifier_{name}" for name in names}
+    assert found["metrics"]["eval/classifier_nearest_held_out"] == pytest.approx(0, abs=1e-2)  # copies, see digits
+    assert 1 <= found["metrics"]["eval/classifier_score"] <= 4
+    how = found["measured_with"]["eval/classifier_frechet"]
+    assert how["extractor"] == "wgangp-classifier" and how["samples"] == 50 and how["reference"] == "train"
+    assert how["weights"] == "c.pt" and len(how["weights_sha256"]) == 64
+
+
+def test_one_clear_line_where_something_is_missing(call, tmp_path, classifier):
+    data = images(digits(tmp_path / "d.npz"))
+    call("train", *data, *DCGAN, "steps=2", "hydra.run.dir=run", "conditional=true")
+    torch.save({"state_dict": ResNet(3, 10, 1).state_dict()}, "ten.pt")
+    for arguments, message in [
+        ([], "weights-inception-2015-12-05-6726825d.pth elsewhere and put it to"),
+        (["metrics=[fid]", f"weights={classifier}"], "does not hold the reference Inception"),
+        (["metrics=[fidd]"], "fidd is no score of this data: choose from fid, is, kid, prc, classifier"),
+        (["metrics=[classifier]"], "say classifier=FILE; scripts/train_classifier.py writes one"),
+        (["metrics=[classifier]", "classifier=none.pt"], "classifier=none.pt: there is no such file"),
+        (["metrics=[classifier]", "classifier=ten.pt"], "has 10 classes, and the data 4"),
+        (["n=0"], "n=0: give a whole number of at least 1"),
+    ]:
+        code, text = call("evaluate", "run=run", *(["n=20"] if "n=0" not in arguments else []), *arguments)
+        assert code == 1 and message in text and len(text.strip().splitlines()) == 1, text
+    assert call("evaluate", "run=nowhere")[0] == 1 and call("evaluate")[0] == 1
+
+
+def test_without_the_extra_points_are_scored_and_images_say_what_to_install(call, tmp_path, monkeypatch):
+    for name in ("scipy.optimize", "torch_fidelity", "wgangp.metrics.images"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delattr("wgangp.metrics.images", raising=False)
+    call("train", *SMALL, "steps=2", "hydra.run.dir=points")
+    code, text = call("evaluate", "run=points", "n=100")
+    assert code == 0 and "wasserstein1 cannot be computed" in text and "pip install 'wgangp[eval]'" in text
+    assert evaluation("points")["metrics"].keys() == {"eval/modes", "eval/high_quality"}
+    assert call("evaluate", "run=points", "n=100", "metrics=[wasserstein1]")[0] == 1
+    call("train", *images(digits(tmp_path / "d.npz")), *DCGAN, "steps=2", "hydra.run.dir=run")
+    code, text = call("evaluate", "run=run", "n=20")
+    assert code == 1 and "pip install 'wgangp[eval]'" in text and len(text.strip().splitlines()) == 1
+
+
+class Sentences:
+    """One-hot lines (n, v, t) of a cyclic alphabet: 0 to 3 in training, 4 to 7 held out."""
+
+    shape, num_classes, letters = (8, 6), 0, "abcdefgh"
+
+    def __len__(self):
+        return 250
+
+    def batch(self, index, n, first=0):
+        codes = first + (torch.arange(n)[:, None] + torch.arange(6)) % 4
+        return torch.nn.functional.one_hot(codes, 8).permute(0, 2, 1).float(), torch.zeros(n)
+
+    def held_out(self, index, n):
+        return self.batch(index, n, first=4)
+
+    def decode(self, x):
+        return ["".join(self.letters[i] for i in row) for row in x.argmax(1).tolist()]
+
+
+def test_the_trainers_scores_of_strings():
+    data = Sentences()
+    chosen = scores.measures(data, scores.default_names(data, None), weights=None, classifier=None, device=CPU)
+    values = scores.Scores(data, chosen, n=400)(lambda n: data.batch(0, n)[0])
+    assert values["ngram_js_2"] == pytest.approx(0, abs=1e-4) and values["ngram_js_2_floor"] == pytest.approx(1)
+    assert values.keys() == {f"ngram_js_{n}{end}" for n in (1, 2, 3, 4) for end in ("", "_floor")}
+
+
+def test_what_cannot_be_computed_is_told_once_and_training_goes_on(caplog):
+    data = swissroll(seed=0, device=CPU)
+    assert scores.default_names(data, None) == ["wasserstein1"]
+    chosen = scores.measures(data, ["modes", "wasserstein1"], weights=None, classifier=None, device=CPU)
+    trainer_metrics = scores.Scores(data, chosen, n=50)
+    for _ in range(2):
+        assert trainer_metrics(lambda n: data.batch(0, n)[0]).keys() == {"wasserstein1"}
+    assert [r.getMessage() for r in caplog.records] == [
+        "modes cannot be computed and is left out: modes: this data has none; use wasserstein1"
+    ]
+
+
+def test_the_trainers_scores_of_real_points_in_closed_form():
+    """Of a Gaussian in the plane, 1 - exp(-9 / 2) is within three standard deviations."""
+    data = gaussians8(seed=0, device=CPU)
+    chosen = scores.measures(data, ["modes"], weights=None, classifier=None, device=CPU)
+    torch.manual_seed(0)
+    values = scores.Scores(data, chosen, n=20_000)(lambda n: data.batch(0, n)[0])
+    assert values == {"modes": 8, "high_quality": pytest.approx(1 - math.exp(-4.5), abs=0.003)}
+
+
+def test_a_checkpoint_file_is_scored_too(call):
+    call("train", *SMALL, "steps=4", "checkpoint_every=2", "hydra.run.dir=run")
+    older = sorted(Path("run/checkpoints").iterdir())[0]
+    assert newest_checkpoint(Path("run")) != older
+    assert call("evaluate", f"run={older}", "n=100", "metrics=[modes]")[0] == 0
+    assert evaluation("run")["step"] == load_checkpoint(older)["step"] == 2
+
+
+def test_help_needs_no_torch(tmp_path):
+    assert "wgangp-evaluate run=DIR" in run_command("evaluate", "--help", cwd=tmp_path).stdout
+    program = (
+        "import sys; sys.argv[1:] = ['--help']\nimport wgangp.evaluate\n"
+        "try: wgangp.evaluate.main()\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True).returncode == 0
+
+
+def test_training_logs_the_scores_it_is_asked_for_and_leaves_out_the_others(call, tmp_path, classifier):
+    data = [*images(digits(tmp_path / "d.npz")), *DCGAN, "evaluation_samples=20", "hydra.run.dir=run"]
+    asked = ["evaluate.metrics=[classifier,fid]", f"evaluate.classifier={classifier}"]
+    code, text = call("train", *data, *asked, "steps=4", "evaluate_every=2")
+    assert code == 0 and text.count("fid cannot be computed and is left out: the Inception weights") == 1, text
+    lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "eval/classifier_frechet" in line] == [2, 4]
+    assert len(evaluation("run")["measured_with"]["eval/classifier_frechet"]["weights_sha256"]) == 64
+    code, text = call("train", *data, "steps=2", "evaluate.metrics=[modes]")
+    assert code == 1 and "modes is no score of this data" in text

@@ -1,0 +1,90 @@
+"""wgangp-evaluate run=DIR: scores of a trained generator, as a table and in DIR/evaluation.json."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from wgangp.config import build, command
+from wgangp.sample import CHUNK, load_generator
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from wgangp.metrics.scores import Measure, Result
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    command(evaluate, "evaluate")
+
+
+def evaluate(cfg: DictConfig) -> None:
+    """Scores the run's generator against its dataset, both as the checkpoint records them."""
+    from wgangp.checkpoint import load_checkpoint, newest_checkpoint
+    from wgangp.device import choose_device
+    from wgangp.metrics import scores
+
+    checkpoint = Path(cfg.run) if Path(cfg.run).is_file() else newest_checkpoint(Path(cfg.run))
+    state, device = load_checkpoint(checkpoint), choose_device(cfg.device)
+    recorded = OmegaConf.create(state["config"])
+    dataset = build(recorded.dataset, seed=recorded.seed, device=device)
+    names = list(cfg.metrics or scores.default_names(dataset, cfg.classifier))
+    if cfg.classifier and "classifier" not in names:
+        names.append("classifier")
+    measures = scores.measures(dataset, names, weights=cfg.weights, classifier=cfg.classifier, device=device)
+
+    generator = load_generator(checkpoint, cfg.ema, cfg.batchnorm).to(device)
+    x, y = draw(generator, dataset, cfg.n, cfg.seed, device)
+    results = compute(measures, x, y if generator.num_classes else None, all_or_nothing=cfg.metrics is not None)
+    tell(results)
+    which = {"generator": "ema" if cfg.ema else "last", "batchnorm": cfg.batchnorm, "seed": cfg.seed}
+    log.info("%s", scores.record(checkpoint.parent.parent, state["step"], which, results))
+
+
+def draw(generator: Any, dataset: Any, n: int, seed: int, device: "torch.device") -> "tuple[Any, Tensor]":
+    """n samples as they are scored, from batches of the official evaluation's size, and the labels asked for (n,)."""
+    import torch
+
+    from wgangp.device import seed_step
+    from wgangp.metrics.scores import observed
+
+    seed_step(seed, 0, "evaluate")
+    z, y = torch.randn(n, generator.nz), torch.randint(max(1, generator.num_classes), (n,))
+    chunks = zip(z.split(CHUNK), y.split(CHUNK), strict=True)
+    parts = [observed(dataset, generator(a.to(device), b.to(device))) for a, b in chunks]
+    x = torch.cat(parts) if isinstance(parts[0], torch.Tensor) else [line for part in parts for line in part]
+    return x, y
+
+
+def compute(measures: "dict[str, Measure]", x: Any, y: "Tensor | None", all_or_nothing: bool) -> "list[Result]":
+    """The results. Where scores were not asked for by name, one that cannot be computed is told and left out."""
+    results, failures = [], []
+    for name, measure in measures.items():
+        try:
+            results.append(measure(x, y))
+        except (ValueError, OSError) as error:
+            if all_or_nothing:
+                raise
+            failures.append(f"{name} cannot be computed: {error}")
+    if not results:
+        raise ValueError("; ".join(failures))
+    for failure in failures:
+        log.warning("%s", failure)
+    return results
+
+
+def tell(results: "list[Result]") -> None:
+    """The table."""
+    for result in results:
+        using = f" by {result.measured_with['extractor']}" if "extractor" in result.measured_with else ""
+        for name, value in result.values.items():
+            against = f"{result.measured_with['samples']:,} samples, reference: {result.measured_with['reference']}"
+            log.info("%-28s %12.5g   %s%s", name, value, against, using)
+
+
+if __name__ == "__main__":
+    main()

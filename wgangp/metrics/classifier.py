@@ -1,0 +1,107 @@
+"""A small classifier, and what its labels and features say about generated images.
+
+The network is the CIFAR ResNet of He et al. 2016, section 4.2: three stages of 16, 32 and 64 channels, shortcuts
+without weights (option A), 64 features. Its parameter names are those of the public checkpoints of this network.
+"""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+IMAGENET = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])  # mean and std of red, green and blue
+
+
+class Block(nn.Module):
+    """x + two 3x3 convolutions of it; a stride of 2 halves the size, while zeros fill the new channels."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.stride, self.new = (1, 0) if c_in == c_out else (2, c_out - c_in)
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, self.stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(c_out)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.new // 2, self.new // 2))
+        return F.relu(shortcut + h)
+
+
+class ResNet(nn.Module):
+    """Classifies images (n, c, h, w) uint8 of 1 or 3 channels; 6 * blocks + 2 layers."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, channels: int, num_classes: int, blocks: int) -> None:
+        super().__init__()
+        self.channels, self.num_classes = channels, num_classes
+        self.conv1 = nn.Conv2d(channels, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.layer1 = nn.Sequential(*[Block(16, 16) for _ in range(blocks)])
+        self.layer2 = nn.Sequential(Block(16, 32), *[Block(32, 32) for _ in range(blocks - 1)])
+        self.layer3 = nn.Sequential(Block(32, 64), *[Block(64, 64) for _ in range(blocks - 1)])
+        self.linear = nn.Linear(64, num_classes)
+        mean, std = IMAGENET if channels == 3 else IMAGENET.mean(1, keepdim=True)
+        self.register_buffer("mean", mean.view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", std.view(-1, 1, 1), persistent=False)
+
+    def features(self, x: Tensor) -> Tensor:
+        """(n, 64), the means of the last stage over space."""
+        x = (x.float() / 255 - self.mean) / self.std
+        x = F.relu(self.bn1(self.conv1(x)))
+        return self.layer3(self.layer2(self.layer1(x))).mean(dim=(2, 3))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (n, 64) and logits (n, num_classes)."""
+        features = self.features(x)
+        return features, self.linear(features)
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_classifier(path: Path) -> ResNet:
+    """The network of scripts/train_classifier.py's file or of another one with a `state_dict` of this network.
+
+    Raises FileNotFoundError or ValueError, naming the file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"classifier={path}: there is no such file; scripts/train_classifier.py writes one")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        state = {name.removeprefix("module."): value for name, value in state.items()}
+        blocks = len({name.split(".")[1] for name in state if name.startswith("layer1.")})
+        network = ResNet(state["conv1.weight"].shape[1], len(state["linear.bias"]), blocks)
+        network.load_state_dict(state)
+    except Exception as error:  # whatever the unpickler makes of another file, or a dict of another network
+        raise ValueError(f"classifier={path} is not a file of scripts/train_classifier.py, or is damaged") from error
+    return network.requires_grad_(False).eval()
+
+
+def read(network: ResNet, images: Tensor, chunk: int = 500) -> tuple[Tensor, Tensor]:
+    """Features (n, 64) and logits (n, num_classes) of images (n, c, h, w) uint8, on the network's device."""
+    parts = [network(part.to(network.mean.device)) for part in images.split(chunk)]
+    features, logits = zip(*parts, strict=True)
+    return torch.cat(features), torch.cat(logits)
+
+
+def class_balance(labels: Tensor, reference: Tensor) -> float:
+    """KL(p || q) in nats of the classes' shares p among labels (n,) and q, proportional to reference (num_classes,).
+
+    It is 0 where the shares agree, and log(1 / q_i) where all are of class i.
+    """
+    p = torch.bincount(labels, minlength=len(reference)).double() / len(labels)
+    q = (reference / reference.sum()).double().to(p.device)
+    return (torch.xlogy(p, p) - torch.xlogy(p, q)).sum().item()
+
+
+def nearest(x: Tensor, y: Tensor, chunk: int = 1000) -> Tensor:
+    """(n,), from each of x (n, d) the Euclidean distance to the nearest of y (m, d)."""
+    return torch.cat([torch.cdist(part, y).amin(dim=1) for part in x.split(chunk)])
