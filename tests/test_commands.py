@@ -50,7 +50,9 @@ def test_a_run_directory_has_all_that_the_contract_names(call, tmp_path):
     assert {p.name for p in run.iterdir() if not p.name.startswith("events")} == {
         *(".hydra", "train.log", "checkpoints", "samples", "metrics.jsonl", "evaluation.json")
     }
-    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["step_00000005.pt", "step_00000010.pt"]
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == [
+        *("best.json", "best.pt", "step_00000005.pt", "step_00000010.pt")
+    ]
     assert Image.open(run / "samples" / "step_00000005.png").size == (600, 600)
 
     assert [row["step"] for row in rows(run)] == [5, 10]
@@ -102,6 +104,24 @@ def test_sampling(call, tmp_path, conditional):
     assert not torch.equal(x, wgangp.load_generator("run", ema=False)(z, y))
     one_by_one = [wgangp.load_generator("run", batchnorm="running")(z[:k], y[:k])[0] for k in (1, 6)]
     torch.testing.assert_close(*one_by_one)  # with running averages the others do not matter
+
+
+@pytest.mark.parametrize("goal", ["min", "max"])
+def test_the_best_checkpoint_is_kept_by_the_monitored_score(call, goal):
+    """Also over a resumption, and by a score's short name."""
+    monitored = ["evaluate_every=2", "monitor=high_quality", f"monitor_goal={goal}", "keep_checkpoints=1"]
+    assert (
+        call("train", *SMALL, *monitored, "steps=6", "checkpoint_every=2", "hydra.run.dir=run", "log_every=2")[0] == 0
+    )
+    assert call("resume", "run=run", "steps=12")[0] == 0
+    run = Path("run")
+    scores = {row["step"]: row["eval/high_quality"] for row in rows(run)}
+    assert len(scores) == 6 and len(set(scores.values())) > 1
+    best = (min if goal == "min" else max)(scores, key=scores.get)  # the first of equals
+    told = json.loads((run / "checkpoints" / "best.json").read_text())
+    assert told == {"step": best, "monitor": "high_quality", "value": scores[best]}
+    assert load_checkpoint(run / "checkpoints" / "best.pt")["step"] == best
+    assert call("sample", "run=run/checkpoints/best.pt", "out=best.png")[0] == 0
 
 
 def test_profile_traces_the_steps_asked_for(call, tmp_path):

@@ -1,7 +1,10 @@
 """Checkpoints: plain tensors and containers, written whole or not at all, read without running code."""
 
+import json
+import math
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,21 +41,41 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-class Checkpoints:
-    """Saves states as RUN/checkpoints/step_NNNNNNNN.pt, each with `header`, and keeps the last `keep` of them."""
+def monitored(values: dict[str, float], name: str) -> float:
+    """The value called `name` or eval/`name`; NaN where there is none."""
+    return values.get(name, values.get(f"eval/{name}", math.nan))
 
-    def __init__(self, run: Path, keep: int, header: dict[str, Any]) -> None:
+
+class Checkpoints:
+    """Saves states as RUN/checkpoints/step_NNNNNNNN.pt, each with `header`, and keeps the last `keep` of them.
+
+    best.pt is the one whose `monitor` was best at an evaluation: lowest or highest, as `goal` (min or max) says.
+    """
+
+    def __init__(self, run: Path, keep: int, header: dict[str, Any], monitor: str, goal: str) -> None:
         self.run, self.keep, self.header = run, keep, header
+        self.monitor, self.sign = monitor, 1 if goal == "min" else -1
         (run / "checkpoints").mkdir(parents=True, exist_ok=True)
 
     def save(self, step: int, state: dict[str, Any]) -> None:
+        self._write(f"step_{step:08d}.pt", state)
+        for old in all_checkpoints(self.run)[: -self.keep]:
+            old.unlink()
+
+    def save_if_best(self, step: int, values: dict[str, float], state: Callable[[], dict[str, Any]]) -> None:
+        """Compares with what best.json tells of the best one so far, in this run or before it was resumed."""
+        told, value = self.run / "checkpoints" / "best.json", monitored(values, self.monitor)
+        best = json.loads(told.read_text())["value"] if told.exists() else math.inf * self.sign
+        if self.sign * value < self.sign * best:
+            self._write("best.pt", state())
+            told.write_text(json.dumps({"step": step, "monitor": self.monitor, "value": value}) + "\n")
+
+    def _write(self, name: str, state: dict[str, Any]) -> None:
         """Writes beside, flushes and renames: a crash leaves the old checkpoints and no half one."""
-        path = self.run / "checkpoints" / f"step_{step:08d}.pt"
+        path = self.run / "checkpoints" / name
         partial = path.with_suffix(".partial")
         with open(partial, "wb") as file:
             torch.save(self.header | state, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-        for old in all_checkpoints(self.run)[: -self.keep]:
-            old.unlink()

@@ -27,6 +27,7 @@ CHOICES = {
     "precision": ("float32", "tf32", "bfloat16"),
     "compile": ("auto", True, False),
     "profile": (True, False),
+    "monitor_goal": ("min", "max"),
     "lr_decay": ("none", "linear"),
     "format": ("grid", "files"),
     "batchnorm": ("batch", "running"),

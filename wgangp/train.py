@@ -133,7 +133,7 @@ def train(cfg: DictConfig) -> float:
     run = Path(HydraConfig.get().runtime.output_dir)
     log.info("run directory %s", run)
 
-    from wgangp.checkpoint import Checkpoints
+    from wgangp.checkpoint import Checkpoints, monitored
     from wgangp.logger import Logger, traced
 
     trainer, config = make_trainer(cfg, *prepare(cfg)), plain(cfg)
@@ -154,7 +154,7 @@ def train(cfg: DictConfig) -> float:
             trainer.train_step = stack.enter_context(steps)  # type: ignore[method-assign]
         trainer.fit(
             logger,
-            Checkpoints(run, cfg.keep_checkpoints, header),
+            Checkpoints(run, cfg.keep_checkpoints, header, cfg.monitor, cfg.monitor_goal),
             stop,
             log_every=cfg.log_every,
             sample_every=cfg.sample_every,
@@ -168,7 +168,7 @@ def train(cfg: DictConfig) -> float:
     logger.close()
     if stop.received is not None:
         sys.exit(128 + stop.received)  # a sweep stops too
-    return trainer.latest.get(cfg.monitor, float("nan"))
+    return monitored(trainer.latest, cfg.monitor)
 
 
 if __name__ == "__main__":

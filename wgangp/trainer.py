@@ -235,6 +235,7 @@ class Trainer:
                 values = self.measure(logs) if every(log_every) else {}
                 if every(evaluate_every):
                     values |= self.evaluate()
+                    checkpoints.save_if_best(self.step, values, self.state)
                 if values:
                     self.latest = values
                     logger.write(self.step, values)
