@@ -14,6 +14,26 @@ class Wasserstein:
         return -fake.mean()
 
 
+class Standard:
+    """The non-saturating GAN (Goodfellow et al. 2014, section 3): f is the logit of being real."""
+
+    def critic(self, real: Tensor, fake: Tensor) -> Tensor:
+        return F.softplus(-real).mean() + F.softplus(fake).mean()  # -log sigmoid(f), -log(1 - sigmoid(f))
+
+    def generator(self, fake: Tensor) -> Tensor:
+        return F.softplus(-fake).mean()
+
+
+class LeastSquares:
+    """LSGAN (Mao et al. 2017, equation 9): reals are to score 1, fakes 0; the generator wants 1. As gan_64x64.py."""
+
+    def critic(self, real: Tensor, fake: Tensor) -> Tensor:
+        return ((real - 1).square().mean() + fake.square().mean()) / 2
+
+    def generator(self, fake: Tensor) -> Tensor:
+        return (fake - 1).square().mean()
+
+
 def class_loss(logits: Tensor, y: Tensor) -> Tensor:
     """AC-GAN's cross-entropy of logits (n, num_classes); zero where the critic has no class head."""
     return F.cross_entropy(logits, y) if logits.shape[1] else logits.new_zeros(())
