@@ -31,10 +31,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import flop_registry
 
+from wgangp import layers
 from wgangp.config import CONF, VERSION_BASE, build
 from wgangp.data.images import Images, Split
 from wgangp.device import choose_device, keep_freed_memory, set_precision
-from wgangp.models import dcgan, mlp, resnet
+from wgangp.models import mlp, resnet
 from wgangp.train import make_trainer
 from wgangp.trainer import Trainer
 
@@ -73,9 +74,10 @@ STOCK = {
 def stock_layers() -> Iterator[None]:
     """The networks with torch's own activations and pooling, and with resampling apart from convolutions."""
     with ExitStack() as stack:
-        for family in (dcgan, mlp, resnet):
+        for family in (mlp, resnet):
             for name in STOCK.keys() & vars(family).keys():
                 stack.enter_context(patch.object(family, name, STOCK[name]))
+        stack.enter_context(patch.dict(layers.ACTIVATIONS, {n: STOCK[n] for n in ("relu", "leaky_relu")}))
         yield
 
 

@@ -2,18 +2,26 @@
 
 import importlib
 import os
+import struct
 import subprocess
 import sys
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from wgangp.data import Dataset
 from wgangp.losses import Wasserstein
 from wgangp.models import mlp
 from wgangp.penalties import GradientPenalty
 from wgangp.trainer import Trainer
+
+# What conf/ sets of the dcgan family, where a test is about something else.
+DCGAN_GENERATOR = {"max_width": 1024, "first_norm": "units", "activation": "relu", "std": None}
+DCGAN_CRITIC = {"activation": "leaky_relu", "std": None}
+RNG = np.random.default_rng(0)  # every picture is another one
 
 
 class Points(Dataset):
@@ -81,6 +89,27 @@ def call(monkeypatch, tmp_path, capfd):
         return (1 if isinstance(code, str) else code or 0), text
 
     return call
+
+
+def write_idx(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(struct.pack(">HBB" + "I" * array.ndim, 0, 8, array.ndim, *array.shape) + array.tobytes())
+
+
+def write_mnist(raw, n=30):
+    """The four IDX files, with random images."""
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (n, 28, 28), dtype=np.uint8), np.arange(n, dtype=np.uint8) % 10
+    for part, count in (("train", n), ("t10k", 12)):
+        write_idx(raw / f"{part}-images-idx3-ubyte", x[:count])
+        write_idx(raw / f"{part}-labels-idx1-ubyte", y[:count])
+    return x, y
+
+
+def picture(path, size=(24, 20), mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    x = RNG.integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
+    Image.fromarray(x[..., :3]).convert(mode).save(path, quality=95)
 
 
 def run_command(name, *arguments, cwd, check=True, **environment):

@@ -89,7 +89,9 @@ def test_images_log_the_held_out_loss_and_a_grid(call, tmp_path):
 def test_sampling(call, tmp_path, conditional):
     data = images(digits(tmp_path / "d.npz"))
     call("train", *data, *DCGAN, "steps=2", "hydra.run.dir=run", f"conditional={conditional}")
-    for options, size in (([], (82, 82)), (["n=3", "interpolate=true"], (82, 32)), (["n=5", "seed=7"], (32, 22))):
+    grids = ((162, 42), (12, 42)) if conditional == "true" else ((82, 82), (32, 22))  # a row for each of 4 classes
+    sizes = (([], grids[0]), (["n=3", "interpolate=true"], (82, 32)), (["n=5", "seed=7"], grids[1]))
+    for options, size in sizes:
         code, text = call("sample", "run=run", *options)
         assert code == 0 and Image.open(text.strip()).size == size
     label = ["label=2"] if conditional == "true" else []
@@ -104,6 +106,21 @@ def test_sampling(call, tmp_path, conditional):
     assert not torch.equal(x, wgangp.load_generator("run", ema=False)(z, y))
     one_by_one = [wgangp.load_generator("run", batchnorm="running")(z[:k], y[:k])[0] for k in (1, 6)]
     torch.testing.assert_close(*one_by_one)  # with running averages the others do not matter
+
+
+def test_text_from_training_to_samples_and_scores(call, tmp_path):
+    lines = [f"{'a' * (i % 7)}{chr(98 + i % 5)} {i}" for i in range(200)]
+    (tmp_path / "lines.txt").write_text("\n".join(lines))
+    small = ["dataset.length=8", "dataset.held_out=20", "generator.width=8", "critic.width=8", "batch_size=8"]
+    code, text = call("train", "dataset=text", "dataset.path=lines.txt", *small, "steps=3", "hydra.run.dir=run")
+    assert code == 0, text
+    assert {f"eval/ngram_js_{n}" for n in (1, 2, 3, 4)} <= rows(Path("run"))[-1].keys()
+    assert Image.open("run/samples/step_00000003.png").size[1] > 32 * 8  # 32 lines
+    code, text = call("sample", "run=run", "n=5", "format=files")
+    samples = Path(text.strip()).read_text(encoding="utf-8").splitlines()
+    assert code == 0 and len(samples) == 5 and all(len(line) == 8 for line in samples)
+    assert call("sample", "run=run", "n=5")[0] == 0 and Path("run/samples/seed_0.png").exists()
+    assert call("evaluate", "run=run", "n=50")[0] == 0
 
 
 @pytest.mark.parametrize("goal", ["min", "max"])
@@ -121,7 +138,8 @@ def test_the_best_checkpoint_is_kept_by_the_monitored_score(call, goal):
     told = json.loads((run / "checkpoints" / "best.json").read_text())
     assert told == {"step": best, "monitor": "high_quality", "value": scores[best]}
     assert load_checkpoint(run / "checkpoints" / "best.pt")["step"] == best
-    assert call("sample", "run=run/checkpoints/best.pt", "out=best.png")[0] == 0
+    code, text = call("sample", "run=run/checkpoints/best.pt", "seed=5")
+    assert code == 0 and Path(text.strip()) == run / "samples" / "seed_5.png"
 
 
 def test_profile_traces_the_steps_asked_for(call, tmp_path):

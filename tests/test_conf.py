@@ -3,13 +3,19 @@
 import importlib
 import inspect
 
+import numpy as np
 import pytest
 import torch
+from conftest import picture, write_mnist
 from hydra import compose, initialize_config_dir
 
 from wgangp.config import CONF, build, check, plain
+from wgangp.data import sources
+from wgangp.data.images import Split
 
 DATA = {"shape": [3, 32, 32], "num_classes": 0}
+SHAPES = {"char": [9, 12], "resnet101": [3, 64, 64]}
+NEEDS_PATH = ("array", "image_folder", "text")
 
 
 def options(group):
@@ -26,10 +32,13 @@ def composed(*overrides):
 @pytest.mark.parametrize("group", ["generator", "critic"])
 def test_every_network(group):
     for option in options(group):
-        cfg = composed(f"{group}={option}", "generator.width=4", "critic.width=4")
-        module = build(cfg[group], **DATA)
-        x = torch.randn(2, 3, 32, 32) if group == "critic" else torch.randn(2, module.nz)
-        assert module(x).shape == ((2, 1) if group == "critic" else (2, 3, 32, 32))
+        node = composed(f"{group}={option}")[group]
+        if "width" in node:
+            node.width = 4
+        shape = SHAPES.get(option, DATA["shape"])
+        module = build(node, **(DATA | {"shape": shape}))
+        x = torch.rand(2, *shape) if group == "critic" else torch.randn(2, module.nz)
+        assert module(x).shape == ((2, 1) if group == "critic" else (2, *shape))
 
 
 @pytest.mark.parametrize("option", options("penalty"))
@@ -62,7 +71,7 @@ def constructor(node):
 
 @pytest.mark.parametrize("option", options("dataset"))
 def test_every_dataset_option_has_the_keys_that_its_function_takes(option):
-    path = ["dataset.path=x"] if option in ("array", "image_folder") else []
+    path = ["dataset.path=x"] if option in NEEDS_PATH else []
     node = plain(composed(f"dataset={option}", *path))["dataset"]
     arguments = {key: value for key, value in node.items() if key != "_target_"}
     inspect.signature(constructor(node)).bind(**arguments, seed=0, device="cpu")
@@ -75,10 +84,63 @@ def test_every_toy_trains_and_is_drawn(call, option):
     assert ("eval/modes" in text) == (option != "swissroll")  # a swiss roll has no modes
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder of all datasets, each with a few random images in its own format."""
+    root = tmp_path_factory.mktemp("data")
+    write_mnist(root / "MNIST" / "raw", n=1000)
+    for folder in ("celeba/img_align_celeba", "lsun/bedroom_train"):
+        (root / folder).mkdir(parents=True)
+        for i in range(4):
+            picture(root / folder / f"{i}.jpg")
+    np.savez(root / "cifar10.npz", images=np.zeros((8, 32, 32, 3), np.uint8), labels=np.arange(8) % 4)
+    (root / "lines.txt").write_text("\n".join(f"sentence {i}" for i in range(700)))
+    return root
+
+
+def narrow(option):
+    """The experiment's own settings with few filters, where its networks have a width."""
+    cfg = composed(f"experiment={option}", *(["dataset.path=x"] if option.endswith("language") else []))
+    return [f"{group}.width=4" for group in ("generator", "critic") if "width" in cfg[group]]
+
+
 @pytest.mark.parametrize("option", options("experiment"))
-def test_every_experiment_trains_for_two_steps(call, option):
-    code, text = call("train", f"experiment={option}", "steps=2", "evaluation_samples=100", "hydra.run.dir=run")
+def test_every_experiment_trains_for_two_steps(call, option, data, monkeypatch):
+    """On its own kind of files, but for CIFAR-10, which torchvision checks by md5: there the array is read."""
+    monkeypatch.setenv("WGANGP_DATA", str(data))
+    cifar10 = f"experiment={option}" if "cifar10" in option or option == "paper/random_architecture" else None
+    if cifar10:
+        monkeypatch.setattr(sources, "_torchvision_parts", lambda *a: [Split(*small_cifar10(data)), None])
+    path = [f"dataset.path={data / 'lines.txt'}"] if option.endswith("language") else []
+    small = ["batch_size=2", "n_critic=1", "evaluation_samples=10", "steps=2", "log_every=2", *narrow(option)]
+    code, text = call("train", f"experiment={option}", *small, *path, "hydra.run.dir=run")
     assert code == 0, text
+
+
+def small_cifar10(data):
+    arrays = np.load(data / "cifar10.npz")
+    return torch.from_numpy(arrays["images"]).permute(0, 3, 1, 2), torch.from_numpy(arrays["labels"])
+
+
+@pytest.mark.parametrize(
+    ("option", "generator", "critic"),
+    [
+        ("paper/gaussians25", 527_874, 527_361),
+        ("paper/mnist", 1_554_177, 1_030_145),
+        ("paper/cifar10_dcgan", 5_179_907, 4_114_689),
+        ("paper/cifar10_resnet", 1_204_483, 1_053_825),
+        ("paper/cifar10_resnet_conditional", 1_218_307, 1_055_115),
+        ("paper/celeba64", 8_540_483, 7_491_841),
+    ],
+)
+def test_experiments_have_the_official_networks(option, generator, critic):
+    cfg = composed(f"experiment={option}")
+    shape = [2] if "gaussians" in option else [1, 28, 28] if "mnist" in option else [3, 32, 32]
+    shape = [3, 64, 64] if "64" in option else shape
+    given = {"shape": shape, "num_classes": 10 if cfg.conditional else 0}
+    with torch.device("meta"):
+        modules = [build(cfg[group], **given) for group in ("generator", "critic")]
+    assert [sum(p.numel() for p in m.parameters()) for m in modules] == [generator, critic]
 
 
 @pytest.mark.parametrize("penalty", options("penalty"))
@@ -93,7 +155,7 @@ def test_every_default_lives_in_conf_alone():
     """Constructors that conf/ instantiates give no defaults to what it sets."""
     for group in ("generator", "critic", "penalty", "dataset"):
         for option in options(group):
-            path = ["dataset.path=x"] if option in ("array", "image_folder") else []
+            path = ["dataset.path=x"] if option in NEEDS_PATH else []
             target = constructor(composed(f"{group}={option}", *path)[group])
             for parameter in inspect.signature(target).parameters.values():
                 assert parameter.default is inspect.Parameter.empty, f"{target}({parameter})"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Points, small_trainer
+from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, Points, small_trainer
 
 from wgangp.compiled import relative_difference
 from wgangp.device import seed_step
@@ -16,8 +16,8 @@ from wgangp.models import dcgan, mlp, resnet
 DATA = {"shape": (3, 16, 16), "num_classes": 0}
 CRITICS = {
     "mlp": lambda: mlp.Critic(**DATA, width=32, depth=3, spectral=False),
-    "dcgan": lambda: dcgan.Critic(**DATA, width=8, norm="none", spectral=False),
-    "dcgan layer": lambda: dcgan.Critic(**DATA, width=8, norm="layer", spectral=False),
+    "dcgan": lambda: dcgan.Critic(**DATA, width=8, norm="none", spectral=False, **DCGAN_CRITIC),
+    "dcgan layer": lambda: dcgan.Critic(**DATA, width=8, norm="layer", spectral=False, **DCGAN_CRITIC),
     "resnet": lambda: resnet.Critic(**DATA, width=8, norm="none", spectral=False),
     "pyramid": lambda: resnet.PyramidCritic(**DATA, width=8, max_width=16, norm="layer", spectral=False),
 }
@@ -40,7 +40,7 @@ def float64():
 
 def trainer_with(critic, **changes):
     torch.manual_seed(0)
-    generator = dcgan.Generator(**DATA, nz=4, width=8, norm="batch")
+    generator = dcgan.Generator(**DATA, nz=4, width=8, norm="batch", **DCGAN_GENERATOR)
     dataset = Images(torch.get_default_dtype())
     return small_trainer(dataset=dataset, generator=generator, critic=CRITICS[critic](), **changes)
 

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import small_trainer
+from conftest import DCGAN_GENERATOR, small_trainer
 from test_fast import CRITICS, DATA, Images
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
@@ -97,7 +97,7 @@ def trainer_with(device="cpu", **changes):
     torch.manual_seed(0)
     return small_trainer(
         dataset=Images(),
-        generator=dcgan.Generator(**DATA, nz=4, width=4, norm="batch"),
+        generator=dcgan.Generator(**DATA, nz=4, width=4, norm="batch", **DCGAN_GENERATOR),
         critic=CRITICS["resnet"](),
         generator_optimizer=ADAM,
         critic_optimizer=ADAM,

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import Points, small_trainer
+from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, Points, small_trainer
 from torch import nn
 
 from wgangp.device import choose_device, seed_step
@@ -107,7 +107,7 @@ def test_looking_does_not_change_the_training():
         torch.manual_seed(0)
         return small_trainer(
             dataset=Images(),
-            generator=dcgan.Generator(**data, nz=3, width=4, norm="batch"),
+            generator=dcgan.Generator(**data, nz=3, width=4, norm="batch", **DCGAN_GENERATOR),
             critic=resnet.Critic(**data, width=4, norm="none", spectral=True),
         )
 
@@ -215,8 +215,8 @@ def test_conditional_training_uses_the_labels(classes):
 def test_batchnorm_critic_is_refused_with_a_penalty_and_judged_apart_without():
     data = {"shape": (1, 16, 16), "num_classes": 0}
     networks = {
-        "generator": dcgan.Generator(**data, nz=3, width=4, norm="none"),
-        "critic": dcgan.Critic(**data, width=4, norm="batch", spectral=False),
+        "generator": dcgan.Generator(**data, nz=3, width=4, norm="none", **DCGAN_GENERATOR),
+        "critic": dcgan.Critic(**data, width=4, norm="batch", spectral=False, **DCGAN_CRITIC),
     }
     with pytest.raises(ValueError, match=r"critic\.norm=layer"):
         small_trainer(**networks)

@@ -6,13 +6,14 @@ Weights are uniform with a chosen standard deviation, biases zero. "Glorot" is s
 
 import copy
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def _uniform(weight: Tensor, variance: float) -> None:
+def uniform(weight: Tensor, variance: float) -> None:
     bound = math.sqrt(3 * variance)
     nn.init.uniform_(weight, -bound, bound)
 
@@ -20,13 +21,13 @@ def _uniform(weight: Tensor, variance: float) -> None:
 def linear(fan_in: int, fan_out: int, he: bool = False) -> nn.Linear:
     """A linear layer; `he` is sqrt(2 / fan_in) here, as before a ReLU in the official toy networks."""
     layer = nn.Linear(fan_in, fan_out)
-    _uniform(layer.weight, 2 / fan_in if he else 2 / (fan_in + fan_out))
+    uniform(layer.weight, 2 / fan_in if he else 2 / (fan_in + fan_out))
     nn.init.zeros_(layer.bias)
     return layer
 
 
 def _initialise_convolution(layer: nn.Conv2d | nn.ConvTranspose2d, fan_in: float, fan_out: float, he: bool) -> None:
-    _uniform(layer.weight, (4 if he else 2) / (fan_in + fan_out))
+    uniform(layer.weight, (4 if he else 2) / (fan_in + fan_out))
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
 
@@ -38,11 +39,18 @@ def conv(c_in: int, c_out: int, kernel: int, stride: int = 1, he: bool = True, b
     return layer
 
 
-def deconv(c_in: int, c_out: int) -> nn.ConvTranspose2d:
-    """The official 5x5 transposed convolution that doubles the size."""
-    layer = nn.ConvTranspose2d(c_in, c_out, 5, stride=2, padding=2, output_padding=1)
-    _initialise_convolution(layer, c_in * 25 / 4, c_out * 25, he=True)
+def deconv(c_in: int, c_out: int, kernel: int = 5) -> nn.ConvTranspose2d:
+    """The official transposed convolution that doubles the size."""
+    layer = nn.ConvTranspose2d(c_in, c_out, kernel, stride=2, padding=kernel // 2, output_padding=1)
+    _initialise_convolution(layer, c_in * kernel**2 / 4, c_out * kernel**2, he=True)
     return layer
+
+
+def initialise(module: nn.Module, std: float | None) -> None:
+    """Draws every weight anew with one standard deviation (`set_weights_stdev`); None: leaves them as they are."""
+    for layer in module.modules():
+        if std is not None and isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            uniform(layer.weight, std**2)
 
 
 # The second derivative of torch's relu, leaky_relu and avg_pool2d is a tensor of zeros that the penalty's double
@@ -56,6 +64,36 @@ def leaky_relu(x: Tensor, slope: float = 0.2) -> Tensor:
 
 def relu(x: Tensor) -> Tensor:
     return leaky_relu(x, slope=0.0)
+
+
+def gated(x: Tensor) -> Tensor:
+    """sigmoid * tanh of the even and the odd channels, which are halved: PixelCNN's unit (gan_64x64.py)."""
+    return x[:, ::2].sigmoid() * x[:, 1::2].tanh()
+
+
+def shifted_softplus(x: Tensor) -> Tensor:
+    """softplus(2x + 2) / 2 - 1 (Gulrajani et al. 2017, table 1): smooth, and like ELU."""
+    return F.softplus(2 * x + 2) / 2 - 1
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": relu,
+    "leaky_relu": leaky_relu,
+    "tanh": torch.tanh,
+    "shifted_softplus": shifted_softplus,
+    "gated": gated,
+}
+
+
+def activate(x: Tensor, name: str) -> Tensor:
+    return ACTIVATIONS[name](x)
+
+
+def channels_of(name: str) -> int:
+    """How many channels this activation takes for each that it gives."""
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation is {name!r}: choose {', '.join(ACTIVATIONS)}")
+    return 2 if name == "gated" else 1
 
 
 def mean_pool(x: Tensor) -> Tensor:
@@ -119,7 +157,7 @@ class Norm(nn.Module):
 def spectral_norm(module: nn.Module) -> None:
     """Divides every linear and convolution weight by its largest singular value (Miyato et al. 2018), in place."""
     for layer in list(module.modules()):
-        if isinstance(layer, nn.Linear | nn.Conv2d):
+        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
             nn.utils.parametrizations.spectral_norm(layer)
 
 

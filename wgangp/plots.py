@@ -24,6 +24,17 @@ def grid(images: Tensor, columns: int | None = None) -> np.ndarray:
     return to_uint8(make_grid(images, nrow=columns, padding=2, pad_value=-1.0)[None])[0]
 
 
+def page(lines: list[str]) -> np.ndarray:
+    """Lines of text, black on white."""
+    from PIL import Image, ImageDraw
+
+    text = "\n".join(lines)
+    box = ImageDraw.Draw(Image.new("RGB", (1, 1))).multiline_textbbox((8, 8), text)
+    picture = Image.new("RGB", (math.ceil(box[2]) + 8, math.ceil(box[3]) + 8), "white")
+    ImageDraw.Draw(picture).multiline_text((8, 8), text, fill="black")
+    return np.asarray(picture)
+
+
 def scatter(fake: Tensor, real: Tensor | None = None, critic: Callable[[Tensor], Tensor] | None = None) -> np.ndarray:
     """Points (n, 2), over the level sets of a critic if given (Gulrajani et al. 2017, figure 1a)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -149,6 +149,7 @@ def train(cfg: DictConfig) -> float:
         "config": OmegaConf.to_yaml(cfg, resolve=True),
         "shape": list(trainer.dataset.shape),
         "num_classes": trainer.dataset.num_classes if cfg.conditional else 0,
+        "vocabulary": getattr(trainer.dataset, "vocabulary", None),
     }
     logger = Logger(run, trainer.step, cfg.batch_size * cfg.n_critic)
     with StopSignals() as stop, logging_redirect_tqdm(), ExitStack() as stack:

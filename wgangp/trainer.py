@@ -288,8 +288,10 @@ class Trainer:
 
     @torch.no_grad()
     def picture(self) -> np.ndarray:
-        """(h, w, 3) uint8: images of fixed latents in a grid, or toy samples over the critic's level sets."""
+        """(h, w, 3) uint8: fixed latents' images in a grid or lines of text, or points over the critic's level sets."""
         seed_step(self.seed, 0, "picture")  # the same latents every time
+        if len(self.dataset.shape) == 2:
+            return plots.page(self.dataset.decode(self.generate(32)))
         if len(self.dataset.shape) == 3:
             z, y = self.noise(64), torch.arange(64, device=self.device) % max(1, self.dataset.num_classes)
             return plots.grid(frozen(self.ema.module)(z, y))

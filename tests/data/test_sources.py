@@ -6,35 +6,22 @@ import logging
 import os
 import pickle
 import shutil
-import struct
 import zipfile
 
 import numpy as np
 import pytest
 import torch
+from conftest import picture, write_mnist
 from PIL import Image
 
 from wgangp.data import files as files_module
 from wgangp.data.files import Files, decode
 from wgangp.data.sources import array, celeba, image_folder, torchvision_dataset
 
-DRAW = {"flip": False, "dequantise": False, "seed": 0, "device": torch.device("cpu")}
+DRAW = {"limit": None, "flip": False, "dequantise": False, "seed": 0, "device": torch.device("cpu")}
 AS_IS = {"size": None, "channels": None, "classes": None, **DRAW}
 SMALL = {"size": 16, "channels": 3, **DRAW}
 rng = np.random.default_rng(0)
-
-
-def idx(path, array):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(struct.pack(">HBB" + "I" * array.ndim, 0, 8, array.ndim, *array.shape) + array.tobytes())
-
-
-def write_mnist(raw):
-    x, y = rng.integers(0, 256, (30, 28, 28), dtype=np.uint8), np.arange(30, dtype=np.uint8) % 10
-    for part, n in (("train", 30), ("t10k", 12)):
-        idx(raw / f"{part}-images-idx3-ubyte", x[:n])
-        idx(raw / f"{part}-labels-idx1-ubyte", y[:n])
-    return x, y
 
 
 @pytest.mark.parametrize(("name", "folder"), [("MNIST", "MNIST"), ("FashionMNIST", "FashionMNIST")])
@@ -48,6 +35,24 @@ def test_idx_files(tmp_path, name, folder):
         name=name, root=str(tmp_path), download=False, **(AS_IS | {"size": 32, "channels": 3, "classes": [1, 4]})
     )
     assert resized.shape == (3, 32, 32) and resized.num_classes == 2 and len(resized) == 6
+
+
+def test_only_the_first_images(tmp_path, folder, faces):
+    x, _ = write_mnist(tmp_path / "MNIST" / "raw")
+    np.save(tmp_path / "x.npy", x)
+    few = {"limit": 3}
+    for data in (
+        torchvision_dataset(name="MNIST", root=str(tmp_path), download=False, **(AS_IS | few)),
+        array(path=str(tmp_path / "x.npy"), **(AS_IS | few)),
+    ):
+        assert (
+            torch.equal(data.train.images[:, 0], torch.from_numpy(x[:3])) and len(data) == len(data.train.labels) == 3
+        )
+    assert len(image_folder(path=str(folder), classes=None, **(SMALL | few))) == 3
+    assert len(celeba(root=str(faces), download=False, **(SMALL | few))) == 3
+    for limit in (0, 31):
+        with pytest.raises(ValueError, match=f"dataset.limit={limit}: give a number from 1 to 30"):
+            array(path=str(tmp_path / "x.npy"), **(AS_IS | {"limit": limit}))
 
 
 def test_a_damaged_idx_file_is_named(tmp_path):
@@ -95,12 +100,6 @@ def test_a_failed_download_says_what_to_put_where(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"put train-images-idx3-ubyte.* into .*MNIST/raw") as error:
         torchvision_dataset(name="MNIST", root=str(tmp_path), download=True, **AS_IS)
     assert "\n" not in str(error.value)
-
-
-def picture(path, size=(24, 20), mode="RGB"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    x = rng.integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
-    Image.fromarray(x[..., :3]).convert(mode).save(path, quality=95)
 
 
 def zipped(folder, path, prefix=""):

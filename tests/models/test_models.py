@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from conftest import DCGAN_CRITIC, DCGAN_GENERATOR
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -38,10 +39,22 @@ def count(module):
     [
         (lambda: mlp.Generator(shape=TOY, num_classes=0, nz=2, width=512, depth=3), 527_874),
         (lambda: mlp.Critic(shape=TOY, num_classes=0, width=512, depth=3, spectral=False), 527_361),
-        (lambda: dcgan.Generator(shape=MNIST, num_classes=0, nz=128, width=64, norm="none"), 1_554_177),
-        (lambda: dcgan.Critic(shape=MNIST, num_classes=0, width=64, norm="none", spectral=False), 1_030_145),
-        (lambda: dcgan.Generator(shape=CIFAR, num_classes=0, nz=128, width=128, norm="batch"), 5_179_907),
-        (lambda: dcgan.Critic(shape=CIFAR, num_classes=0, width=128, norm="none", spectral=False), 4_114_689),
+        (
+            lambda: dcgan.Generator(shape=MNIST, num_classes=0, nz=128, width=64, norm="none", **DCGAN_GENERATOR),
+            1_554_177,
+        ),
+        (
+            lambda: dcgan.Critic(shape=MNIST, num_classes=0, width=64, norm="none", spectral=False, **DCGAN_CRITIC),
+            1_030_145,
+        ),
+        (
+            lambda: dcgan.Generator(shape=CIFAR, num_classes=0, nz=128, width=128, norm="batch", **DCGAN_GENERATOR),
+            5_179_907,
+        ),
+        (
+            lambda: dcgan.Critic(shape=CIFAR, num_classes=0, width=128, norm="none", spectral=False, **DCGAN_CRITIC),
+            4_114_689,
+        ),
         (lambda: resnet.Generator(shape=CIFAR, num_classes=0, **G_RESNET), 1_204_483),
         (lambda: resnet.Generator(shape=CIFAR, num_classes=10, **G_RESNET), 1_218_307),
         (lambda: resnet.Critic(shape=CIFAR, num_classes=0, width=128, norm="none", spectral=False), 1_053_825),
@@ -67,7 +80,10 @@ def families(shape, num_classes, norm="batch", critic_norm="layer", spectral=Fal
         mlp.Generator(**data, nz=5, width=8, depth=2),
         mlp.Critic(**data, width=8, depth=2, spectral=spectral),
     )
-    yield dcgan.Generator(**data, nz=5, width=4, norm=norm), dcgan.Critic(**data, width=4, **critic)
+    yield (
+        dcgan.Generator(**data, nz=5, width=4, norm=norm, **DCGAN_GENERATOR),
+        dcgan.Critic(**data, width=4, **critic, **DCGAN_CRITIC),
+    )
     if shape[1] != 28:
         small = {"nz": 5, "width": 4, "norm": norm, "bias": True, "he_output": False}
         yield resnet.Generator(**data, max_width=4, **small), resnet.Critic(**data, width=4, **critic)

@@ -1,5 +1,8 @@
 """Datasets: what a batch is, apart from how it is trained on."""
 
+from functools import lru_cache
+
+import torch
 from torch import Tensor
 
 
@@ -25,6 +28,31 @@ class Dataset:
     def batch(self, index: int, n: int) -> tuple[Tensor, Tensor]:
         return self.make(*self.fetch(index, n))
 
+    def decode(self, x: Tensor) -> list[str]:
+        """Samples (n, v, t) as strings, where the data are strings."""
+        raise NotImplementedError
+
     def held_out(self, index: int, n: int) -> tuple[Tensor, Tensor] | None:
         """The same of what is held out of training; None where nothing is."""
         return None
+
+
+class Order:
+    """An endless row of shuffled epochs of `size` items: which ones are in a batch, by the batch's index."""
+
+    def __init__(self, size: int, seed: int, device: torch.device) -> None:
+        self.size, self.seed, self.device = size, seed, device
+        self.permutation = lru_cache(maxsize=2)(self._permutation)
+
+    def __call__(self, index: int, n: int) -> Tensor:
+        """The items (n,) of batch `index`, on the device."""
+        epoch, start = divmod(index * n, self.size)
+        picked = self.permutation(epoch)[start : start + n]
+        if len(picked) < n:  # the batch straddles two epochs
+            picked = torch.cat([picked, self.permutation(epoch + 1)[: n - len(picked)]])
+        return picked
+
+    def _permutation(self, epoch: int) -> Tensor:
+        """The order of an epoch: drawn on the CPU, so that every device has the same."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        return torch.randperm(self.size, generator=generator).to(self.device)

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wgangp.data import Dataset
+from wgangp.data import Dataset, Order
 
 
 @dataclass
@@ -28,27 +27,6 @@ class Split:
 
     def to(self, device: torch.device) -> "Split":
         return Split(self.images.to(device), self.labels.to(device))
-
-
-class Order:
-    """An endless row of shuffled epochs of `size` items: which ones are in a batch, by the batch's index."""
-
-    def __init__(self, size: int, seed: int, device: torch.device) -> None:
-        self.size, self.seed, self.device = size, seed, device
-        self.permutation = lru_cache(maxsize=2)(self._permutation)
-
-    def __call__(self, index: int, n: int) -> Tensor:
-        """The items (n,) of batch `index`, on the device."""
-        epoch, start = divmod(index * n, self.size)
-        picked = self.permutation(epoch)[start : start + n]
-        if len(picked) < n:  # the batch straddles two epochs
-            picked = torch.cat([picked, self.permutation(epoch + 1)[: n - len(picked)]])
-        return picked
-
-    def _permutation(self, epoch: int) -> Tensor:
-        """The order of an epoch: drawn on the CPU, so that every device has the same."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        return torch.randperm(self.size, generator=generator).to(self.device)
 
 
 class Resident:
@@ -145,6 +123,8 @@ class Images(Dataset):
 
 def fit(images: Tensor, size: int | None, channels: int | None, chunk: int = 4096) -> Tensor:
     """Images (N, c, h, w) uint8 cut to their central square and resized, where a size is asked, and grey or RGB."""
+    if (size is None or images.shape[2:] == (size, size)) and channels in (None, images.shape[1]):
+        return images  # perhaps mapped from a file, and larger than the memory
     return torch.cat([_fit(part, size, channels) for part in images.split(chunk)])
 
 
@@ -162,6 +142,13 @@ def _fit(x: Tensor, size: int | None, channels: int | None) -> Tensor:
         x = x[:, :, top : top + side, left : left + side].float()
         x = F.interpolate(x, (size, size), mode="bicubic", antialias=True).round().clamp(0, 255).to(torch.uint8)
     return x
+
+
+def first(limit: int | None, of: int) -> slice:
+    """The first `limit` of so many images; all where it is None."""
+    if limit is not None and not 1 <= limit <= of:
+        raise ValueError(f"dataset.limit={limit}: give a number from 1 to {of}, the training images there are, or null")
+    return slice(limit)
 
 
 def only_classes(split: Split, classes: Sequence[int] | None) -> Split:

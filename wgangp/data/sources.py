@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wgangp.data.files import Files, decode
-from wgangp.data.images import Images, Split, fit, only_classes
+from wgangp.data.images import Images, Split, first, fit, only_classes
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +30,12 @@ def _prepared(
     size: int | None,
     channels: int | None,
     classes: Sequence[int] | None,
+    limit: int | None,
 ) -> tuple[Split, Split | None, int]:
-    """The parts with the wanted classes, size and channels, and the number of classes."""
+    """The parts with the wanted classes, size, channels and number of training images; and the number of classes."""
     parts = [only_classes(part, classes) for part in (train, test) if part is not None]
+    few = first(limit, len(parts[0]))
+    parts[0] = Split(parts[0].images[few], parts[0].labels[few])
     parts = [Split(fit(part.images, size, channels), part.labels) for part in parts]
     return parts[0], parts[1] if test else None, _count_classes(parts[0].labels)
 
@@ -56,6 +59,7 @@ def torchvision_dataset(
     size: int | None,
     channels: int | None,
     classes: Sequence[int] | None,
+    limit: int | None,
     flip: bool,
     dequantise: bool,
     seed: int,
@@ -64,7 +68,11 @@ def torchvision_dataset(
     """MNIST, FashionMNIST or CIFAR10, with their test images held out."""
     train, test = _torchvision_parts(name, root, download)
     return Images(
-        *_prepared(train, test, size, channels, classes), flip=flip, dequantise=dequantise, seed=seed, device=device
+        *_prepared(train, test, size, channels, classes, limit),
+        flip=flip,
+        dequantise=dequantise,
+        seed=seed,
+        device=device,
     )
 
 
@@ -100,6 +108,7 @@ def array(
     size: int | None,
     channels: int | None,
     classes: Sequence[int] | None,
+    limit: int | None,
     flip: bool,
     dequantise: bool,
     seed: int,
@@ -112,7 +121,11 @@ def array(
     if "test_images" in content:
         test = _split(_as_images(path, content["test_images"]), _as_labels(content.get("test_labels")))
     return Images(
-        *_prepared(train, test, size, channels, classes), flip=flip, dequantise=dequantise, seed=seed, device=device
+        *_prepared(train, test, size, channels, classes, limit),
+        flip=flip,
+        dequantise=dequantise,
+        seed=seed,
+        device=device,
     )
 
 
@@ -152,6 +165,7 @@ def image_folder(
     size: int,
     channels: int,
     classes: Sequence[int] | None,
+    limit: int | None,
     flip: bool,
     dequantise: bool,
     seed: int,
@@ -166,8 +180,8 @@ def image_folder(
         raise ValueError(f"dataset.path={path} has no images (looked for .jpg, .png and others, also in sub-folders)")
     cache = (source if source.is_dir() else source.parent) / f".{source.stem}_{size}x{size}x{channels}.cache"
     images = decode(files, files.names, size, channels, cache)
-    split = only_classes(Split(images, _folder_labels(files.names)), classes)
-    return Images(split, None, _count_classes(split.labels), flip=flip, dequantise=dequantise, seed=seed, device=device)
+    split, _, num_classes = _prepared(Split(images, _folder_labels(files.names)), None, None, None, classes, limit)
+    return Images(split, None, num_classes, flip=flip, dequantise=dequantise, seed=seed, device=device)
 
 
 def _folder_labels(names: list[str]) -> Tensor:
@@ -187,6 +201,7 @@ def celeba(
     download: bool,
     size: int,
     channels: int,
+    limit: int | None,
     flip: bool,
     dequantise: bool,
     seed: int,
@@ -211,7 +226,8 @@ def celeba(
         cache = files.path.parent / f".celeba_{kind}_{size}x{size}x{channels}.cache"
         return _split(decode(files, names, size, channels, cache), None)
 
-    train = split("train", names[0] or files.names)
+    faces = names[0] or files.names
+    train = split("train" if limit is None else f"train{limit}", faces[first(limit, len(faces))])
     held_out = split("valid", names[1]) if names[0] and names[1] else None
     return Images(train, held_out, 0, flip=flip, dequantise=dequantise, seed=seed, device=device)
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from wgangp.layers import Norm, conv, deconv, leaky_relu, linear, spectral_norm
+from wgangp.layers import Norm, activate, channels_of, conv, deconv, initialise, linear, spectral_norm
 
 
 def image_sizes(shape: Sequence[int]) -> list[int]:
@@ -27,43 +26,73 @@ def image_sizes(shape: Sequence[int]) -> list[int]:
 
 
 class Generator(nn.Module):
-    """Linear to 4x4, then transposed convolutions; norm after each layer but the last, ReLU, tanh."""
+    """Linear to 4x4, then transposed convolutions; norm and activation after each layer but the last, tanh.
 
-    def __init__(self, *, shape: Sequence[int], num_classes: int, nz: int, width: int, norm: str) -> None:
+    `first_norm` says whether the first layer is normalised by units (gan_cifar.py, axis 0) or by channels
+    (gan_64x64.py). `std` is that of all weights; None: the official initialisation.
+    """
+
+    def __init__(
+        self,
+        *,
+        shape: Sequence[int],
+        num_classes: int,
+        nz: int,
+        width: int,
+        max_width: int,
+        norm: str,
+        first_norm: str,
+        activation: str,
+        std: float | None,
+    ) -> None:
         super().__init__()
         self.nz, self.num_classes, self.sizes = nz, num_classes, image_sizes(shape)
+        self.activation, each = activation, channels_of(activation)
         ups = len(self.sizes) - 1
-        channels = [width * 2**k for k in reversed(range(ups))]  # e.g. [4w, 2w, w]
-        self.input = linear(nz, channels[0] * 16)
-        # Batch statistics of the first layer are per unit, not per channel (gan_cifar.py normalises axis 0).
-        self.units = channels[0] * (16 if norm == "batch" else 1)
-        self.norms = nn.ModuleList(Norm(norm, c, num_classes) for c in (self.units, *channels[1:]))
-        self.deconvs = nn.ModuleList(deconv(a, b) for a, b in zip(channels, [*channels[1:], shape[0]], strict=True))
+        channels = [min(width * 2**k, max_width) for k in reversed(range(ups))]  # e.g. [4w, 2w, w]
+        self.input = linear(nz, each * channels[0] * 16)
+        self.units = each * channels[0] * (16 if norm == "batch" and first_norm == "units" else 1)
+        self.norms = nn.ModuleList(Norm(norm, c, num_classes) for c in (self.units, *(each * c for c in channels[1:])))
+        outputs = [*(each * c for c in channels[1:]), shape[0]]
+        self.deconvs = nn.ModuleList(deconv(a, b) for a, b in zip(channels, outputs, strict=True))
+        initialise(self, std)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         x = self.norms[0](self.input(z).view(len(z), self.units, -1, 1), y)
-        x = F.relu(x).view(len(z), -1, 4, 4)
+        x = activate(x.reshape(len(z), -1, 4, 4), self.activation)
         for i, (up, size) in enumerate(zip(self.deconvs, self.sizes[1:], strict=True), start=1):
             x = up(x)[:, :, :size, :size]  # 8x8 is cropped to 7x7 for 28
             if i < len(self.norms):
-                x = F.relu(self.norms[i](x, y))
+                x = activate(self.norms[i](x, y), self.activation)
         return x.tanh()
 
 
 class Critic(nn.Module):
-    """Strided convolutions with LeakyReLU(0.2), norm on all but the first, then one linear layer."""
+    """Strided convolutions with an activation each, norm on all but the first, then one linear layer."""
 
-    def __init__(self, *, shape: Sequence[int], num_classes: int, width: int, norm: str, spectral: bool) -> None:
+    def __init__(
+        self,
+        *,
+        shape: Sequence[int],
+        num_classes: int,
+        width: int,
+        norm: str,
+        activation: str,
+        std: float | None,
+        spectral: bool,
+    ) -> None:
         super().__init__()
+        self.activation, each = activation, channels_of(activation)
         downs = len(image_sizes(shape)) - 1
         channels = [shape[0], *(width * 2**k for k in range(downs))]  # e.g. [c, w, 2w, 4w]
-        self.convs = nn.ModuleList(conv(a, b, 5, stride=2) for a, b in pairwise(channels))
-        self.norms = nn.ModuleList(Norm("none" if i == 0 else norm, c) for i, c in enumerate(channels[1:]))
+        self.convs = nn.ModuleList(conv(a, each * b, 5, stride=2) for a, b in pairwise(channels))
+        self.norms = nn.ModuleList(Norm("none" if i == 0 else norm, each * c) for i, c in enumerate(channels[1:]))
         self.output = linear(channels[-1] * 16, 1 + num_classes)
+        initialise(self, std)
         if spectral:
             spectral_norm(self)
 
     def forward(self, x: Tensor) -> Tensor:
         for down, norm in zip(self.convs, self.norms, strict=True):
-            x = leaky_relu(norm(down(x)))
+            x = activate(norm(down(x)), self.activation)
         return self.output(x.flatten(1))

@@ -1,0 +1,78 @@
+"""Lines of text as strings of one length (gan_language.py). Shapes: n batch, v vocabulary (characters), t text."""
+
+import gzip
+from collections import Counter
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from wgangp.data import Dataset, Order
+
+UNKNOWN, PAD = "�", "`"
+VOCABULARY = 2048  # characters at most, the unknown one among them
+
+
+class Text(Dataset):
+    """One-hot strings (n, v, t); `vocabulary` has the v characters."""
+
+    num_classes = 0
+
+    def __init__(self, lines: list[str], held_out: int, length: int, seed: int, device: torch.device) -> None:
+        counts = Counter(c for line in lines for c in line[:length])
+        del counts[PAD], counts[UNKNOWN]
+        common = sorted(counts, key=lambda c: (-counts[c], c))[: VOCABULARY - 2]
+        self.vocabulary = UNKNOWN + PAD + "".join(common)
+        self.shape = (len(self.vocabulary), length)
+        codes = {c: i for i, c in enumerate(self.vocabulary)}
+        rows = torch.tensor([[codes.get(c, 0) for c in line[:length].ljust(length, PAD)] for line in lines])
+        rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))]  # the same for every seed
+        rows = rows.to(device, torch.int16)
+        self.train, self.test = rows[held_out:], rows[:held_out]  # (N, t)
+        self.order = Order(len(self.train), seed, device)
+
+    def __len__(self) -> int:
+        return len(self.train)
+
+    def fetch(self, index: int, n: int) -> tuple[Tensor]:
+        if n > len(self):
+            raise ValueError(f"batch_size={n} is larger than the dataset ({len(self)} lines): make it smaller")
+        return (self.order(index, n),)
+
+    def make(self, picked: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        return self._one_hot(self.train[picked]), torch.zeros_like(picked)
+
+    def held_out(self, index: int, n: int) -> tuple[Tensor, Tensor]:
+        """n of the held-out lines, in their order, from the first again after the last."""
+        picked = torch.arange(index * n, (index + 1) * n, device=self.test.device) % len(self.test)
+        return self._one_hot(self.test[picked]), torch.zeros_like(picked)
+
+    def decode(self, x: Tensor) -> list[str]:
+        return decode(x, self.vocabulary)
+
+    def _one_hot(self, codes: Tensor) -> Tensor:
+        return F.one_hot(codes.long(), len(self.vocabulary)).transpose(1, 2).float()  # (n, v, t)
+
+
+def decode(x: Tensor, vocabulary: str) -> list[str]:
+    """The likeliest strings of x (n, v, t), with their padding."""
+    return ["".join(vocabulary[i] for i in row) for row in x.argmax(dim=1).tolist()]
+
+
+def text(*, path: str, length: int, held_out: int, seed: int, device: torch.device) -> Text:
+    """The lines of a text file, which may be gzipped: cut or padded to `length`, empty ones left out, shuffled."""
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"dataset.path={path}: there is no such file; give one with a sentence on each line")
+    try:
+        with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8") as opened:
+            lines = [line for line in map(str.strip, opened) if line]
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+        raise ValueError(f"dataset.path={path} is no sound UTF-8 text file ({error})") from error
+    if len(lines) <= held_out or held_out < 1 or length < 1:
+        raise ValueError(
+            f"dataset.path={path} has {len(lines)} lines, dataset.held_out={held_out}, dataset.length={length}: "
+            "hold out at least one line and fewer than there are, of at least one character"
+        )
+    return Text(lines, held_out, length, seed, device)

@@ -1,0 +1,65 @@
+"""The character-level residual networks of gan_language.py: one-hot or softmax strings x (n, v, t)."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from wgangp.layers import linear, relu, spectral_norm, uniform
+
+
+def conv1d(c_in: int, c_out: int, kernel: int) -> nn.Conv1d:
+    """A convolution over characters that keeps the length; the official initialisation, uniform, "he"."""
+    layer = nn.Conv1d(c_in, c_out, kernel, padding=kernel // 2)
+    uniform(layer.weight, variance=4 / ((c_in + c_out) * kernel))
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer
+
+
+def check_shape(shape: Sequence[int]) -> tuple[int, int]:
+    """(v, t); a ValueError for other data than strings."""
+    if len(shape) != 2:
+        raise ValueError(f"char is for strings (dataset=text), and the data is {tuple(shape)}")
+    return shape[0], shape[1]
+
+
+class Block(nn.Module):
+    """x + 0.3 times relu, conv, relu, conv of it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = conv1d(width, width, 5), conv1d(width, width, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 0.3 * self.conv2(relu(self.conv1(relu(x))))
+
+
+class Generator(nn.Module):
+    """Linear to (width, t), blocks, 1x1 convolution, softmax over the vocabulary."""
+
+    def __init__(self, *, shape: Sequence[int], num_classes: int, nz: int, width: int, blocks: int) -> None:
+        super().__init__()
+        v, t = check_shape(shape)
+        self.nz, self.num_classes, self.width = nz, num_classes, width
+        self.input = linear(nz, width * t)
+        self.blocks = nn.Sequential(*(Block(width) for _ in range(blocks)))
+        self.output = conv1d(width, v, 1)
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        x = self.blocks(self.input(z).view(len(z), self.width, -1))
+        return self.output(x).softmax(dim=1)  # (n, v, t)
+
+
+class Critic(nn.Module):
+    """1x1 convolution, blocks, flatten, linear."""
+
+    def __init__(self, *, shape: Sequence[int], num_classes: int, width: int, blocks: int, spectral: bool) -> None:
+        super().__init__()
+        v, t = check_shape(shape)
+        self.input = conv1d(v, width, 1)
+        self.blocks = nn.Sequential(*(Block(width) for _ in range(blocks)))
+        self.output = linear(width * t, 1 + num_classes)
+        if spectral:
+            spectral_norm(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.blocks(self.input(x)).flatten(1))

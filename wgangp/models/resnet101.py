@@ -1,0 +1,92 @@
+"""The 101-layer bottleneck ResNets of gan_64x64.py, which test how well a method trains deep networks.
+
+Stages of blocks at one size each, with a resampling block between them: 6, 6, 6, 6, 5 blocks from 4x4 to 64x64. The
+channels halve as the size doubles, down to width / 2 at the image's size.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from wgangp.layers import Norm, conv, deconv, linear, relu, spectral_norm
+
+
+def stages(shape: Sequence[int], blocks: Sequence[int], width: int) -> list[tuple[int, int]]:
+    """(blocks, channels) of each stage, from 4x4 up. Raises ValueError where their number does not fit the size."""
+    size = 4 * 2 ** (len(blocks) - 1)
+    if len(shape) != 3 or tuple(shape[1:]) != (size, size):
+        raise ValueError(
+            f"resnet101 with {len(blocks)} stages makes images of {size}x{size}, and the data is {tuple(shape)}: "
+            f"set dataset.size={size}, or give generator.blocks and critic.blocks a number for each size from 4 up"
+        )
+    return [(n, width * 2**k // 2) for n, k in zip(blocks, reversed(range(len(blocks))), strict=True)]
+
+
+class Bottleneck(nn.Module):
+    """relu, 1x1, relu, 3x3, relu, 1x1 without bias, norm: 0.3 times that and the shortcut; keeps, halves or doubles."""
+
+    def __init__(self, c_in: int, c_out: int, resample: str | None, norm: str) -> None:
+        super().__init__()
+        self.conv1 = conv(c_in, c_in // 2, 1)
+        if resample == "up":
+            self.conv2: nn.Module = deconv(c_in // 2, c_out // 2, 3)
+            self.shortcut: nn.Module = nn.Sequential(conv(c_in, 4 * c_out, 1, he=False), nn.PixelShuffle(2))
+        elif resample == "down":
+            self.conv2 = conv(c_in // 2, c_out // 2, 3, stride=2)
+            self.shortcut = conv(c_in, c_out, 1, stride=2, he=False)
+        else:
+            self.conv2 = conv(c_in // 2, c_out // 2, 3)
+            self.shortcut = nn.Identity()
+        self.conv3 = conv(c_out // 2, c_out, 1, bias=False)
+        self.norm = Norm(norm, c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv2(relu(self.conv1(relu(x))))
+        return self.shortcut(x) + 0.3 * self.norm(self.conv3(relu(h)))
+
+
+class Generator(nn.Module):
+    """Linear to 4x4, the stages upwards, a 1x1 convolution, tanh(x / 5)."""
+
+    def __init__(
+        self, *, shape: Sequence[int], num_classes: int, nz: int, width: int, blocks: Sequence[int], norm: str
+    ) -> None:
+        super().__init__()
+        if num_classes:
+            raise ValueError("resnet101 is unconditional: use generator=resnet_pyramid with conditional=true")
+        self.nz, self.num_classes = nz, 0
+        plan = stages(shape, blocks, width)
+        self.input = linear(nz, plan[0][1] * 16)
+        self.blocks = nn.Sequential()
+        for i, (n, c) in enumerate(plan):
+            if i > 0:
+                self.blocks.append(Bottleneck(plan[i - 1][1], c, "up", norm))
+            self.blocks.extend([Bottleneck(c, c, None, norm) for _ in range(n)])
+        self.output = conv(plan[-1][1], shape[0], 1, he=False)
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        x = self.blocks(self.input(z).view(len(z), -1, 4, 4))
+        return torch.tanh(self.output(x) / 5)  # (n, c, h, w)
+
+
+class Critic(nn.Module):
+    """A 1x1 convolution, the stages downwards, flatten, linear / 5."""
+
+    def __init__(
+        self, *, shape: Sequence[int], num_classes: int, width: int, blocks: Sequence[int], norm: str, spectral: bool
+    ) -> None:
+        super().__init__()
+        plan = stages(shape, blocks, width)[::-1]
+        self.input = conv(shape[0], plan[0][1], 1, he=False)
+        self.blocks = nn.Sequential()
+        for i, (n, c) in enumerate(plan):
+            if i > 0:
+                self.blocks.append(Bottleneck(plan[i - 1][1], c, "down", norm))
+            self.blocks.extend([Bottleneck(c, c, None, norm) for _ in range(n)])
+        self.output = linear(plan[-1][1] * 16, 1 + num_classes)
+        if spectral:
+            spectral_norm(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.blocks(self.input(x)).flatten(1)) / 5
