@@ -323,7 +323,7 @@ def plot(rows: list[dict[str, Any]], path: str) -> None:
         axes.bar_label(bars, fmt="%.2f", fontsize=7)
     axes.set_xticks(range(len(recipes)), recipes)
     axes.set_ylabel("critic updates a second,\ntimes the textbook's")
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside upper center", ncols=len(variants), fontsize=8)
     figure.savefig(path, dpi=120)
 
 
