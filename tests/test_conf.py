@@ -14,7 +14,7 @@ from wgangp.data import sources
 from wgangp.data.images import Split
 
 DATA = {"shape": [3, 32, 32], "num_classes": 0}
-SHAPES = {"char": [9, 12], "resnet101": [3, 64, 64]}
+SHAPES = {"char": [9, 12], "resnet101": [3, 64, 64], "real_plus_noise": [2]}
 NEEDS_PATH = ("array", "image_folder", "text")
 
 
@@ -156,7 +156,7 @@ def test_every_default_lives_in_conf_alone():
     for group in ("generator", "critic", "penalty", "dataset"):
         for option in options(group):
             path = ["dataset.path=x"] if option in NEEDS_PATH else []
-            target = constructor(composed(f"{group}={option}", *path)[group])
+            target = constructor(plain(composed(f"{group}={option}", *path))[group])
             for parameter in inspect.signature(target).parameters.values():
                 assert parameter.default is inspect.Parameter.empty, f"{target}({parameter})"
                 assert parameter.kind is not inspect.Parameter.VAR_KEYWORD, f"{target}({parameter})"

@@ -11,7 +11,7 @@ from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, Points, small_trainer
 
 from wgangp.compiled import relative_difference
 from wgangp.device import seed_step
-from wgangp.models import dcgan, mlp, resnet
+from wgangp.models import dcgan, mlp, resnet, resnet101
 
 DATA = {"shape": (3, 16, 16), "num_classes": 0}
 CRITICS = {
@@ -19,6 +19,10 @@ CRITICS = {
     "dcgan": lambda: dcgan.Critic(**DATA, width=8, norm="none", spectral=False, **DCGAN_CRITIC),
     "dcgan layer": lambda: dcgan.Critic(**DATA, width=8, norm="layer", spectral=False, **DCGAN_CRITIC),
     "resnet": lambda: resnet.Critic(**DATA, width=8, norm="none", spectral=False),
+    "dcgan gated": lambda: dcgan.Critic(
+        **DATA, width=8, norm="none", spectral=False, **(DCGAN_CRITIC | {"activation": "gated"})
+    ),
+    "resnet101": lambda: resnet101.Critic(**DATA, width=8, blocks=[1, 1, 1], norm="layer", spectral=False),
     "pyramid": lambda: resnet.PyramidCritic(**DATA, width=8, max_width=16, norm="layer", spectral=False),
 }
 

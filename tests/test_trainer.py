@@ -1,12 +1,15 @@
 """Algorithm 1 against a textbook written out here, and the invariants of its bookkeeping."""
 
+from functools import partial
+
 import pytest
 import torch
 from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, Points, small_trainer
 from torch import nn
 
+from wgangp.data.toy import gaussians25
 from wgangp.device import choose_device, seed_step
-from wgangp.models import dcgan, mlp, resnet
+from wgangp.models import dcgan, mlp, real_plus_noise, resnet
 from wgangp.penalties import GradientPenalty, NoPenalty, WeightClipping
 
 
@@ -178,6 +181,22 @@ def test_weight_clipping_holds_after_every_update():
     trainer = small_trainer(penalty=WeightClipping(clip=0.01))
     trainer.train_step()
     assert all(p.abs().max() <= 0.01 for p in trainer.critic.parameters())
+
+
+def test_a_generator_held_at_real_points_plus_noise():
+    """gan_toy.py's FIXED_GENERATOR: its samples have the data's distribution widened by a unit Gaussian."""
+    held = real_plus_noise.Generator(shape=(2,), num_classes=0, dataset=gaussians25)
+    trainer = small_trainer(
+        dataset=gaussians25(seed=0, device=torch.device("cpu")),
+        generator=held,
+        generator_optimizer=partial(torch.optim.Adam, lr=0.0),
+    )
+    for _ in range(5):
+        trainer.train_step()
+    assert held.scale.item() == 1
+    x = held(torch.randn(50_000, 2))
+    real = trainer.dataset.batch(0, 100_000)[0]
+    torch.testing.assert_close(x.var(0), real.var(0) + 1, rtol=0.03, atol=0)
 
 
 def test_lazy_penalty_acts_every_second_update():

@@ -72,8 +72,8 @@ def check(cfg: DictConfig) -> None:
         if not (isinstance(steps, list) and [type(n) for n in steps] == [int, int] and 2 <= steps[0] <= steps[1]):
             raise ValueError(f"profile_steps={steps}: give the first (2 or later) and the last step, as in [21,25]")
     for key in ("generator_optimizer", "critic_optimizer"):
-        if key in cfg and not (isinstance(cfg[key].lr, int | float) and cfg[key].lr > 0):
-            raise ValueError(f"{key}.lr={cfg[key].lr}: give a number above 0")
+        if key in cfg and not (isinstance(cfg[key].lr, int | float) and cfg[key].lr >= 0):
+            raise ValueError(f"{key}.lr={cfg[key].lr}: give a number above 0, or 0 to hold this network")
         if key in cfg and "betas" in cfg[key]:
             cfg[key].betas = [float(beta) for beta in cfg[key].betas]
 

@@ -16,13 +16,15 @@ from wgangp.layers import (
     couples_samples,
     deconv,
     frozen,
+    gated,
     leaky_relu,
     linear,
     mean_pool,
     relu,
+    shifted_softplus,
     upsample_conv,
 )
-from wgangp.models import dcgan, mlp, resnet
+from wgangp.models import char, dcgan, mlp, random_architecture, resnet, resnet101
 from wgangp.penalties import GradientPenalty
 
 TOY, MNIST, CIFAR, FACES = (2,), (1, 28, 28), (3, 32, 32), (3, 64, 64)
@@ -191,6 +193,86 @@ def test_resampling_inside_a_convolution_equals_the_two_apart(fused, apart, kern
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
 
 
+def test_gates_take_even_and_odd_channels():
+    x = torch.randn(2, 6, 3, 3)
+    expected = torch.stack([x[:, i].sigmoid() * x[:, i + 1].tanh() for i in (0, 2, 4)], dim=1)
+    torch.testing.assert_close(gated(x), expected)
+
+
+def test_the_shifted_softplus_is_the_papers():
+    x = torch.tensor([0.0, 50.0, -50.0])
+    expected = torch.tensor([math.log(1 + math.exp(2)) / 2 - 1, 50.0, -1.0])
+    torch.testing.assert_close(shifted_softplus(x), expected)
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "tanh", "shifted_softplus", "gated"])
+def test_dcgans_of_every_activation_and_one_standard_deviation(activation):
+    data = {"shape": (3, 16, 16), "num_classes": 0}
+    options = {"activation": activation, "std": 0.02, "norm": "layer"}
+    generator = dcgan.Generator(**data, nz=5, width=4, max_width=4, first_norm="channels", **options)
+    critic = dcgan.Critic(**data, width=8, spectral=False, **options)
+    assert critic(generator(torch.randn(4, 5))).shape == (4, 1)
+    weights = torch.cat([m.weight.flatten() for m in critic.modules() if isinstance(m, nn.Conv2d | nn.Linear)])
+    assert weights.std().item() == pytest.approx(0.02, rel=0.05)
+    assert {m.in_channels for m in generator.deconvs} == {4}  # of a constant width
+
+
+def test_an_unknown_activation_is_refused():
+    with pytest.raises(ValueError, match="activation is 'elu': choose relu, leaky_relu, tanh"):
+        dcgan.Critic(shape=MNIST, num_classes=0, width=4, norm="none", activation="elu", std=None, spectral=False)
+
+
+def layers_on_the_way(module):
+    """Layers with weights that are no shortcuts."""
+    kinds = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
+    return [name for name, m in module.named_modules() if isinstance(m, kinds) and "shortcut" not in name]
+
+
+def test_resnet101_has_101_layers_and_starts_as_a_small_change():
+    options = {"num_classes": 0, "width": 4, "blocks": [6, 6, 6, 6, 5]}
+    generator = resnet101.Generator(shape=FACES, nz=5, norm="batch", **options)
+    critic = resnet101.Critic(shape=FACES, norm="layer", spectral=False, **options)
+    assert len(layers_on_the_way(generator)) == len(layers_on_the_way(critic)) == 101
+    x = generator(torch.randn(2, 5))
+    assert x.shape == (2, *FACES) and critic(x).shape == (2, 1)
+    with pytest.raises(ValueError, match=r"5 stages makes images of 64x64, and the data is \(3, 32, 32\)"):
+        resnet101.Critic(shape=CIFAR, norm="layer", spectral=False, **options)
+
+
+def test_random_architectures_are_drawn_from_table_1():
+    drawn = [random_architecture.Architecture.draw(seed, "critic") for seed in range(200)]
+    assert drawn == [random_architecture.Architecture.draw(seed, "critic") for seed in range(200)]
+    assert drawn != [random_architecture.Architecture.draw(seed, "generator") for seed in range(200)]
+    assert {d.depth for d in drawn} == {4, 8, 12, 20} and {d.filters for d in drawn} == {32, 64, 128}
+    assert len(set(drawn)) > 60 and len({d.activation for d in drawn}) == 4
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_architectures_have_their_depth(seed):
+    data = {"shape": CIFAR, "num_classes": 0, "architecture_seed": seed}
+    with torch.device("meta"):
+        generator = random_architecture.Generator(nz=8, norm="batch", **data)
+        critic = random_architecture.Critic(norm="layer", **data)
+        assert critic(generator(torch.randn(2, 8))).shape == (2, 1)
+    for part, module in (("generator", generator), ("critic", critic)):
+        assert len(layers_on_the_way(module)) == random_architecture.Architecture.draw(seed, part).depth
+
+
+def test_strings_are_distributions_and_other_data_are_refused():
+    generator = char.Generator(shape=(7, 12), num_classes=0, nz=5, width=8, blocks=2)
+    critic = char.Critic(shape=(7, 12), num_classes=0, width=8, blocks=2, spectral=False)
+    x = generator(torch.randn(4, 5))
+    assert x.shape == (4, 7, 12) and critic(x).shape == (4, 1)
+    torch.testing.assert_close(x.sum(1), torch.ones(4, 12))
+    with pytest.raises(ValueError, match="char is for strings"):
+        char.Critic(shape=CIFAR, num_classes=0, width=8, blocks=2, spectral=False)
+
+
+def test_character_networks_have_the_official_initialisation():
+    layer = char.conv1d(64, 128, 5)
+    assert layer.weight.std().item() == pytest.approx(math.sqrt(4 / (64 * 5 + 128 * 5)), rel=0.02)
+
+
 class CountedProducts(TorchDispatchMode):
     """Floating-point operations of matrix products and convolutions."""
 
@@ -206,8 +288,12 @@ class CountedProducts(TorchDispatchMode):
 def test_a_critic_update_costs_ten_forward_passes():
     """Real 3, fake 3, interpolates 4: the floor of an exact two-sided penalty on a piecewise-linear critic."""
     penalty = GradientPenalty(points="interpolates", cost="two_sided", weight=10.0, interval=1)
-    for _, critic in families((3, 32, 32), 0, critic_norm="none"):
-        real, fake = torch.randn(2, 2, 3, 32, 32)
+    critics = [((3, 32, 32), critic) for _, critic in families((3, 32, 32), 0, critic_norm="none")]
+    critics.append(((30, 16), char.Critic(shape=(30, 16), num_classes=0, width=16, blocks=3, spectral=False)))
+    deep = {"num_classes": 0, "width": 8, "blocks": [2, 2, 2, 2], "norm": "none", "spectral": False}
+    critics.append(((3, 32, 32), resnet101.Critic(shape=(3, 32, 32), **deep)))
+    for shape, critic in critics:
+        real, fake = torch.randn(2, 2, *shape)
         with CountedProducts() as forward:
             critic(real)
         with CountedProducts() as update:
