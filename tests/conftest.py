@@ -18,9 +18,11 @@ from wgangp.models import mlp
 from wgangp.penalties import GradientPenalty
 from wgangp.trainer import Trainer
 
-# What conf/ sets of the dcgan family, where a test is about something else.
+# What conf/ sets of the dcgan family and of wgan_gp, where a test is about something else.
 DCGAN_GENERATOR = {"max_width": 1024, "first_norm": "units", "activation": "relu", "std": None}
 DCGAN_CRITIC = {"activation": "leaky_relu", "std": None}
+PENALTY = {"points": "interpolates", "norm": 2, "cost": "two_sided", "power": 2, "reduction": "mean"}
+PENALTY |= {"weight": 10.0, "interval": 1}
 RNG = np.random.default_rng(0)  # every picture is another one
 
 
@@ -48,7 +50,7 @@ def small_trainer(**changes):
         "generator": mlp.Generator(shape=(2,), num_classes=0, nz=2, width=16, depth=2),
         "critic": mlp.Critic(shape=(2,), num_classes=0, width=16, depth=2, spectral=False),
         "loss": Wasserstein(),
-        "penalty": GradientPenalty(points="interpolates", cost="two_sided", weight=10.0, interval=1),
+        "penalty": GradientPenalty(**PENALTY),
         "generator_optimizer": partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.9)),
         "critic_optimizer": partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.9)),
         "metrics": lambda generate: {},

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import DCGAN_GENERATOR, small_trainer
+from conftest import DCGAN_GENERATOR, PENALTY, small_trainer
 from test_fast import CRITICS, DATA, Images
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
@@ -88,7 +88,9 @@ def emulated(monkeypatch):
 ADAM = partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.9), fused=True)
 CASES = {
     "penalty": {},
-    "lazy penalty": {"penalty": GradientPenalty(points="real", cost="zero_centred", weight=1.0, interval=2)},
+    "lazy penalty": {
+        "penalty": GradientPenalty(**(PENALTY | {"points": "real", "cost": "zero_centred", "interval": 2}))
+    },
     "clipping, decay": {"penalty": WeightClipping(clip=0.05), "lr_decay": "linear", "steps": 12},
 }
 

@@ -5,18 +5,21 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import PENALTY
 from torch import nn
 
 from wgangp.penalties import (
-    COSTS,
+    FiniteDifference,
     GradientPenalty,
     NoPenalty,
     WeightClipping,
     gradient_norm,
     gradient_penalty,
     interpolates,
+    perturbed,
 )
 
+GP = GradientPenalty(**PENALTY)
 SHAPES = [(2,), (1, 28, 28), (3, 8, 8), (5, 7)]
 
 
@@ -51,29 +54,71 @@ def test_quadratic_critic():
 
 
 @pytest.mark.parametrize(
-    ("cost", "closed_form"),
+    ("cost", "deviation"),
     [
-        ("two_sided", lambda g: (g - 1) ** 2),
-        ("one_sided", lambda g: max(0.0, g - 1) ** 2),
-        ("zero_centred", lambda g: g**2),
+        ("two_sided", lambda g: abs(g - 1)),
+        ("one_sided", lambda g: max(0.0, g - 1)),
+        ("zero_centred", lambda g: g),
     ],
 )
-@pytest.mark.parametrize("scale", [0.3, 1.0, 2.5])
-@pytest.mark.parametrize("points", ["interpolates", "real", "fake"])
-def test_every_cost_at_every_kind_of_point(cost, closed_form, scale, points):
+@pytest.mark.parametrize("power", [1, 2, 6])
+@pytest.mark.parametrize(("norm", "scale"), [(2, 0.3), (2, 1.0), (2, 2.5), (1, 1.5), (math.inf, 1.5)])
+@pytest.mark.parametrize("points", ["interpolates", "real", "fake", "both", "perturbed"])
+def test_every_norm_cost_and_power_at_every_kind_of_point(cost, deviation, power, norm, scale, points):
+    """Of a linear critic, whose gradient is the same everywhere."""
     w = torch.randn(5, dtype=torch.float64)
-    w *= scale / w.norm()
+    w *= scale / torch.linalg.vector_norm(w, ord=norm)
     real, fake = torch.randn(2, 4, 5, dtype=torch.float64)
-    penalty = GradientPenalty(points=points, cost=cost, weight=3.0, interval=2)
-    assert penalty(linear_critic(w), real, fake).item() == pytest.approx(3 * 2 * closed_form(scale), abs=1e-12)
+    chosen = {"points": points, "norm": norm, "cost": cost, "power": power, "weight": 3.0, "interval": 2}
+    penalty = GradientPenalty(**(PENALTY | chosen))
+    expected = 3 * 2 * deviation(scale) ** power
+    assert penalty(linear_critic(w), real, fake).item() == pytest.approx(expected, rel=1e-12, abs=1e-12)
     assert [penalty.due(i) for i in range(4)] == [True, False, True, False]
+
+
+def test_means_and_maxima_of_a_quadratic_critic():
+    """f(x) = |x|^2 / 2 has the gradient x: its penalties are those of the points' own norms."""
+    real, fake = torch.randn(2, 6, 3, dtype=torch.float64)
+
+    def critic(x):
+        return x.square().sum(1) / 2
+
+    def value(**changes):
+        return GradientPenalty(**(PENALTY | {"cost": "zero_centred", "weight": 1.0} | changes))(critic, real, fake)
+
+    squares = torch.cat([real, fake]).square().sum(1)
+    torch.testing.assert_close(value(points="both"), squares.mean())
+    torch.testing.assert_close(value(points="both", reduction="max"), squares.max())
+    r1, r2 = value(points="real", weight=5.0), value(points="fake", weight=5.0)
+    torch.testing.assert_close(value(points="both", weight=10.0), r1 + r2)
+    torch.testing.assert_close(value(points="real", norm=math.inf, power=1), real.abs().amax(1).mean())
+
+
+def test_perturbed_reals_are_dragans():
+    """x + a s u / 2 with a and u uniform in [0, 1): a mean of s / 8, at most s / 2 away, one a for a sample."""
+    torch.manual_seed(0)
+    real = torch.randn(2000, 8, dtype=torch.float64)
+    moved = (perturbed(real, real) - real) / real.std()
+    assert moved.min() >= 0 and moved.max() <= 0.5
+    assert moved.mean().item() == pytest.approx(1 / 8, rel=0.05)
+    largest = moved.amax(dim=1)  # nearly a / 2 of the sample
+    assert largest.min() < 0.02 and largest.max() > 0.45
+
+
+def test_finite_differences_are_the_gradients_of_a_linear_critic():
+    """f(x + s e) - f(x) = s <w, e>, whose square has the mean s^2 |w|^2: twice that for reals and fakes."""
+    torch.manual_seed(0)
+    w = torch.randn(6, dtype=torch.float64)
+    real, fake = torch.randn(2, 200_000, 6, dtype=torch.float64)
+    value = FiniteDifference(sigma=0.01, weight=100.0, interval=1)(linear_critic(w), real, fake)
+    assert value.item() == pytest.approx(2 * 100 * 0.01**2 * w.square().sum().item(), rel=0.02)
 
 
 def test_points_are_where_their_name_says():
     real, fake = torch.ones(3, 4), torch.full((3, 4), 2.0)
     seen = []
     for points in ("real", "fake"):
-        GradientPenalty(points=points, cost="two_sided", weight=1.0, interval=1)(
+        GradientPenalty(**(PENALTY | {"points": points}))(
             lambda x: seen.append(torch.sum(x).item()) or x.sum(1), real, fake
         )
     assert seen == [12, 24]
@@ -83,7 +128,7 @@ def test_duplicating_the_batch_changes_nothing():
     torch.manual_seed(0)
     critic = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 1)).double()
     x = torch.randn(5, 6, dtype=torch.float64)
-    once, twice = (COSTS["two_sided"](gradient_norm(critic, p)).mean() for p in (x, torch.cat([x, x])))
+    once, twice = (GP.term(critic, p, p) for p in (x, torch.cat([x, x])))
     torch.testing.assert_close(once, twice)
 
 
@@ -112,7 +157,7 @@ def test_gradgradcheck():
     x = torch.randn(2, 3, dtype=torch.float64)
 
     def cost(w1, w2):
-        return COSTS["two_sided"](gradient_norm(lambda x: (x @ w1).tanh() @ w2, x)).mean()
+        return GP.term(lambda x: (x @ w1).tanh() @ w2, x, x)
 
     arguments = (w1.requires_grad_(), w2.requires_grad_())
     assert torch.autograd.gradcheck(cost, arguments) and torch.autograd.gradgradcheck(cost, arguments)
@@ -133,7 +178,7 @@ def test_official_formulas_in_numpy():
     W1, b, w2, real, fake, alpha = map(torch.from_numpy, (W1, b, w2, real, fake, alpha))
     W1.requires_grad_(), w2.requires_grad_()
     norms = gradient_norm(lambda x: (x @ W1.T + b).relu() @ w2, real + alpha * (fake - real))
-    ours = 10 * COSTS["two_sided"](norms).mean()
+    ours = 10 * (norms - 1).square().mean()
     ours.backward()
     np.testing.assert_allclose(norms.detach(), slopes, rtol=1e-10)
     np.testing.assert_allclose(ours.item(), penalty, rtol=1e-10)
@@ -169,12 +214,16 @@ def test_none_penalises_nothing():
         ({"cost": "cheap"}, "two_sided"),
         ({"weight": -1.0}, "weight"),
         ({"interval": 0}, "interval"),
+        ({"norm": 0.5}, "penalty.norm is 0.5"),
+        ({"power": 0}, "penalty.power 0"),
+        ({"reduction": "sum"}, "mean, max"),
     ],
 )
 def test_bad_options_are_refused(bad, message):
-    good = {"points": "interpolates", "cost": "two_sided", "weight": 10.0, "interval": 1}
     with pytest.raises(ValueError, match=message):
-        GradientPenalty(**(good | bad))
+        GradientPenalty(**(PENALTY | bad))
+    with pytest.raises(ValueError, match="sigma"):
+        FiniteDifference(sigma=0.0, weight=1.0, interval=1)
     with pytest.raises(ValueError, match="clip"):
         WeightClipping(clip=0)
 

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, Points, small_trainer
+from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, PENALTY, Points, small_trainer
 from torch import nn
 
 from wgangp.data.toy import gaussians25
@@ -200,7 +200,7 @@ def test_a_generator_held_at_real_points_plus_noise():
 
 
 def test_lazy_penalty_acts_every_second_update():
-    lazy = GradientPenalty(points="interpolates", cost="two_sided", weight=10.0, interval=2)
+    lazy = GradientPenalty(**(PENALTY | {"interval": 2}))
     seen = []
     trainer = small_trainer(penalty=lazy)
     original = trainer.critic_loss

@@ -19,28 +19,45 @@ def scores(critic: Critic, x: Tensor) -> Tensor:
     return at_least_float32(out if out.ndim == 1 else out[:, 0])
 
 
-def gradient_norm(critic: Critic, x: Tensor) -> Tensor:
+def gradient_norm(critic: Critic, x: Tensor, order: float = 2) -> Tensor:
     """|grad_x f(x)| of each sample, (n,), over all its axes; differentiable in the critic's weights.
 
     The norm's subgradient at a zero gradient is zero, so a constant critic gives no NaN.
     """
     grad = torch.func.grad(lambda x: scores(critic, x).sum())(x)  # (n, *shape)
-    return torch.linalg.vector_norm(at_least_float32(grad).flatten(1), dim=1)  # (n,)
+    return torch.linalg.vector_norm(at_least_float32(grad).flatten(1), ord=order, dim=1)  # (n,)
+
+
+def one_each(x: Tensor) -> Tensor:
+    """A uniform number in [0, 1) for each sample, broadcastable with x."""
+    return torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device, dtype=x.dtype)
 
 
 def interpolates(real: Tensor, fake: Tensor) -> Tensor:
     """A uniformly drawn point on the line between each real and its fake (Algorithm 1, lines 4 and 6)."""
-    alpha = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device, dtype=real.dtype)
-    return real + alpha * (fake - real)  # (n, *shape)
+    return real + one_each(real) * (fake - real)  # (n, *shape)
 
 
-POINTS = {"interpolates": interpolates, "real": lambda real, fake: real, "fake": lambda real, fake: fake}
+def perturbed(real: Tensor, fake: Tensor) -> Tensor:
+    """Reals with uniform noise of up to half their standard deviation, by a uniform share (Kodali et al. 2017)."""
+    return real + one_each(real) * 0.5 * real.std() * torch.rand_like(real)
 
-COSTS = {
-    "two_sided": lambda norm: (norm - 1).square(),  # Gulrajani et al. 2017, equation 3
-    "one_sided": lambda norm: (norm - 1).relu().square(),  # Petzka et al. 2018 (WGAN-LP)
-    "zero_centred": lambda norm: norm.square(),  # Mescheder et al. 2018 (R1, R2)
+
+POINTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "interpolates": interpolates,
+    "real": lambda real, fake: real,
+    "fake": lambda real, fake: fake,
+    "both": lambda real, fake: torch.cat([real, fake]),
+    "perturbed": perturbed,
 }
+
+DEVIATIONS: dict[str, Callable[[Tensor], Tensor]] = {  # of a norm (n,), raised to a power and averaged
+    "two_sided": lambda norm: (norm - 1).abs(),
+    "one_sided": lambda norm: (norm - 1).relu(),
+    "zero_centred": lambda norm: norm,
+}
+
+REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"mean": torch.mean, "max": torch.amax}
 
 
 def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, weight: float = 10.0) -> Tensor:
@@ -48,7 +65,7 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, weight: float =
 
     real, fake: (n, *shape). The critic may return (n,), (n, 1) or (n, 1 + num_classes).
     """
-    return weight * COSTS["two_sided"](gradient_norm(critic, interpolates(real, fake))).mean()
+    return weight * (gradient_norm(critic, interpolates(real, fake)) - 1).square().mean()
 
 
 class NoPenalty:
@@ -82,23 +99,67 @@ class WeightClipping(NoPenalty):
             p.clamp_(-self.clip, self.clip)
 
 
-class GradientPenalty(NoPenalty):
-    """weight * E[cost(|grad f(x)|)] at chosen points; every `interval`-th update, then `interval` times as heavy."""
+class IntervalPenalty(NoPenalty):
+    """What is added to the critic's loss at every `interval`-th update, `interval` times as heavy.
+
+    It shares its update with the loss, so the optimizer steps as often as ever, and the correction of StyleGAN2 (Karras
+    et al. 2020, appendix B), whose penalty has steps of its own, is not due.
+    """
 
     per_sample = True
 
-    def __init__(self, *, points: str, cost: str, weight: float, interval: int) -> None:
-        for key, value, known in (("points", points, POINTS), ("cost", cost, COSTS)):
-            if value not in known:
-                raise ValueError(f"penalty.{key} is {value!r}: choose {', '.join(known)}")
+    def __init__(self, weight: float, interval: int) -> None:
         if weight < 0 or interval < 1:
             raise ValueError(f"penalty.weight is {weight}, penalty.interval {interval}: they must be >= 0 and >= 1")
-        self.points, self.cost = POINTS[points], COSTS[cost]
         self.weight, self.interval = weight, interval
 
     def due(self, update: int) -> bool:
         return update % self.interval == 0
 
     def __call__(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
-        norms = gradient_norm(critic, self.points(real, fake))  # (n,)
-        return self.weight * self.interval * self.cost(norms).mean()
+        return self.weight * self.interval * self.term(critic, real, fake)
+
+    def term(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class GradientPenalty(IntervalPenalty):
+    """reduction(deviation(|grad f|_norm) ^ power) at chosen points."""
+
+    def __init__(
+        self, *, points: str, norm: float, cost: str, power: float, reduction: str, weight: float, interval: int
+    ) -> None:
+        super().__init__(weight, interval)
+        tables: tuple[tuple[str, str, dict], ...] = (
+            ("points", points, POINTS),
+            ("cost", cost, DEVIATIONS),
+            ("reduction", reduction, REDUCTIONS),
+        )
+        for key, value, known in tables:
+            if value not in known:
+                raise ValueError(f"penalty.{key} is {value!r}: choose {', '.join(known)}")
+        if norm < 1 or power < 1:
+            raise ValueError(f"penalty.norm is {norm}, penalty.power {power}: they must be >= 1 (a norm may be inf)")
+        self.points, self.deviation, self.reduction = POINTS[points], DEVIATIONS[cost], REDUCTIONS[reduction]
+        self.norm, self.power = norm, power
+
+    def term(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+        norms = gradient_norm(critic, self.points(real, fake), self.norm)  # (n,)
+        return self.reduction(self.deviation(norms) ** self.power)
+
+
+class FiniteDifference(IntervalPenalty):
+    """E[(f(x + sigma e) - f(x))^2] for reals and fakes, e ~ N(0, I): about sigma^2 |grad f|^2, with no gradient taken.
+
+    Seaweed-APT (Lin et al. 2025, section 3.3): for critics that cannot be differentiated twice, or not fast.
+    """
+
+    def __init__(self, *, sigma: float, weight: float, interval: int) -> None:
+        super().__init__(weight, interval)
+        if sigma <= 0:
+            raise ValueError(f"penalty.sigma is {sigma}: it must be above 0")
+        self.sigma = sigma
+
+    def term(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+        x = torch.cat([real, fake])
+        return 2 * (scores(critic, x + self.sigma * torch.randn_like(x)) - scores(critic, x)).square().mean()

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import DCGAN_CRITIC, DCGAN_GENERATOR
+from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, PENALTY
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -287,7 +287,7 @@ class CountedProducts(TorchDispatchMode):
 
 def test_a_critic_update_costs_ten_forward_passes():
     """Real 3, fake 3, interpolates 4: the floor of an exact two-sided penalty on a piecewise-linear critic."""
-    penalty = GradientPenalty(points="interpolates", cost="two_sided", weight=10.0, interval=1)
+    penalty = GradientPenalty(**PENALTY)
     critics = [((3, 32, 32), critic) for _, critic in families((3, 32, 32), 0, critic_norm="none")]
     critics.append(((30, 16), char.Critic(shape=(30, 16), num_classes=0, width=16, blocks=3, spectral=False)))
     deep = {"num_classes": 0, "width": 8, "blocks": [2, 2, 2, 2], "norm": "none", "spectral": False}

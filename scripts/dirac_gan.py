@@ -1,0 +1,67 @@
+"""How each penalty moves the Dirac-GAN of Mescheder et al. 2018: the smallest GAN there is.
+
+    python scripts/dirac_gan.py [PENALTY ...] [--steps 600] [--out dirac_gan.png]
+
+The data are the point 0, the generator the point theta, the critic f(x) = psi x; both follow their gradients in turn.
+The only equilibrium is theta = psi = 0. A penalty is one of conf/penalty.
+"""
+
+import argparse
+
+import hydra
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from wgangp.config import CONF, VERSION_BASE, build
+from wgangp.losses import Wasserstein
+from wgangp.penalties import NoPenalty
+from wgangp.trainer import update
+
+SHOWN = ["none", "weight_clipping", "wgan_gp", "wgan_lp", "r1", "finite_difference"]
+
+
+def trajectory(penalty: NoPenalty, steps: int, lr: float = 0.05, n: int = 64) -> Tensor:
+    """(steps + 1, 2), theta and psi, by gradient descent from (1, 1)."""
+    torch.manual_seed(0)
+    theta, critic = nn.Parameter(torch.ones(1)), nn.Linear(1, 1, bias=False)
+    nn.init.ones_(critic.weight)
+    descend = [torch.optim.SGD(p, lr) for p in ([theta], critic.parameters())]
+    loss, real = Wasserstein(), torch.zeros(n, 1)
+    path = [(1.0, 1.0)]
+    for step in range(steps):
+        fake = theta.detach().expand(n, 1)
+        term = penalty(critic, real, fake) if penalty.due(step) else real.new_zeros(())
+        update([critic.weight], descend[1], loss.critic(critic(real), critic(fake)) + term)
+        penalty.project(critic)
+        update([theta], descend[0], loss.generator(critic(theta.expand(n, 1))))
+        path.append((theta.item(), critic.weight.item()))
+    return torch.tensor(path)
+
+
+def load(name: str) -> NoPenalty:
+    """A penalty of conf/penalty, with a clip of 1 that the picture can show."""
+    clip = ["penalty.clip=1"] if name == "weight_clipping" else []
+    with hydra.initialize_config_dir(str(CONF), version_base=VERSION_BASE):
+        return build(hydra.compose("train", overrides=[f"penalty={name}", *clip]).penalty)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("penalties", nargs="*", default=SHOWN)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--out", default="dirac_gan.png")
+    options = parser.parse_args()
+    figure = Figure((3 * len(options.penalties), 3.2), layout="constrained")
+    for axis, name in zip(figure.subplots(1, len(options.penalties), squeeze=False)[0], options.penalties, strict=True):
+        theta, psi = trajectory(load(name), options.steps).T
+        axis.plot(theta, psi, linewidth=0.7)
+        axis.plot(theta[-1], psi[-1], "o", markersize=4)
+        axis.plot(0, 0, "k+")
+        axis.set(title=name, xlabel="theta", ylabel="psi", xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), aspect="equal")
+    figure.savefig(options.out, dpi=100)
+    print(options.out)
+
+
+if __name__ == "__main__":
+    main()
