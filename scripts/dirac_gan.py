@@ -21,7 +21,7 @@ from wgangp.trainer import update
 SHOWN = ["none", "weight_clipping", "wgan_gp", "wgan_lp", "r1", "finite_difference"]
 
 
-def trajectory(penalty: NoPenalty, steps: int, lr: float = 0.05, n: int = 64) -> Tensor:
+def trajectory(penalty: NoPenalty, steps: int, lr: float = 0.05, n: int = 8) -> Tensor:
     """(steps + 1, 2), theta and psi, by gradient descent from (1, 1)."""
     torch.manual_seed(0)
     theta, critic = nn.Parameter(torch.ones(1)), nn.Linear(1, 1, bias=False)
@@ -40,10 +40,11 @@ def trajectory(penalty: NoPenalty, steps: int, lr: float = 0.05, n: int = 64) ->
 
 
 def load(name: str) -> NoPenalty:
-    """A penalty of conf/penalty, with a clip of 1 that the picture can show."""
-    clip = ["penalty.clip=1"] if name == "weight_clipping" else []
+    """A penalty of conf/penalty, as heavy and as wide as this small problem needs to show its motion."""
+    suited = {"none": [], "weight_clipping": ["penalty.clip=1"], "finite_difference": ["penalty.weight=1000"]}
+    overrides = [f"penalty={name}", *suited.get(name, ["penalty.weight=0.5"])]
     with hydra.initialize_config_dir(str(CONF), version_base=VERSION_BASE):
-        return build(hydra.compose("train", overrides=[f"penalty={name}", *clip]).penalty)
+        return build(hydra.compose("train", overrides=overrides).penalty)
 
 
 def main() -> None:
