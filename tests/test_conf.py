@@ -6,12 +6,14 @@ import inspect
 import numpy as np
 import pytest
 import torch
-from conftest import picture, write_mnist
+from conftest import picture, small_trainer, write_mnist
 from hydra import compose, initialize_config_dir
 
 from wgangp.config import CONF, build, check, plain
 from wgangp.data import sources
 from wgangp.data.images import Split
+from wgangp.data.toy import gaussians8
+from wgangp.penalties import NoPenalty
 
 DATA = {"shape": [3, 32, 32], "num_classes": 0}
 SHAPES = {"char": [9, 12], "resnet101": [3, 64, 64], "real_plus_noise": [2]}
@@ -45,6 +47,25 @@ def test_every_network(group):
 def test_every_penalty(option):
     penalty = build(composed(f"penalty={option}").penalty)
     assert penalty(lambda x: x.sum(1), torch.randn(4, 3), torch.randn(4, 3)).ndim == 0
+
+
+@pytest.mark.parametrize("option", options("penalty"))
+def test_every_penalty_trains_gaussians8(option):
+    """All stays finite; and the penalty does something, for it changes the critic."""
+    data = gaussians8(seed=0, device=torch.device("cpu"))
+    penalty = build(composed(f"penalty={option}").penalty)
+    trainer, plain = (small_trainer(dataset=data, n_critic=1, penalty=p) for p in (penalty, NoPenalty()))
+    for _ in range(150):
+        logs = trainer.train_step()
+    values = [*logs.values(), *(p.detach() for p in trainer.critic_params + trainer.generator_params)]
+    assert all(v.isfinite().all() for v in values)
+    for _ in range(5):
+        plain.train_step()
+    penalised = small_trainer(dataset=data, n_critic=1, penalty=build(composed(f"penalty={option}").penalty))
+    for _ in range(5):
+        penalised.train_step()
+    same = [torch.equal(a, b) for a, b in zip(plain.critic_params, penalised.critic_params, strict=True)]
+    assert all(same) if option == "none" else not any(same[:-1])  # but for the last bias, which moves no gradient
 
 
 @pytest.mark.parametrize("option", options("loss"))
