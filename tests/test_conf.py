@@ -13,6 +13,7 @@ from wgangp.config import CONF, build, check, plain
 from wgangp.data import sources
 from wgangp.data.images import Split
 from wgangp.data.toy import gaussians8
+from wgangp.layers import couples_samples
 from wgangp.penalties import NoPenalty
 
 DATA = {"shape": [3, 32, 32], "num_classes": 0}
@@ -141,6 +142,27 @@ def test_every_experiment_trains_for_two_steps(call, option, data, monkeypatch):
 def small_cifar10(data):
     arrays = np.load(data / "cifar10.npz")
     return torch.from_numpy(arrays["images"]).permute(0, 3, 1, 2), torch.from_numpy(arrays["labels"])
+
+
+METHODS = {
+    "DCGAN": ("adam_gan", "loss=standard", "penalty=none", "n_critic=1", "critic.norm=batch"),
+    "LSGAN": ("rmsprop", "loss=least_squares", "penalty=none", "n_critic=1", "critic.norm=batch"),
+    "clipping": ("rmsprop", "penalty=weight_clipping", "critic.norm=batch"),
+    "WGAN-GP": ("adam",),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("option", [o for o in options("experiment") if "robustness" in o])
+def test_every_architecture_of_figure_2_has_its_four_methods(option, method):
+    optimizer, *overrides = METHODS[method]
+    both = [f"optimizer@{part}_optimizer={optimizer}" for part in ("generator", "critic")]
+    cfg = composed(f"experiment={option}", *overrides, *both)
+    with torch.device("meta"):
+        generator, critic = (build(cfg[part], shape=[3, 64, 64], num_classes=0) for part in ("generator", "critic"))
+        assert critic(generator(torch.randn(2, generator.nz))).shape == (2, 1)
+    assert couples_samples(critic) == ("critic.norm=batch" in overrides)
+    assert build(cfg.penalty).per_sample == (method == "WGAN-GP") and build(cfg.loss)
 
 
 @pytest.mark.parametrize(
