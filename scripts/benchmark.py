@@ -2,6 +2,7 @@
 
     python scripts/benchmark.py [--recipes mnist cifar10] [--precisions float32 bfloat16] [--compile] [--json FILE]
                                 [--plot FILE]
+    python scripts/benchmark.py --penalties --recipes mnist
 
 All variants are timed interleaved in one process; figures are medians, with the quartiles in brackets. The textbook
 is what most public programs do: three critic passes, autograd.grad(create_graph=True), backward, Adam, a DataLoader,
@@ -48,9 +49,9 @@ RECIPES = {  # the paper's sizes
 SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32), "celeba64": (3, 64, 64)}
 
 
-def trainer_of(recipe: str, precision: str, compile: bool, device: torch.device, n: int = 4096) -> Trainer:
-    """A trainer of the recipe on n random images."""
-    overrides = [*RECIPES[recipe], f"precision={precision}", f"compile={compile}", f"device={device}"]
+def trainer_of(recipe: str, precision: str, compile: bool, device: torch.device, *more: str, n: int = 4096) -> Trainer:
+    """A trainer of the recipe, with more overrides, on n random images."""
+    overrides = [*RECIPES[recipe], f"precision={precision}", f"compile={compile}", f"device={device}", *more]
     with hydra.initialize_config_dir(str(CONF), version_base=VERSION_BASE):
         cfg = hydra.compose("train", overrides=overrides)
     torch.manual_seed(0)
@@ -286,6 +287,31 @@ def measure(
     return rows
 
 
+def penalties(recipe: str, device: torch.device, rounds: int) -> str:
+    """What each option of conf/penalty adds to an eager float32 critic update, as a table."""
+    names = sorted(path.stem for path in (CONF / "penalty").glob("*.yaml"))
+    variants = {name: Ours(trainer_of(recipe, "float32", False, device, f"penalty={name}")) for name in names}
+    keep_freed_memory()
+    times: dict[str, list[float]] = {name: [] for name in names}
+    flops = {}
+    for name, variant in variants.items():
+        with Products() as products:
+            variant.update_critic()
+        flops[name] = products.flops
+    for _ in range(rounds):
+        for name, variant in variants.items():
+            times[name].append(seconds(variant.update_critic, device))
+    base = statistics.median(times["none"])
+    lines = ["| penalty | GFLOP | x none | critic update, ms | x none |", "|---|---|---|---|---|"]
+    for name in sorted(names, key=lambda name: flops[name]):
+        low, median, high = (1e3 * q for q in quartiles(times[name]))
+        lines.append(
+            f"| {name} | {flops[name] / 1e9:.3g} | {flops[name] / flops['none']:.2f} "
+            f"| {median:.4g} ({low:.4g} to {high:.4g}) | {median / 1e3 / base:.2f} |"
+        )
+    return "\n".join(lines)
+
+
 def quartiles(values: list[float]) -> list[float]:
     low, median, high = statistics.quantiles(values, n=4)
     return [low, median, high]
@@ -334,6 +360,7 @@ def main() -> None:
         "--precisions", nargs="+", choices=("float32", "tf32", "bfloat16"), default=["float32", "bfloat16"]
     )
     parser.add_argument("--compile", action="store_true", help="also the compiled step")
+    parser.add_argument("--penalties", action="store_true", help="instead, what each penalty costs on these recipes")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", help="write the figures to this file")
@@ -342,6 +369,10 @@ def main() -> None:
     device = choose_device(arguments.device)
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     print(f"torch {torch.__version__}, {device.type}: {name}, {platform.machine()}, Python {platform.python_version()}")
+    if arguments.penalties:
+        for recipe in arguments.recipes:
+            print(f"\n{recipe}\n\n{penalties(recipe, device, arguments.rounds)}")
+        return
     rows = []
     for recipe in arguments.recipes:
         rows += measure(recipe, arguments.precisions, arguments.compile, device, arguments.rounds)

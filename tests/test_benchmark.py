@@ -63,3 +63,13 @@ def test_recipes_are_the_papers_sizes(recipe):
     networks = (trainer.generator, trainer.critic)
     counts = [sum(p.numel() for p in network.parameters()) for network in networks]
     assert (*counts, trainer.batch_size, trainer.n_critic) == sizes[recipe]
+
+
+def test_the_costs_of_penalties():
+    """Forwards, backwards and weights, of reals and fakes: 6 passes; a gradient penalty has 4 more, of both points 8."""
+    benchmark = load_script()
+    lines = benchmark.penalties("gaussians25", torch.device("cpu"), rounds=2).splitlines()
+    cost = {line.split("|")[1].strip(): float(line.split("|")[3]) for line in lines[2:]}
+    assert cost["none"] == cost["weight_clipping"] == 1
+    assert cost["wgan_gp"] == cost["r1"] == cost["max_gp"] and 1.5 < cost["wgan_gp"] < 1.75
+    assert cost["finite_difference"] > cost["r1_r2"] > cost["wgan_gp"]  # two passes of both, forwards and backwards

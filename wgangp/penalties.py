@@ -151,7 +151,7 @@ class GradientPenalty(IntervalPenalty):
 class FiniteDifference(IntervalPenalty):
     """E[(f(x + sigma e) - f(x))^2] for reals and fakes, e ~ N(0, I): about sigma^2 |grad f|^2, with no gradient taken.
 
-    Seaweed-APT (Lin et al. 2025, section 3.3): for critics that cannot be differentiated twice, or not fast.
+    Seaweed-APT (Lin et al. 2025, section 3.3): for critics that cannot be differentiated twice.
     """
 
     def __init__(self, *, sigma: float, weight: float, interval: int) -> None:
