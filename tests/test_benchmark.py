@@ -66,7 +66,7 @@ def test_recipes_are_the_papers_sizes(recipe):
 
 
 def test_the_costs_of_penalties():
-    """Forwards, backwards and weights, of reals and fakes: 6 passes; a gradient penalty has 4 more, of both points 8."""
+    """Forwards, backwards and weights of reals and fakes: 6 passes; a gradient penalty has 4 more, r1_r2 8."""
     benchmark = load_script()
     lines = benchmark.penalties("gaussians25", torch.device("cpu"), rounds=2).splitlines()
     cost = {line.split("|")[1].strip(): float(line.split("|")[3]) for line in lines[2:]}

@@ -48,7 +48,7 @@ def test_a_run_directory_has_all_that_the_contract_names(call, tmp_path):
     (run,) = (tmp_path / "outputs" / "gaussians25").iterdir()
     assert "eval/modes = " in text and "eval/high_quality = " in text and str(run / "samples/step_00000010.png") in text
     assert {p.name for p in run.iterdir() if not p.name.startswith("events")} == {
-        *(".hydra", "train.log", "checkpoints", "samples", "metrics.jsonl", "evaluation.json")
+        *(".hydra", ".lock", "train.log", "checkpoints", "samples", "metrics.jsonl", "evaluation.json")
     }
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == [
         *("best.json", "best.pt", "step_00000005.pt", "step_00000010.pt")
@@ -249,6 +249,17 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path):
         assert process.wait(timeout=30) == -signal.SIGINT
     finally:
         process.kill()
+
+
+def test_a_second_run_in_the_same_directory_is_refused(call, tmp_path):
+    arguments = ["-m", "wgangp.train", *SMALL, "steps=100000", "hydra.run.dir=run"]
+    with subprocess.Popen([sys.executable, *arguments], cwd=tmp_path, stderr=subprocess.DEVNULL) as first:
+        while not (tmp_path / "run" / "metrics.jsonl").exists():
+            time.sleep(0.1)
+        code, text = call("train", *SMALL, "steps=2", "hydra.run.dir=run")
+        assert code == 1 and "is in use by another run" in text
+        first.kill()
+    assert call("train", *SMALL, "steps=2", "hydra.run.dir=run")[0] == 0  # the dead hold nothing
 
 
 def test_a_sweep_goes_on_after_a_failing_job(call, tmp_path):

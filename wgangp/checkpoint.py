@@ -1,10 +1,12 @@
 """Checkpoints: plain tensors and containers, written whole or not at all, read without running code."""
 
+import fcntl
 import json
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,22 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def monitored(values: dict[str, float], name: str) -> float:
     """The value called `name` or eval/`name`; NaN where there is none."""
     return values.get(name, values.get(f"eval/{name}", math.nan))
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Keeps other processes from writing into the run directory meanwhile. Raises ValueError where one does.
+
+    The lock is the operating system's and goes with the process, however that ends.
+    """
+    with open(run / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"{run} is in use by another run: wait until it ends, or give another hydra.run.dir"
+            ) from error
+        yield
 
 
 class Checkpoints:

@@ -137,6 +137,14 @@ def train(cfg: DictConfig) -> float:
     run = Path(HydraConfig.get().runtime.output_dir)
     log.info("run directory %s", run)
 
+    from wgangp.checkpoint import locked
+
+    with locked(run):
+        return train_in(run, cfg)
+
+
+def train_in(run: Path, cfg: DictConfig) -> float:
+    """The same in a run directory that nobody else writes into."""
     from wgangp.checkpoint import Checkpoints, monitored
     from wgangp.logger import Logger, traced
 
