@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import threading
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,25 +30,23 @@ class Files:
     """The image files below a folder or inside a zip, by their sorted relative names."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.local = threading.local()  # a ZipFile per thread: one cannot be read by several at once
+        self.path, self.lock = path, threading.Lock()
         if path.is_dir():
             self.stamps = dict(_walk(str(path)))
         else:
             try:
-                with zipfile.ZipFile(path) as archive:
-                    members = [m for m in archive.infolist() if not m.is_dir() and _is_image(m.filename)]
-                    self.stamps = {m.filename: (m.file_size, m.CRC) for m in members}
+                self.archive = zipfile.ZipFile(path)
             except (OSError, zipfile.BadZipFile) as error:
                 raise ValueError(f"{path} is no folder and no sound zip file ({error})") from error
+            members = [m for m in self.archive.infolist() if not m.is_dir() and _is_image(m.filename)]
+            self.stamps = {m.filename: (m.file_size, m.CRC) for m in members}
         self.names = sorted(self.stamps)
 
     def read(self, name: str) -> bytes:
         if self.path.is_dir():
             return (self.path / name).read_bytes()
-        if not hasattr(self.local, "archive"):
-            self.local.archive = zipfile.ZipFile(self.path)
-        return self.local.archive.read(name)
+        with self.lock:  # one for all threads: to open CelebA's takes seconds
+            return self.archive.read(name)
 
     def decode(self, name: str, size: int, channels: int) -> np.ndarray:
         """(c, size, size) uint8: the central square, resized. Raises ValueError, naming the file, if it is damaged."""
@@ -153,7 +152,9 @@ def _read_cache(cache: Path, header: bytes, shape: tuple[int, ...]) -> Tensor | 
     size = len(header) + math.prod(shape)
     if not cache.exists() or cache.stat().st_size != size or cache.open("rb").read(len(header)) != header:
         return None
-    return torch.from_file(str(cache), size=size, dtype=torch.uint8)[len(header) :].view(shape)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # torch cannot mark tensors as read-only
+        # Read-only, since a mapping that may be written to has to fit into memory.
+        return torch.from_numpy(np.memmap(cache, np.uint8, "r", offset=len(header), shape=shape))
 
 
 @contextmanager
