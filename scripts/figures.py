@@ -42,6 +42,7 @@ class Run:
         data = {"shape": state["shape"], "num_classes": state["num_classes"]}
         generator, critic = (build(config[part], **data) for part in ("generator", "critic"))
         generator.load_state_dict(state["ema"])
+        critic = build(config.penalty).wrap(critic)
         critic.load_state_dict(state["critic"])
         return build(config.dataset, seed=config.seed, device=CPU), generator.eval(), critic.eval()
 

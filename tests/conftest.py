@@ -10,20 +10,34 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from PIL import Image
 
+from wgangp.config import CONF, check
 from wgangp.data import Dataset
 from wgangp.losses import Wasserstein
 from wgangp.models import mlp
 from wgangp.penalties import GradientPenalty
+from wgangp.schedules import Constant
 from wgangp.trainer import Trainer
 
 # What conf/ sets of the dcgan family and of wgan_gp, where a test is about something else.
 DCGAN_GENERATOR = {"max_width": 1024, "first_norm": "units", "activation": "relu", "std": None}
 DCGAN_CRITIC = {"activation": "leaky_relu", "std": None}
 PENALTY = {"points": "interpolates", "norm": 2, "cost": "two_sided", "power": 2, "reduction": "mean"}
-PENALTY |= {"weight": 10.0, "interval": 1}
+PENALTY |= {"weight": 10.0, "schedule": Constant, "interval": 1}
 RNG = np.random.default_rng(0)  # every picture is another one
+
+
+def options(group, pattern="*.yaml"):
+    return sorted(str(p.relative_to(CONF / group).with_suffix("")) for p in (CONF / group).glob(pattern))
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", overrides=list(overrides))
+    check(cfg)
+    return cfg
 
 
 class Points(Dataset):

@@ -6,10 +6,9 @@ import inspect
 import numpy as np
 import pytest
 import torch
-from conftest import picture, small_trainer, write_mnist
-from hydra import compose, initialize_config_dir
+from conftest import composed, options, picture, small_trainer, write_mnist
 
-from wgangp.config import CONF, build, check, plain
+from wgangp.config import build, plain
 from wgangp.data import sources
 from wgangp.data.images import Split
 from wgangp.data.toy import gaussians8
@@ -17,19 +16,14 @@ from wgangp.layers import couples_samples
 from wgangp.penalties import NoPenalty
 
 DATA = {"shape": [3, 32, 32], "num_classes": 0}
-SHAPES = {"char": [9, 12], "resnet101": [3, 64, 64], "real_plus_noise": [2]}
+SHAPES = {
+    "char": [9, 12],
+    "char_gru": [9, 12],
+    "char_attention": [9, 12],
+    "resnet101": [3, 64, 64],
+    "real_plus_noise": [2],
+}
 NEEDS_PATH = ("array", "image_folder", "text")
-
-
-def options(group):
-    return sorted(str(p.relative_to(CONF / group).with_suffix("")) for p in (CONF / group).rglob("*.yaml"))
-
-
-def composed(*overrides):
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", overrides=list(overrides))
-    check(cfg)
-    return cfg
 
 
 @pytest.mark.parametrize("group", ["generator", "critic"])
@@ -45,18 +39,12 @@ def test_every_network(group):
 
 
 @pytest.mark.parametrize("option", options("penalty"))
-def test_every_penalty(option):
-    penalty = build(composed(f"penalty={option}").penalty)
-    assert penalty(lambda x: x.sum(1), torch.randn(4, 3), torch.randn(4, 3)).ndim == 0
-
-
-@pytest.mark.parametrize("option", options("penalty"))
 def test_every_penalty_trains_gaussians8(option):
     """All stays finite; and the penalty does something, for it changes the critic."""
     data = gaussians8(seed=0, device=torch.device("cpu"))
     penalty = build(composed(f"penalty={option}").penalty)
     trainer, plain = (small_trainer(dataset=data, n_critic=1, penalty=p) for p in (penalty, NoPenalty()))
-    for _ in range(150):
+    for _ in range(500):
         logs = trainer.train_step()
     values = [*logs.values(), *(p.detach() for p in trainer.critic_params + trainer.generator_params)]
     assert all(v.isfinite().all() for v in values)
@@ -134,7 +122,7 @@ def test_the_monitored_score_and_its_better_way_go_together():
         assert (cfg.monitor, cfg.monitor_goal) in (("eval/high_quality", "max"), ("critic/wasserstein", "min"))
 
 
-@pytest.mark.parametrize("option", options("experiment"))
+@pytest.mark.parametrize("option", options("experiment", "**/*.yaml"))
 def test_every_experiment_trains_for_two_steps(call, option, data, monkeypatch):
     """On its own kind of files, but for CIFAR-10, which torchvision checks by md5: there the array is read."""
     monkeypatch.setenv("WGANGP_DATA", str(data))
@@ -161,7 +149,7 @@ METHODS = {
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("option", [o for o in options("experiment") if "robustness" in o])
+@pytest.mark.parametrize("option", [o for o in options("experiment", "**/*.yaml") if "robustness" in o])
 def test_every_architecture_of_figure_2_has_its_four_methods(option, method):
     optimizer, *overrides = METHODS[method]
     both = [f"optimizer@{part}_optimizer={optimizer}" for part in ("generator", "critic")]
@@ -208,6 +196,8 @@ def test_every_default_lives_in_conf_alone():
         for option in options(group):
             path = ["dataset.path=x"] if option in NEEDS_PATH else []
             target = constructor(plain(composed(f"{group}={option}", *path))[group])
+            if target.__init__ is torch.nn.Module.__init__:
+                continue  # it takes nothing
             for parameter in inspect.signature(target).parameters.values():
                 assert parameter.default is inspect.Parameter.empty, f"{target}({parameter})"
                 assert parameter.kind is not inspect.Parameter.VAR_KEYWORD, f"{target}({parameter})"

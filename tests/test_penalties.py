@@ -5,19 +5,27 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import PENALTY
+from conftest import PENALTY, composed, options
 from torch import nn
 
+from wgangp.config import build
+from wgangp.layers import ScoredFeatures
+from wgangp.models import char, mlp
 from wgangp.penalties import (
+    Consistency,
     FiniteDifference,
+    GradientNormalisation,
     GradientPenalty,
     NoPenalty,
+    Sobolev,
+    SpectralNorm,
     WeightClipping,
     gradient_norm,
     gradient_penalty,
     interpolates,
     perturbed,
 )
+from wgangp.schedules import Constant
 
 GP = GradientPenalty(**PENALTY)
 SHAPES = [(2,), (1, 28, 28), (3, 8, 8), (5, 7)]
@@ -110,8 +118,122 @@ def test_finite_differences_are_the_gradients_of_a_linear_critic():
     torch.manual_seed(0)
     w = torch.randn(6, dtype=torch.float64)
     real, fake = torch.randn(2, 200_000, 6, dtype=torch.float64)
-    value = FiniteDifference(sigma=0.01, weight=100.0, interval=1)(linear_critic(w), real, fake)
+    value = FiniteDifference(sigma=0.01, weight=100.0, schedule=Constant, interval=1)(linear_critic(w), real, fake)
     assert value.item() == pytest.approx(2 * 100 * 0.01**2 * w.square().sum().item(), rel=0.02)
+
+
+class LinearFeatures(ScoredFeatures):
+    """f(x) = <w, dropped x>."""
+
+    def __init__(self, w):
+        super().__init__()
+        self.dropout, self.output = nn.Dropout(0), nn.Linear(len(w), 1, bias=False).double()
+        self.output.weight.data = w[None]
+
+    def features(self, x):
+        return self.dropout(x)
+
+
+CT = PENALTY | {"consistency": 2.0, "margin": 0.0, "dropout": 0.5, "weight": 0.0}
+
+
+def test_consistency_is_the_variance_of_dropout():
+    """Dropping half of the units gives each term w_i x_i the variance (w_i x_i)^2; two passes differ by twice that."""
+    torch.manual_seed(0)
+    w, x = torch.randn(2, 5, dtype=torch.float64)
+    real = x.expand(200_000, 5)
+    ct = Consistency(**CT)
+    value = ct(ct.wrap(LinearFeatures(w)), real, real)
+    expected = 2 * (2 * (w * x).square().sum() + 0.1 * 2 * x.square().mean())
+    assert value.item() == pytest.approx(expected.item(), rel=0.02)
+    assert Consistency(**(CT | {"margin": 1e6}))(ct.wrap(LinearFeatures(w)), real, real) == 0
+
+
+def test_consistency_adds_to_the_gradient_penalty_and_ends_with_training_mode():
+    w, (real, fake) = torch.randn(5, dtype=torch.float64), torch.randn(2, 4, 5, dtype=torch.float64)
+    ct = Consistency(**(CT | {"weight": 10.0}))
+    critic = ct.wrap(LinearFeatures(w)).eval()  # nothing is dropped, so the passes agree
+    assert ct(critic, real, fake).item() == pytest.approx(10 * (w.norm().item() - 1) ** 2)
+
+
+def test_consistency_needs_places_for_dropout():
+    with pytest.raises(ValueError, match=r"nn\.Dropout"):
+        Consistency(**CT).wrap(nn.Linear(2, 1))
+
+
+def test_sobolev_is_an_augmented_lagrangian():
+    """Of a linear critic: v = |w|^2 - 1, the penalty m v + rho v^2 / 2, and m grows by rho v an update."""
+    w, (real, fake) = torch.randn(5, dtype=torch.float64), torch.randn(2, 4, 5, dtype=torch.float64)
+    sobolev, v = Sobolev(rho=0.1), w.square().sum().item() - 1
+    for m in (0.0, 0.1 * v, 0.2 * v):
+        penalty, norm = sobolev.terms(linear_critic(w), real, fake)
+        assert penalty.item() == pytest.approx(m * v + 0.05 * v**2)
+        assert norm.item() == pytest.approx(w.norm().item())
+        sobolev.observe(norm)
+    assert sobolev.weight.item() == pytest.approx(0.3 * v)
+
+
+def test_normalised_critic_is_below_one_and_has_no_scale():
+    """f / (|grad f| + |f|) of f(x) = <w, x> + b, for which c f gives the same; class logits are left alone."""
+    linear = nn.Linear(6, 3).double()
+    x = torch.randn(9, 6, dtype=torch.float64)
+    critic, f = GradientNormalisation().wrap(linear), linear(x)[:, 0]
+    out = critic(x)
+    torch.testing.assert_close(out[:, 0], f / (linear.weight[0].norm() + f.abs()))
+    torch.testing.assert_close(out[:, 1:], linear(x)[:, 1:])
+    assert out[:, 0].abs().max() < 1
+    with torch.no_grad():
+        linear.weight *= 7
+        linear.bias *= 7
+    torch.testing.assert_close(critic(x)[:, 0], out[:, 0])
+
+
+def test_spectral_norm_bounds_the_critics_slope():
+    torch.manual_seed(0)
+    critic = SpectralNorm().wrap(mlp.Critic(shape=(3,), num_classes=0, width=32, depth=3, spectral=False))
+    x = torch.randn(64, 3)
+    for _ in range(50):
+        critic(x)  # a power iteration each
+    assert gradient_norm(critic, x).max() <= 1.001
+
+
+TEXT_CRITICS = {
+    "char": lambda **data: char.Critic(**data, width=6, blocks=1, spectral=False),
+    "gru": lambda **data: char.GRUCritic(**data, width=6, layers=1),
+    "attention": lambda **data: char.AttentionCritic(**data, width=6, heads=2, blocks=1),
+}
+
+
+@pytest.mark.parametrize("option", options("penalty"))
+@pytest.mark.parametrize("critic", ["mlp", *TEXT_CRITICS])
+def test_every_option_against_finite_differences(option, critic):
+    """Its gradient in one weight of every layer, in float64, and both losses', recurrent and attentive critics too."""
+    torch.manual_seed(0)
+    penalty = build(composed(f"penalty={option}").penalty)
+    if critic == "mlp":
+        module, shape = mlp.Critic(shape=(3,), num_classes=0, width=32, depth=2, spectral=False), (3,)
+    else:
+        module, shape = TEXT_CRITICS[critic](shape=(5, 4), num_classes=0), (5, 4)
+    module = penalty.wrap(module.double())
+    real, fake = torch.randn(2, 6, *shape, dtype=torch.float64)
+    module.train(option == "ct")  # spectral norm's vectors stay as they are, dropout does not
+
+    def loss():
+        torch.manual_seed(1)  # the same interpolates, noise and dropout
+        return module(fake)[:, 0].mean() - module(real)[:, 0].mean() + penalty(module, real, fake)
+
+    parameters = list(module.parameters())
+    for p, gradient in zip(parameters, torch.autograd.grad(loss(), parameters, allow_unused=True), strict=True):
+        gradient = torch.zeros_like(p) if gradient is None else gradient
+        value, index, step = p.data.view(-1), gradient.abs().argmax().item(), 1e-6
+        with torch.no_grad():
+            value[index] += step
+            above = loss()
+            value[index] -= 2 * step
+            below = loss()
+            value[index] += step
+        slope = ((above - below) / (2 * step)).item()
+        assert slope == pytest.approx(gradient.flatten()[index].item(), rel=1e-5, abs=1e-7)
 
 
 def test_points_are_where_their_name_says():
@@ -128,7 +250,7 @@ def test_duplicating_the_batch_changes_nothing():
     torch.manual_seed(0)
     critic = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 1)).double()
     x = torch.randn(5, 6, dtype=torch.float64)
-    once, twice = (GP.term(critic, p, p) for p in (x, torch.cat([x, x])))
+    once, twice = (GP.term(critic, p, p)[0] for p in (x, torch.cat([x, x])))
     torch.testing.assert_close(once, twice)
 
 
@@ -157,7 +279,7 @@ def test_gradgradcheck():
     x = torch.randn(2, 3, dtype=torch.float64)
 
     def cost(w1, w2):
-        return GP.term(lambda x: (x @ w1).tanh() @ w2, x, x)
+        return GP.term(lambda x: (x @ w1).tanh() @ w2, x, x)[0]
 
     arguments = (w1.requires_grad_(), w2.requires_grad_())
     assert torch.autograd.gradcheck(cost, arguments) and torch.autograd.gradgradcheck(cost, arguments)
@@ -223,7 +345,7 @@ def test_bad_options_are_refused(bad, message):
     with pytest.raises(ValueError, match=message):
         GradientPenalty(**(PENALTY | bad))
     with pytest.raises(ValueError, match="sigma"):
-        FiniteDifference(sigma=0.0, weight=1.0, interval=1)
+        FiniteDifference(sigma=0.0, weight=1.0, schedule=Constant, interval=1)
     with pytest.raises(ValueError, match="clip"):
         WeightClipping(clip=0)
 

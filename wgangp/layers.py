@@ -154,6 +154,21 @@ class Norm(nn.Module):
         return x
 
 
+class ScoredFeatures(nn.Module):
+    """A critic: features (n, d), then a linear layer to (n, 1 + num_classes), f(x) and the logits of AC-GAN.
+
+    Its `nn.Dropout(0)` are places where a penalty may drop units out; without one they do nothing.
+    """
+
+    output: nn.Linear
+
+    def features(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.features(x))
+
+
 def spectral_norm(module: nn.Module) -> None:
     """Divides every linear and convolution weight by its largest singular value (Miyato et al. 2018), in place."""
     for layer in list(module.modules()):

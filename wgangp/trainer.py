@@ -81,6 +81,7 @@ class Trainer:
         precision: str,
         compile: bool,
     ) -> None:
+        critic = penalty.wrap(critic)
         self.one_pass = not couples_samples(critic)
         if penalty.per_sample and not self.one_pass:
             raise ValueError(
@@ -88,7 +89,7 @@ class Trainer:
                 "use critic.norm=layer, or penalty=weight_clipping or none"
             )
         dataset.batch(0, batch_size)  # raises where the batch is larger than the dataset
-        self.dataset, self.loss, self.penalty, self.metrics = dataset, loss, penalty, metrics
+        self.dataset, self.loss, self.penalty, self.metrics = dataset, loss, penalty.to(device), metrics
         tensor_cores = device.type == "cuda" and precision != "float32"  # their convolutions are over channels_last
         layout = torch.channels_last if tensor_cores else torch.preserve_format
         self.generator = generator.to(device).to(memory_format=layout)
@@ -115,6 +116,7 @@ class Trainer:
         """Algorithm 1: n_critic critic updates, each on a fresh real batch, then one generator update."""
         seed_step(self.seed, self.step)
         set_lr(self._optimizers(), self.lr_scale())
+        self.penalty.begin(self.step / self.steps)
         for i in range(self.step * self.n_critic, (self.step + 1) * self.n_critic):
             logs = self.update_critic(self.penalty.due(i), *self.dataset.fetch(i, self.batch_size))
         logs |= self.update_generator()
@@ -127,6 +129,8 @@ class Trainer:
         loss, logs = self.critic_loss(penalised, self.noise(self.batch_size), *fetched)
         update(self.critic_params, self.critic_optimizer, loss)
         self.penalty.project(self.critic)  # weight clipping only
+        if penalised:
+            self.penalty.observe(logs["penalty/norm"])  # an adaptive weight only
         return logs
 
     def update_generator(self) -> Logs:
@@ -148,7 +152,7 @@ class Trainer:
         """The loss, the penalty and, where there are classes, AC-GAN's cross-entropy on the reals."""
         with self.autocast():
             real_out, fake_out = self.judge(critic, real, fake)  # (n, 1 + num_classes)
-            penalty = self.penalty(critic, real, fake) if penalised else real.new_zeros(())
+            penalty, norm = self.penalty.terms(critic, real, fake) if penalised else (real.new_zeros(()), None)
         f_real, f_fake = real_out[:, 0], fake_out[:, 0]
         loss = self.loss.critic(f_real, f_fake) + penalty + class_loss(real_out[:, 1:], y)
         logs = {
@@ -158,6 +162,8 @@ class Trainer:
             "critic/real": f_real.mean(),
             "critic/fake": f_fake.mean(),
         }
+        if norm is not None:
+            logs["penalty/norm"] = norm
         return loss, {name: value.detach() for name, value in logs.items()}
 
     def generator_loss(self, z: Tensor, y: Tensor) -> Tensor:
@@ -264,7 +270,7 @@ class Trainer:
             fake, critic = frozen(self.generator)(self.noise(len(real)), y), frozen(self.critic)
             values["validation/critic_loss"] = self.critic_terms(critic, real, fake, y, self.penalty.per_sample)[0]
         numbers = {name: v.item() if v.ndim == 0 else v.cpu() for name, v in values.items()}
-        return numbers | {"penalty/weight": self.penalty.weight}
+        return numbers | {"penalty/weight": float(self.penalty.weight)}
 
     @torch.no_grad()
     def gradient_norms(self) -> Tensor:
@@ -307,7 +313,8 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on: plain containers and tensors."""
-        return {"step": self.step} | {name: part.state_dict() for name, part in self._parts().items()}
+        moving = {"step": self.step, "penalty": self.penalty.state_dict()}
+        return moving | {name: part.state_dict() for name, part in self._parts().items()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Goes on from `state()`; the optimizers keep today's options. Raises ValueError on other architectures."""
@@ -319,6 +326,7 @@ class Trainer:
                     f"the checkpoint's {name} does not fit the configured one: leave the architecture, the dataset's "
                     f"shape and the optimizers as they were ({str(error).splitlines()[-1].strip()})"
                 ) from error
+        self.penalty.load_state_dict(state.get("penalty", {}), strict=False)  # it may be another one from here on
         self.step = state["step"]
         if self.compile:
             self._replay_updates()

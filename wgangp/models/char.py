@@ -1,10 +1,12 @@
-"""The character-level residual networks of gan_language.py: one-hot or softmax strings x (n, v, t)."""
+"""Networks for one-hot or softmax strings x (n, v, t): gan_language.py's, and a recurrent and an attentive critic."""
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from wgangp.layers import linear, relu, spectral_norm, uniform
+from wgangp.layers import ScoredFeatures, linear, relu, spectral_norm, uniform
 
 
 def conv1d(c_in: int, c_out: int, kernel: int) -> nn.Conv1d:
@@ -28,9 +30,10 @@ class Block(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv1, self.conv2 = conv1d(width, width, 5), conv1d(width, width, 5)
+        self.dropout = nn.Dropout(0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + 0.3 * self.conv2(relu(self.conv1(relu(x))))
+        return self.dropout(x + 0.3 * self.conv2(relu(self.conv1(relu(x)))))
 
 
 class Generator(nn.Module):
@@ -49,7 +52,7 @@ class Generator(nn.Module):
         return self.output(x).softmax(dim=1)  # (n, v, t)
 
 
-class Critic(nn.Module):
+class Critic(ScoredFeatures):
     """1x1 convolution, blocks, flatten, linear."""
 
     def __init__(self, *, shape: Sequence[int], num_classes: int, width: int, blocks: int, spectral: bool) -> None:
@@ -61,5 +64,46 @@ class Critic(nn.Module):
         if spectral:
             spectral_norm(self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.output(self.blocks(self.input(x)).flatten(1))
+    def features(self, x: Tensor) -> Tensor:
+        return self.blocks(self.input(x)).flatten(1)
+
+
+class GRUCritic(ScoredFeatures):
+    """A gated recurrent unit over the characters, its last state, linear.
+
+    cuDNN's recurrent kernels cannot be differentiated twice, as gradient penalties need: on CUDA torch's own ones run.
+    """
+
+    def __init__(self, *, shape: Sequence[int], num_classes: int, width: int, layers: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(check_shape(shape)[0], width, layers, batch_first=True)
+        self.dropout = nn.Dropout(0)
+        self.output = linear(width, 1 + num_classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        with torch.backends.cudnn.flags(enabled=False):
+            states, _ = self.gru(x.transpose(1, 2))  # (n, t, width)
+        return self.dropout(states[:, -1])
+
+
+class AttentionCritic(ScoredFeatures):
+    """Characters and learned positions, self-attention blocks, the mean over characters, linear.
+
+    The fused attention kernels cannot be differentiated twice, as the gradient penalties need, so torch's plain
+    mathematics runs. No normalisation couples samples: LayerNorm is over each character's features.
+    """
+
+    def __init__(self, *, shape: Sequence[int], num_classes: int, width: int, heads: int, blocks: int) -> None:
+        super().__init__()
+        v, t = check_shape(shape)
+        self.input = linear(v, width)
+        self.positions = nn.Parameter(0.02 * torch.randn(t, width))
+        block = nn.TransformerEncoderLayer(
+            width, heads, 4 * width, dropout=0.0, activation=relu, batch_first=True, norm_first=True
+        )
+        self.blocks = nn.TransformerEncoder(block, blocks, enable_nested_tensor=False)
+        self.output = linear(width, 1 + num_classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        with sdpa_kernel(SDPBackend.MATH):
+            return self.blocks(self.input(x.transpose(1, 2)) + self.positions).mean(dim=1)  # (n, width)

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from wgangp.layers import Norm, activate, channels_of, conv, deconv, initialise, linear, spectral_norm
+from wgangp.layers import Norm, ScoredFeatures, activate, channels_of, conv, deconv, initialise, linear, spectral_norm
 
 
 def image_sizes(shape: Sequence[int]) -> list[int]:
@@ -67,7 +67,7 @@ class Generator(nn.Module):
         return x.tanh()
 
 
-class Critic(nn.Module):
+class Critic(ScoredFeatures):
     """Strided convolutions with an activation each, norm on all but the first, then one linear layer."""
 
     def __init__(
@@ -87,12 +87,13 @@ class Critic(nn.Module):
         channels = [shape[0], *(width * 2**k for k in range(downs))]  # e.g. [c, w, 2w, 4w]
         self.convs = nn.ModuleList(conv(a, each * b, 5, stride=2) for a, b in pairwise(channels))
         self.norms = nn.ModuleList(Norm("none" if i == 0 else norm, each * c) for i, c in enumerate(channels[1:]))
+        self.dropout = nn.Dropout(0)
         self.output = linear(channels[-1] * 16, 1 + num_classes)
         initialise(self, std)
         if spectral:
             spectral_norm(self)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
         for down, norm in zip(self.convs, self.norms, strict=True):
-            x = activate(norm(down(x)), self.activation)
-        return self.output(x.flatten(1))
+            x = self.dropout(activate(norm(down(x)), self.activation))
+        return x.flatten(1)

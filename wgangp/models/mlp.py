@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wgangp.layers import linear, relu, spectral_norm
+from wgangp.layers import ScoredFeatures, linear, relu, spectral_norm
 
 
 class Hidden(nn.Module):
@@ -17,10 +17,11 @@ class Hidden(nn.Module):
     def __init__(self, fan_in: int, width: int, depth: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(linear(a, b, he=True) for a, b in pairwise([fan_in, *[width] * depth]))
+        self.dropout = nn.Dropout(0)
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:
-            x = relu(layer(x))
+            x = self.dropout(relu(layer(x)))
         return x
 
 
@@ -41,7 +42,7 @@ class Generator(nn.Module):
         return x.tanh() if len(self.shape) == 3 else x
 
 
-class Critic(nn.Module):
+class Critic(ScoredFeatures):
     """Any data, flattened, to (n, 1 + num_classes)."""
 
     def __init__(self, *, shape: Sequence[int], num_classes: int, width: int, depth: int, spectral: bool) -> None:
@@ -51,5 +52,5 @@ class Critic(nn.Module):
         if spectral:
             spectral_norm(self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.output(self.hidden(x.flatten(1)))
+    def features(self, x: Tensor) -> Tensor:
+        return self.hidden(x.flatten(1))

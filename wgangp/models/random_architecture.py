@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from wgangp.layers import Norm, activate, conv, deconv, linear
+from wgangp.layers import Norm, ScoredFeatures, activate, conv, deconv, linear
 
 RESAMPLINGS = 3
 
@@ -51,9 +51,10 @@ class Layer(nn.Module):
     def __init__(self, layer: nn.Module, channels: int, norm: str, activation: str) -> None:
         super().__init__()
         self.layer, self.norm, self.activation = layer, Norm(norm, channels), activation
+        self.dropout = nn.Dropout(0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return activate(self.norm(self.layer(x)), self.activation)
+        return self.dropout(activate(self.norm(self.layer(x)), self.activation))
 
 
 class Generator(nn.Module):
@@ -81,7 +82,7 @@ class Generator(nn.Module):
         return self.output(self.hidden(x)).tanh()  # (n, c, 32, 32)
 
 
-class Critic(nn.Module):
+class Critic(ScoredFeatures):
     """Three times a strided convolution that halves the size, then convolutions; linear at 4x4."""
 
     def __init__(self, *, shape: Sequence[int], num_classes: int, norm: str, architecture_seed: int) -> None:
@@ -98,5 +99,5 @@ class Critic(nn.Module):
             c = wider
         self.output = linear(c * 16, 1 + num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.output(self.hidden(x).flatten(1))
+    def features(self, x: Tensor) -> Tensor:
+        return self.hidden(x).flatten(1)

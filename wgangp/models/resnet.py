@@ -10,7 +10,17 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wgangp.layers import Norm, conv, conv_mean_pool, linear, mean_pool, relu, spectral_norm, upsample_conv
+from wgangp.layers import (
+    Norm,
+    ScoredFeatures,
+    conv,
+    conv_mean_pool,
+    linear,
+    mean_pool,
+    relu,
+    spectral_norm,
+    upsample_conv,
+)
 
 
 def check_size(shape: Sequence[int]) -> int:
@@ -61,13 +71,14 @@ class Block(nn.Module):
         super().__init__()
         self.norm1, self.norm2 = Norm(norm, c_in), Norm(norm, c_in)
         self.conv1, self.conv2 = conv(c_in, c_in, 3, bias=bias), conv(c_in, c_out, 3)
+        self.dropout = nn.Dropout(0)
 
     def hidden(self, x: Tensor) -> Tensor:
         h = self.conv1(relu(self.norm1(x)))  # (n, c_in, h, w)
         return relu(self.norm2(h))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(self.hidden(x))  # (n, c_out, h, w)
+        return self.dropout(x + self.conv2(self.hidden(x)))  # (n, c_out, h, w)
 
 
 class Down(Block):
@@ -78,7 +89,7 @@ class Down(Block):
         self.shortcut = conv(c_in, c_out, 1, he=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.shortcut(mean_pool(x)) + conv_mean_pool(self.conv2, self.hidden(x))
+        return self.dropout(self.shortcut(mean_pool(x)) + conv_mean_pool(self.conv2, self.hidden(x)))
 
 
 class Generator(nn.Module):
@@ -116,7 +127,7 @@ class Generator(nn.Module):
         return self.output(F.relu(self.norm(x))).tanh()  # (n, c, h, w)
 
 
-class Critic(nn.Module):
+class Critic(ScoredFeatures):
     """gan_cifar_resnet.py: down-blocks to 8x8, two plain blocks, ReLU, mean over pixels, linear; one width."""
 
     def __init__(self, *, shape: Sequence[int], num_classes: int, width: int, norm: str, spectral: bool) -> None:
@@ -131,11 +142,11 @@ class Critic(nn.Module):
         if spectral:
             spectral_norm(self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.output(relu(self.blocks(x)).mean(dim=(2, 3)))
+    def features(self, x: Tensor) -> Tensor:
+        return relu(self.blocks(x)).mean(dim=(2, 3))
 
 
-class PyramidCritic(nn.Module):
+class PyramidCritic(ScoredFeatures):
     """gan_64x64.py, "good": conv, down-blocks to 4x4 that double the width up to max_width, flatten, linear."""
 
     def __init__(
@@ -159,5 +170,5 @@ class PyramidCritic(nn.Module):
         if spectral:
             spectral_norm(self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.output(self.blocks(x).flatten(1))
+    def features(self, x: Tensor) -> Tensor:
+        return self.blocks(x).flatten(1)

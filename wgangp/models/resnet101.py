@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from wgangp.layers import Norm, conv, deconv, linear, relu, spectral_norm
+from wgangp.layers import Norm, ScoredFeatures, conv, deconv, linear, relu, spectral_norm
 
 
 def stages(shape: Sequence[int], blocks: Sequence[int], width: int) -> list[tuple[int, int]]:
@@ -40,10 +40,11 @@ class Bottleneck(nn.Module):
             self.shortcut = nn.Identity()
         self.conv3 = conv(c_out // 2, c_out, 1, bias=False)
         self.norm = Norm(norm, c_out)
+        self.dropout = nn.Dropout(0)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv2(relu(self.conv1(relu(x))))
-        return self.shortcut(x) + 0.3 * self.norm(self.conv3(relu(h)))
+        return self.dropout(self.shortcut(x) + 0.3 * self.norm(self.conv3(relu(h))))
 
 
 class Generator(nn.Module):
@@ -70,7 +71,7 @@ class Generator(nn.Module):
         return torch.tanh(self.output(x) / 5)  # (n, c, h, w)
 
 
-class Critic(nn.Module):
+class Critic(ScoredFeatures):
     """A 1x1 convolution, the stages downwards, flatten, linear / 5."""
 
     def __init__(
@@ -88,5 +89,8 @@ class Critic(nn.Module):
         if spectral:
             spectral_norm(self)
 
+    def features(self, x: Tensor) -> Tensor:
+        return self.blocks(self.input(x)).flatten(1)
+
     def forward(self, x: Tensor) -> Tensor:
-        return self.output(self.blocks(self.input(x)).flatten(1)) / 5
+        return super().forward(x) / 5
