@@ -6,30 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wgangp.gradients import Critic, at_least_float32, gradient_norm, jacobian_norm, scores
 from wgangp.layers import spectral_norm
 from wgangp.schedules import Schedule
 
-Critic = Callable[[Tensor], Tensor]
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """Sums and norms are accumulated in float32 (or float64) whatever the precision of the network's passes."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def scores(critic: Critic, x: Tensor) -> Tensor:
-    """f(x) of shape (n,) in float32, from a critic that returns (n,), (n, 1) or (n, 1 + num_classes)."""
-    out = critic(x)
-    return at_least_float32(out if out.ndim == 1 else out[:, 0])
-
-
-def gradient_norm(critic: Critic, x: Tensor, order: float = 2) -> Tensor:
-    """|grad_x f(x)| of each sample, (n,), over all its axes; differentiable in the critic's weights.
-
-    The norm's subgradient at a zero gradient is zero, so a constant critic gives no NaN.
-    """
-    grad = torch.func.grad(lambda x: scores(critic, x).sum())(x)  # (n, *shape)
-    return torch.linalg.vector_norm(at_least_float32(grad).flatten(1), ord=order, dim=1)  # (n,)
+__all__ = ["GradientPenalty", "gradient_norm", "gradient_penalty", "jacobian_norm"]  # for other training loops
 
 
 def one_each(x: Tensor) -> Tensor:

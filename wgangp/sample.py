@@ -80,7 +80,7 @@ def write(x: "Tensor", vocabulary: str | None, columns: int | None, separate: bo
         for i, image in enumerate(plots.to_uint8(x)):
             Image.fromarray(image.squeeze()).save(folder / name / f"{i:06d}.png")
         return folder / name
-    if separate and vocabulary:
+    if vocabulary and (separate or name.endswith(".txt")):
         out = (folder / name).with_suffix(".txt")
         out.write_text("".join(f"{line}\n" for line in decode(x, vocabulary)), encoding="utf-8")
         return out

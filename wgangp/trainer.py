@@ -17,11 +17,12 @@ from wgangp.compiled import compile_if_equal
 from wgangp.data import Dataset
 from wgangp.device import seed_step
 from wgangp.ema import EMA
+from wgangp.gradients import at_least_float32, gradient_norm
 from wgangp.graphs import Replayed, make_capturable
 from wgangp.layers import couples_samples, frozen
 from wgangp.logger import Logger
 from wgangp.losses import Wasserstein, class_loss
-from wgangp.penalties import NoPenalty, at_least_float32, gradient_norm, interpolates
+from wgangp.penalties import NoPenalty, interpolates
 
 Logs = dict[str, Tensor]
 

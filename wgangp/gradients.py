@@ -1,0 +1,39 @@
+"""Gradients in the input: of any differentiable function of a batch, and differentiable in its weights."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Critic = Callable[[Tensor], Tensor]
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Sums and norms are accumulated in float32 (or float64) whatever the precision of the network's passes."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def scores(critic: Critic, x: Tensor) -> Tensor:
+    """f(x) of shape (n,) in float32, from a critic that returns (n,), (n, 1) or (n, 1 + num_classes)."""
+    out = critic(x)
+    return at_least_float32(out if out.ndim == 1 else out[:, 0])
+
+
+def gradient_norm(critic: Critic, x: Tensor, order: float = 2) -> Tensor:
+    """|grad_x f(x)| of each sample, (n,), over all its axes; differentiable in the critic's weights.
+
+    The norm's subgradient at a zero gradient is zero, so a constant critic gives no NaN.
+    """
+    grad = torch.func.grad(lambda x: scores(critic, x).sum())(x)  # (n, *shape)
+    return torch.linalg.vector_norm(at_least_float32(grad).flatten(1), ord=order, dim=1)  # (n,)
+
+
+def jacobian_norm(function: Critic, x: Tensor) -> Tensor:
+    """An estimate of the Frobenius norm of each sample's Jacobian, (n,), for a function that gives (n, k).
+
+    sqrt(k) |grad <v, f(x)>| for a v drawn uniformly from the unit sphere: its square has the mean |J|_F^2 (Hoffman et
+    al. 2019, section 2.3).
+    """
+    with torch.no_grad():
+        v = torch.nn.functional.normalize(torch.randn_like(function(x)), dim=1)  # (n, k)
+    return v.shape[1] ** 0.5 * gradient_norm(lambda x: (v * function(x)).sum(1), x)
