@@ -35,5 +35,10 @@ class LeastSquares:
 
 
 def class_loss(logits: Tensor, y: Tensor) -> Tensor:
-    """AC-GAN's cross-entropy of logits (n, num_classes); zero where the critic has no class head."""
-    return F.cross_entropy(logits, y) if logits.shape[1] else logits.new_zeros(())
+    """AC-GAN's cross-entropy of logits (n, num_classes), a mean over the known labels (an unknown one is -1).
+
+    Zero where none is known, and where the critic has no class head.
+    """
+    if not logits.shape[1]:
+        return logits.new_zeros(())
+    return F.cross_entropy(logits, y, ignore_index=-1, reduction="sum") / (y >= 0).sum().clamp(min=1)

@@ -270,6 +270,8 @@ class Trainer:
             real, y = held_out
             fake, critic = frozen(self.generator)(self.noise(len(real)), y), frozen(self.critic)
             values["validation/critic_loss"] = self.critic_terms(critic, real, fake, y, self.penalty.per_sample)[0]
+            if (logits := critic(real)[:, 1:]).shape[1]:
+                values["validation/accuracy"] = (logits.argmax(1) == y).float().mean()
         numbers = {name: v.item() if v.ndim == 0 else v.cpu() for name, v in values.items()}
         return numbers | {"penalty/weight": float(self.penalty.weight)}
 

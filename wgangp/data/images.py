@@ -104,7 +104,7 @@ class Images(Dataset):
 
     def make(self, *fetched: Tensor) -> tuple[Tensor, Tensor]:
         images, labels = self.feed.rows(*fetched)
-        x = self._scale(images)  # (n, c, h, w)
+        x = self.scale(images)  # (n, c, h, w)
         if self.flip:
             x = torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5, x.flip(3), x)
         return x, labels
@@ -114,9 +114,10 @@ class Images(Dataset):
         if self.test is None:
             return None
         picked = torch.arange(index * n, (index + 1) * n) % len(self.test)
-        return self._scale(self.test.images[picked].to(self.device)), self.test.labels[picked].to(self.device)
+        return self.scale(self.test.images[picked].to(self.device)), self.test.labels[picked].to(self.device)
 
-    def _scale(self, x: Tensor) -> Tensor:
+    def scale(self, x: Tensor) -> Tensor:
+        """Pixels (uint8) as the networks see them."""
         x = x.float()
         return (x + torch.rand_like(x)) / 128 - 1 if self.dequantise else x / 127.5 - 1
 
@@ -146,8 +147,8 @@ def _fit(x: Tensor, size: int | None, channels: int | None) -> Tensor:
 
 def first(limit: int | None, of: int) -> slice:
     """The first `limit` of so many images; all where it is None."""
-    if limit is not None and not 1 <= limit <= of:
-        raise ValueError(f"dataset.limit={limit}: give a number from 1 to {of}, the training images there are, or null")
+    if limit is not None and (type(limit) is not int or not 1 <= limit <= of):
+        raise ValueError(f"dataset.limit={limit}: give a whole number from 1 to {of}, the training images, or null")
     return slice(limit)
 
 
