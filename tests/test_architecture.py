@@ -11,8 +11,10 @@ FLOORS = [
     {"metrics"},
     {"trainer"},
     {"config"},
+    {"jobs"},
+    {"plugins", "report"},
     {"train", "sample"},
-    {"resume", "evaluate"},
+    {"resume", "evaluate", "summarize"},
 ]
 
 

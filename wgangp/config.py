@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, InstantiationException, MissingConfigException
 from hydra.types import RunMode
@@ -89,10 +90,11 @@ def command(task: Callable[[DictConfig], Any], config_name: str) -> None:
             check(cfg)
             return task(cfg)
         except Exception as error:
-            log.error(one_line(error), exc_info=debug)
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise  # the sweep goes on with its other jobs
-            sys.exit(1)
+            told = one_line(error)
+            log.error(told, exc_info=debug)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise ValueError(told)  # the sweep goes on; without the first error's frames, and all that they hold
+        sys.exit(1)
 
     try:
         hydra.main(version_base=VERSION_BASE, config_path=str(CONF), config_name=config_name)(guarded)()
@@ -104,6 +106,26 @@ def command(task: Callable[[DictConfig], Any], config_name: str) -> None:
         if debug:
             raise
         sys.exit(explain(error, config_name))
+
+
+def plain_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
+    """Runs `task` with conf/NAME.yaml and the command line's key=value, without Hydra: `sweep` is a group to it."""
+    file = CONF / f"{config_name}.yaml"
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(file.read_text())
+        return
+    try:
+        defaults, given = OmegaConf.load(file), OmegaConf.from_dotlist(sys.argv[1:])
+        if unknown := sorted(str(key) for key in given.keys() - defaults.keys()):
+            raise ValueError(f"{unknown[0]}: there is no such key.{_near(unknown[0], [str(key) for key in defaults])}")
+        cfg = OmegaConf.merge(defaults, given)
+        if missing := sorted(OmegaConf.missing_keys(cfg)):
+            raise ValueError(f"say {missing[0]}=...: {file.read_text().splitlines()[0].lstrip('# ')}")
+        task(cfg)  # type: ignore[arg-type]
+    except Exception as error:
+        if "debug=true" in sys.argv:
+            raise
+        sys.exit(one_line(error))
 
 
 def one_line(error: BaseException) -> str:
@@ -145,7 +167,11 @@ def _options(group: str) -> list[str]:
 def _keys(config_name: str) -> list[str]:
     """Every key of the configuration with the command line's choices of options, and every group."""
     groups = [str(path.relative_to(CONF)) for path in CONF.rglob("*") if path.is_dir()]
-    chosen = [a for a in sys.argv[1:] if a.partition("=")[0] in groups]
-    with hydra.initialize_config_dir(str(CONF), version_base=VERSION_BASE):
-        cfg = hydra.compose(config_name, overrides=chosen)
+    chosen = [a for a in sys.argv[1:] if a.partition("=")[0] in groups and "," not in a]
+    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # a sweep's, which goes on
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base=VERSION_BASE):
+            cfg = hydra.compose(config_name, overrides=chosen)
+    finally:
+        GlobalHydra.instance().hydra = running
     return [*flatten(OmegaConf.to_container(cfg)), *groups]

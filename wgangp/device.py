@@ -1,6 +1,7 @@
 """Where to train, in what precision, and where randomness comes from."""
 
 import ctypes
+import gc
 import hashlib
 import logging
 import sys
@@ -70,3 +71,12 @@ def seed_step(seed: int, step: int, purpose: str = "train") -> None:
     """Makes all randomness that follows a function of (seed, step): resuming needs no generator states."""
     digest = hashlib.blake2b(f"{seed}/{step}/{purpose}".encode(), digest_size=7).digest()
     torch.manual_seed(int.from_bytes(digest))
+
+
+def release_memory() -> None:
+    """Gives back what a finished training held: garbage, compiled functions, the device's cached blocks."""
+    gc.collect()
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -31,6 +31,7 @@ WORTH_COMPILING = {"cuda": 5000, "cpu": 20000}
 
 
 def main() -> None:
+    sys.path.append(str(Path(__file__).parent / "plugins"))  # hydra_plugins/wgangp_sweeper.py
     command(train, "train")
 
 
@@ -138,9 +139,13 @@ def train(cfg: DictConfig) -> float:
     log.info("run directory %s", run)
 
     from wgangp.checkpoint import locked
+    from wgangp.device import release_memory
 
     with locked(run):
-        return train_in(run, cfg)
+        try:
+            return train_in(run, cfg)
+        finally:
+            release_memory()  # a sweep's next job is in this process
 
 
 def train_in(run: Path, cfg: DictConfig) -> float:

@@ -1,0 +1,126 @@
+"""Sweeps through the real commands: what fails fails alone, what is done is not done again, and the table says all."""
+
+import csv
+import json
+import math
+
+import pytest
+from conftest import run_command
+from omegaconf import OmegaConf
+
+from wgangp.checkpoint import locked
+from wgangp.jobs import grouped, read_jobs, swept_keys
+
+SMALL = ["steps=4", "batch_size=16", "generator.width=8", "critic.width=8", "evaluation_samples=100", "log_every=2"]
+SWEEP = [*SMALL, "hydra.sweep.dir=sweep", "monitor=high_quality", "monitor_goal=max"]
+
+
+def write_job(sweep, number, overrides, scores, steps=10, error=None, goal="min"):
+    """A job's directory, of which the last score is that after `steps`."""
+    run = sweep / str(number)
+    (run / ".hydra").mkdir(parents=True)
+    OmegaConf.save(OmegaConf.create(overrides), run / ".hydra" / "overrides.yaml")
+    config = {"steps": 10, "monitor": "fid", "monitor_goal": goal}
+    OmegaConf.save(OmegaConf.create(config), run / ".hydra" / "config.yaml")
+    rows = [{"step": steps * (i + 1) // len(scores), "eval/fid": score} for i, score in enumerate(scores)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (run / "train.log").write_text(f"[now][wgangp][ERROR] - {error}\n" if error else "")
+
+
+def test_a_sweep_names_what_failed_and_is_gone_on_with(call, tmp_path):
+    """A good job, one of a wrong value, and two that cannot be composed; then the same command again."""
+    grid = ["penalty=wgan_gp,wgn_gp", "n_critic=1,0"]
+    code, text = call("train", "-m", *SWEEP, *grid)
+    assert code == 1 and "3 of 4 jobs failed: 1, 2, 3; for the reasons: wgangp-summarize sweep=sweep" in text
+    assert "penalty=wgn_gp: there is no such option. Did you mean wgan_gp" in text
+    finished = (tmp_path / "sweep" / "0" / "metrics.jsonl").stat().st_mtime_ns
+
+    code, text = call("summarize", "sweep=sweep")
+    assert code == 0 and "4 jobs, 1 done, 3 failed; eval/high_quality" not in text.splitlines()[-1]
+    assert "* job 1 failed: n_critic=0: give a whole number of at least 1" in text
+    assert "* job 3 failed: penalty=wgn_gp: there is no such option." in text
+    assert {"summary.csv", "summary.md", "summary.html"} <= {p.name for p in (tmp_path / "sweep").iterdir()}
+
+    assert call("train", "-m", *SWEEP, *grid)[0] == 1
+    assert (tmp_path / "sweep" / "0" / "metrics.jsonl").stat().st_mtime_ns == finished
+    code, text = call("train", "-m", *SWEEP, "penalty=r1,r2", "n_critic=1,2")
+    assert code == 1 and "sweep/0 is of another sweep" in text
+
+
+def test_a_misspelt_key_fails_each_job(call):
+    code, text = call("train", "-m", *SWEEP, "generator.dmi=1,2")
+    assert code == 1 and "job 1: generator.dmi: there is no such key." in text and "2 of 2 jobs failed" in text
+
+
+def test_a_killed_sweep_is_completed(tmp_path):
+    """The second job's process dies at once; the same command does that job alone, from its checkpoint."""
+    done = run_command("train", "-m", *SWEEP, "seed=0,1", cwd=tmp_path)
+    assert done.returncode == 0
+    run, other = tmp_path / "sweep" / "1", tmp_path / "sweep" / "0"
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_text(lines[0])  # as after a crash between the second and the last step
+    (run / "checkpoints" / "step_00000004.pt").unlink()
+    before = (other / "metrics.jsonl").stat().st_mtime_ns
+    again = run_command("train", "-m", *SWEEP, "seed=0,1", cwd=tmp_path)
+    assert "50%" in again.stderr and (other / "metrics.jsonl").stat().st_mtime_ns == before
+    assert [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "narrowed"), [("penalties", ["seed=0"]), ("penalty_weight", ["seed=0", "penalty.weight=1,10"])]
+)
+def test_every_ready_study_runs(name, narrowed, call):
+    """One step of each of the first seed's jobs, one after the other in this process."""
+    code, text = call("train", f"sweep={name}", *SWEEP, "steps=1", *narrowed)
+    assert code == 0, text
+
+
+def test_jobs_are_grouped_over_seeds_and_sorted(tmp_path):
+    """Means and deviations by hand; jobs without a score come last, and do not count."""
+    for i, (weight, seed, score) in enumerate([(1, 0, 5.0), (1, 1, 7.0), (10, 0, 3.0), (10, 1, 4.0)]):
+        write_job(tmp_path, i, [f"penalty.weight={weight}", f"seed={seed}", "steps=10"], [9.0, score])
+    write_job(tmp_path, 4, ["penalty.weight=100", "seed=0", "steps=10"], [1.0], steps=3, error="it went wrong")
+    jobs = read_jobs(tmp_path)
+    assert swept_keys(jobs) == ["penalty.weight", "seed"]
+    assert [job.status for job in jobs] == ["done"] * 4 + ["failed"] and jobs[4].reason == "it went wrong"
+    groups = grouped(jobs, "fid", "min")
+    assert [group.values for group in groups] == [{"penalty.weight": w} for w in ("10", "1", "100")]
+    assert groups[1].mean("fid") == 6 and groups[1].spread("fid") == pytest.approx(math.sqrt(2))
+    assert math.isnan(groups[2].mean("fid"))
+    assert [g.values["penalty.weight"] for g in grouped(jobs, "fid", "max")] == ["1", "10", "100"]
+
+
+def test_a_running_job_is_told_from_a_dead_one(tmp_path):
+    write_job(tmp_path, 0, ["seed=0"], [5.0], steps=5)
+    assert read_jobs(tmp_path)[0].reason == "ended without a word after step 5"
+    with locked(tmp_path / "0"):
+        assert read_jobs(tmp_path)[0].status == "running"
+
+
+def test_the_tables(call, tmp_path):
+    for i, weight in enumerate(["0.01", "1", "100"]):
+        for j, name in enumerate(["mlp", "<b>"]):
+            write_job(tmp_path, 2 * i + j, [f"penalty.weight={weight}", f"critic={name}"], [8.0, float(i + j)])
+    (tmp_path / "0" / "metrics.jsonl").open("a").write('{"step": 1')  # a line that a crash cut off
+    code, text = call("summarize", f"sweep={tmp_path}")
+    assert code == 0 and "| 0.01 | mlp | 0 |" in text
+    lines = list(csv.reader((tmp_path / "summary.csv").open()))
+    assert lines[0] == ["job", "penalty.weight", "critic", "fid", "status", "seconds", "reason"] and len(lines) == 7
+    page = (tmp_path / "summary.html").read_text()
+    assert page.count("data:image/png;base64,") == 3 and "&lt;b&gt;" in page and "<b>" not in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "say sweep=..."),
+        (["swep=x"], "swep: there is no such key. Did you mean sweep?"),
+        (["sweep=nowhere"], "sweep=nowhere: no jobs are there"),
+        (["sweep={}", "objective=is"], "objective=is: no job has this scalar; there are eval/fid, step"),
+        (["sweep={}", "goal=best"], "goal=best: choose min or max"),
+    ],
+)
+def test_bad_input(arguments, message, call, tmp_path):
+    write_job(tmp_path / "s", 0, ["seed=0"], [5.0])
+    code, text = call("summarize", *(a.format(tmp_path / "s") for a in arguments))
+    assert code == 1 and message in text and "Traceback" not in text

@@ -1,0 +1,80 @@
+"""wgangp-summarize sweep=DIR: a sweep as a table, sorted by the objective, and as a page with plots."""
+
+import csv
+import math
+from collections import Counter
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from wgangp.config import plain_command
+from wgangp.jobs import Group, Job, grouped, read_jobs, swept_keys
+
+
+def main() -> None:
+    plain_command(summarize, "summarize")
+
+
+def summarize(cfg: DictConfig) -> None:
+    """Prints the table, and writes it as summary.csv (a line a job), summary.md and summary.html."""
+    from wgangp.report import page
+
+    sweep = Path(cfg.sweep)
+    jobs = read_jobs(sweep)
+    objective = cfg.objective or next((job.monitor for job in jobs if job.monitor), "")
+    goal = cfg.goal or jobs[0].goal
+    if goal not in ("min", "max"):
+        raise ValueError(f"goal={goal}: choose min or max")
+    if not any(job.curve(objective) for job in jobs) and any(job.rows for job in jobs):
+        known = sorted({name for job in jobs for row in job.rows for name in row})
+        raise ValueError(f"objective={objective}: no job has this scalar; there are {', '.join(known)}")
+    groups = grouped(jobs, objective, goal)
+    text = markdown(sweep, jobs, groups, objective, goal)
+    write_csv(sweep / "summary.csv", jobs, objective)
+    (sweep / "summary.md").write_text(text)
+    (sweep / "summary.html").write_text(page(sweep.resolve().name, jobs, groups, objective, goal))
+    print(text, sweep / "summary.html", sep="\n")
+
+
+def write_csv(file: Path, jobs: list[Job], objective: str) -> None:
+    keys = swept_keys(jobs)
+    with open(file, "w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["job", *keys, objective, "status", "seconds", "reason"])
+        for job in jobs:
+            values = [job.overrides.get(key, "") for key in keys]
+            score = job.last(objective)
+            told = "" if math.isnan(score) else score
+            writer.writerow([job.directory.name, *values, told, job.status, round(job.seconds), job.reason])
+
+
+def markdown(sweep: Path, jobs: list[Job], groups: list[Group], objective: str, goal: str) -> str:
+    """A line for each group of seeds, and one for each failed job."""
+    counts = Counter(job.status for job in jobs)
+    told = ", ".join(f"{counts[status]} {status}" for status in ("done", "running", "failed") if counts[status])
+    keys = list(groups[0].values)
+    best = "lowest" if goal == "min" else "highest"
+    lines = [f"{sweep}: {len(jobs)} jobs, {told}; {objective}, {best} first", ""]
+    lines += [row([*keys, objective, "spread", "seeds", "minutes", "jobs"]), row(["---"] * (len(keys) + 5))]
+    lines += [row(cells(group, objective)) for group in groups]
+    failed = [f"* job {job.directory.name} failed: {job.reason}" for job in jobs if job.status == "failed"]
+    return "\n".join([*lines, "", *failed, ""] if failed else [*lines, ""])
+
+
+def cells(group: Group, objective: str) -> list[str]:
+    """A group's line: its values, the objective's mean and deviation, how many have one, minutes a job, and which."""
+    timed = [job.seconds for job in group.jobs if job.seconds]
+    minutes = sum(timed) / len(timed) / 60 if timed else math.nan
+    names = ", ".join(job.directory.name + ("" if job.status == "done" else f" {job.status}") for job in group.jobs)
+    numbers = [group.mean(objective), group.spread(objective)]
+    told = ["" if math.isnan(n) else f"{n:.4g}" for n in numbers]
+    scored = str(len(group.scores(objective)))
+    return [*group.values.values(), *told, scored, "" if math.isnan(minutes) else f"{minutes:.1f}", names]
+
+
+def row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()
