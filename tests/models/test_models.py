@@ -68,6 +68,8 @@ def count(module):
             ),
             7_491_841,
         ),
+        (lambda: char.Generator(shape=(100, 32), num_classes=0, nz=128, width=512, blocks=5), 15_277_156),
+        (lambda: char.Critic(shape=(100, 32), num_classes=0, width=512, blocks=5, spectral=False), 13_180_417),
     ],
 )
 def test_parameter_counts_are_the_official_ones(network, official):
