@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from wgangp.distributed import is_main
+
 
 def step_of(path: Path) -> int:
     """1000 for step_00001000.pt."""
@@ -76,12 +78,16 @@ class Checkpoints:
         (run / "checkpoints").mkdir(parents=True, exist_ok=True)
 
     def save(self, step: int, state: dict[str, Any]) -> None:
+        if not is_main():
+            return
         self._write(f"step_{step:08d}.pt", state)
         for old in all_checkpoints(self.run)[: -self.keep]:
             old.unlink()
 
     def save_if_best(self, step: int, values: dict[str, float], state: Callable[[], dict[str, Any]]) -> None:
         """Compares with what best.json tells of the best one so far, in this run or before it was resumed."""
+        if not is_main():
+            return
         told, value = self.run / "checkpoints" / "best.json", monitored(values, self.monitor)
         best = json.loads(told.read_text())["value"] if told.exists() else math.inf * self.sign
         if self.sign * value < self.sign * best:

@@ -17,7 +17,17 @@ from torch.utils.tensorboard.summary import hparams
 log = logging.getLogger(__name__)
 
 
-class Logger:
+class Silence:
+    """What the other ranks than the main one log to."""
+
+    def write(self, step: int, values: dict[str, Any]) -> None: ...
+
+    def picture(self, step: int, picture: np.ndarray) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Logger(Silence):
     """Writes from `step` on; what an interrupted run logged beyond it is dropped, so a resumed log has no doubles."""
 
     def __init__(self, run: Path, step: int, images_per_step: int) -> None:

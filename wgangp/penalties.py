@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wgangp.distributed import drawn
 from wgangp.gradients import Critic, at_least_float32, gradient_norm, jacobian_norm, scores
 from wgangp.layers import spectral_norm
 from wgangp.schedules import Schedule
@@ -15,7 +16,7 @@ __all__ = ["GradientPenalty", "gradient_norm", "gradient_penalty", "jacobian_nor
 
 def one_each(x: Tensor) -> Tensor:
     """A uniform number in [0, 1) for each sample, broadcastable with x."""
-    return torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device, dtype=x.dtype)
+    return drawn(lambda n: torch.rand(n, *[1] * (x.ndim - 1), device=x.device, dtype=x.dtype), len(x))
 
 
 def interpolates(real: Tensor, fake: Tensor) -> Tensor:
@@ -25,7 +26,8 @@ def interpolates(real: Tensor, fake: Tensor) -> Tensor:
 
 def perturbed(real: Tensor, fake: Tensor) -> Tensor:
     """Reals with uniform noise of up to half their standard deviation, by a uniform share (Kodali et al. 2017)."""
-    return real + one_each(real) * 0.5 * real.std() * torch.rand_like(real)
+    noise = drawn(lambda n: torch.rand(n, *real.shape[1:], device=real.device, dtype=real.dtype), len(real))
+    return real + one_each(real) * 0.5 * real.std() * noise
 
 
 POINTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -311,6 +313,7 @@ class FiniteDifference(IntervalPenalty):
 
     def term(self, critic: Critic, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         x = torch.cat([real, fake])
-        moved = scores(critic, x + self.sigma * torch.randn_like(x))
+        noise = drawn(lambda n: torch.randn(n, *x.shape[1:], device=x.device, dtype=x.dtype), len(x))
+        moved = scores(critic, x + self.sigma * noise)
         mean_square = (moved - scores(critic, x)).square().mean()
         return 2 * mean_square, mean_square.sqrt() / self.sigma

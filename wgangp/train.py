@@ -1,9 +1,11 @@
 """wgangp-train: one run, or a sweep with -m."""
 
 import logging
+import os
 import signal
 import sys
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -32,7 +34,26 @@ WORTH_COMPILING = {"cuda": 5000, "cpu": 20000}
 
 def main() -> None:
     sys.path.append(str(Path(__file__).parent / "plugins"))  # hydra_plugins/wgangp_sweeper.py
-    command(train, "train")
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        command(train, "train")
+    else:
+        train_on_all_ranks()
+
+
+def train_on_all_ranks() -> None:
+    """One run by the processes that torchrun started: the main one writes, the others tell nothing but their errors."""
+    from wgangp import distributed
+
+    if {"-m", "--multirun"} & set(sys.argv):
+        sys.exit("torchrun trains one run: start a sweep without it, or choose a launcher")
+    distributed.join()
+    os.environ["WGANGP_STARTED"] = distributed.from_main(time.strftime("%Y-%m-%d_%H-%M-%S"))  # of the run directory
+    if not distributed.is_main():
+        sys.argv += ["hydra.output_subdir=null", "hydra/job_logging=stdout", "hydra.job_logging.root.level=ERROR"]
+    try:
+        command(train, "train")
+    finally:
+        distributed.leave()
 
 
 class StopSignals:
@@ -140,8 +161,9 @@ def train(cfg: DictConfig) -> float:
 
     from wgangp.checkpoint import locked
     from wgangp.device import release_memory
+    from wgangp.distributed import is_main
 
-    with locked(run):
+    with locked(run) if is_main() else nullcontext():
         try:
             return train_in(run, cfg)
         finally:
@@ -151,7 +173,8 @@ def train(cfg: DictConfig) -> float:
 def train_in(run: Path, cfg: DictConfig) -> float:
     """The same in a run directory that nobody else writes into."""
     from wgangp.checkpoint import Checkpoints, monitored
-    from wgangp.logger import Logger, traced
+    from wgangp.distributed import is_main
+    from wgangp.logger import Logger, Silence, traced
 
     trainer, config = make_trainer(cfg, *prepare(cfg)), plain(cfg)
     go_on(trainer, run, config)
@@ -164,7 +187,7 @@ def train_in(run: Path, cfg: DictConfig) -> float:
         "num_classes": trainer.dataset.num_classes if cfg.conditional else 0,
         "vocabulary": getattr(trainer.dataset, "vocabulary", None),
     }
-    logger = Logger(run, trainer.step, cfg.batch_size * cfg.n_critic)
+    logger = Logger(run, trainer.step, cfg.batch_size * cfg.n_critic) if is_main() else Silence()
     with StopSignals() as stop, logging_redirect_tqdm(), ExitStack() as stack:
         if cfg.profile:
             first, last = cfg.profile_steps
@@ -179,9 +202,9 @@ def train_in(run: Path, cfg: DictConfig) -> float:
             evaluate_every=cfg.evaluate_every,
             checkpoint_every=cfg.checkpoint_every,
         )
-    if trainer.step == cfg.steps:
+    if trainer.step == cfg.steps and isinstance(logger, Logger):
         finish(trainer, logger, cfg)
-    else:
+    elif trainer.step < cfg.steps:
         log.info("stopped after step %d, saved; go on with: wgangp-resume run=%s", trainer.step, run)
     logger.close()
     if stop.received is not None:

@@ -11,16 +11,17 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from tqdm import tqdm
 
-from wgangp import plots
+from wgangp import distributed, plots
 from wgangp.checkpoint import Checkpoints
 from wgangp.compiled import compile_if_equal
 from wgangp.data import Dataset
 from wgangp.device import seed_step
+from wgangp.distributed import any_rank, average_gradients, is_main, mean_over_ranks, share, sum_over_ranks
 from wgangp.ema import EMA
 from wgangp.gradients import at_least_float32, gradient_norm
 from wgangp.graphs import Replayed, make_capturable
 from wgangp.layers import couples_samples, frozen
-from wgangp.logger import Logger
+from wgangp.logger import Silence
 from wgangp.losses import Wasserstein, class_loss
 from wgangp.penalties import NoPenalty, interpolates
 
@@ -31,6 +32,7 @@ def update(params: list[nn.Parameter], optimizer: torch.optim.Optimizer, loss: T
     """One optimizer step; only `params` receive gradients."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward(inputs=params)
+    average_gradients(params)
     optimizer.step()
 
 
@@ -90,6 +92,8 @@ class Trainer:
                 "use critic.norm=layer, or penalty=weight_clipping or none"
             )
         dataset.batch(0, batch_size)  # raises where the batch is larger than the dataset
+        if batch_size % distributed.WORLD_SIZE:
+            raise ValueError(f"batch_size={batch_size} does not divide among {distributed.WORLD_SIZE} processes")
         self.dataset, self.loss, self.penalty, self.metrics = dataset, loss, penalty.to(device), metrics
         tensor_cores = device.type == "cuda" and precision != "float32"  # their convolutions are over channels_last
         layout = torch.channels_last if tensor_cores else torch.preserve_format
@@ -127,22 +131,23 @@ class Trainer:
 
     def update_critic(self, penalised: bool, *fetched: Tensor) -> Logs:
         """Algorithm 1, lines 3 to 9."""
-        loss, logs = self.critic_loss(penalised, self.noise(self.batch_size), *fetched)
+        loss, logs = self.critic_loss(penalised, share(self.noise(self.batch_size)), *fetched)
         update(self.critic_params, self.critic_optimizer, loss)
         self.penalty.project(self.critic)  # weight clipping only
         if penalised:
-            self.penalty.observe(logs["penalty/norm"])  # an adaptive weight only
+            self.penalty.observe(mean_over_ranks(logs["penalty/norm"]))  # an adaptive weight only
         return logs
 
     def update_generator(self) -> Logs:
         """Algorithm 1, lines 11 and 12."""
-        loss = self.generator_loss(self.noise(self.generator_batch), self.labels(self.generator_batch))
+        n = self.generator_batch
+        loss = self.generator_loss(share(self.noise(n)), share(self.labels(n)))
         update(self.generator_params, self.generator_optimizer, loss)
         return {"generator/loss": loss.detach()}
 
     def critic_loss(self, penalised: bool, z: Tensor, *fetched: Tensor) -> tuple[Tensor, Logs]:
         """Algorithm 1, lines 4 to 7."""
-        real, y = self.dataset.make(*fetched)  # (n, *), (n,)
+        real, y = map(share, self.dataset.make(*fetched))  # (n, *), (n,)
         with torch.no_grad(), self.autocast():
             fake = self.generator(z, y).to(real.dtype)  # (n, *), with the reals' labels
         return self.critic_terms(self.critic, real, fake, y, penalised)
@@ -201,17 +206,20 @@ class Trainer:
         """Both networks' weight gradients by these losses, which leave the networks as they were."""
         buffers = [(b, b.clone()) for module in (self.generator, self.critic) for b in module.buffers()]
         seed_step(self.seed, 0, "compile")
-        loss, _ = critic_loss(self.penalty.due(0), self.noise(self.batch_size), *self.dataset.fetch(0, self.batch_size))
+        z, fetched = share(self.noise(self.batch_size)), self.dataset.fetch(0, self.batch_size)
+        loss, _ = critic_loss(self.penalty.due(0), z, *fetched)
         gradients = torch.autograd.grad(loss, self.critic_params)
-        loss = generator_loss(self.noise(self.generator_batch), self.labels(self.generator_batch))
+        n = self.generator_batch
+        loss = generator_loss(share(self.noise(n)), share(self.labels(n)))
         gradients += torch.autograd.grad(loss, self.generator_params)
         for buffer, before in buffers:  # BatchNorm's averages, spectral norm's vectors
             buffer.copy_(before)
         return list(gradients)
 
     def _replay_updates(self) -> None:
-        """From here on both updates are CUDA graphs, where there is CUDA."""
-        if self.device.type == "cuda" and make_capturable(self._optimizers(), self.device):
+        """From here on both updates are CUDA graphs, where there is CUDA, and one process."""
+        alone = distributed.WORLD_SIZE == 1
+        if self.device.type == "cuda" and alone and make_capturable(self._optimizers(), self.device):
             critic, generator = partial(Trainer.update_critic, self), partial(Trainer.update_generator, self)
             self.update_critic = Replayed(critic, self.critic_params)  # type: ignore[assignment]
             self.update_generator = Replayed(generator, self.generator_params)  # type: ignore[assignment]
@@ -223,7 +231,7 @@ class Trainer:
 
     def fit(
         self,
-        logger: Logger,
+        logger: Silence,
         checkpoints: Checkpoints,
         stop: Callable[[], bool],
         *,
@@ -234,10 +242,11 @@ class Trainer:
     ) -> None:
         """Trains from the current step to the last, or until `stop()` says so, when the state is saved."""
         stopped = False
-        with tqdm(total=self.steps, initial=self.step, unit="step", mininterval=1, dynamic_ncols=True) as bar:
+        shown = partial(tqdm, unit="step", mininterval=1, dynamic_ncols=True, disable=not is_main())
+        with shown(total=self.steps, initial=self.step) as bar:
             while self.step < self.steps and not stopped:
                 logs = self.train_step()
-                stopped, last = stop(), self.step == self.steps
+                stopped, last = any_rank(stop()), self.step == self.steps
                 every = partial(due, self.step, last)
                 values = self.measure(logs) if every(log_every) else {}
                 if every(evaluate_every):
@@ -260,7 +269,8 @@ class Trainer:
         Works on copies and its own random numbers: how often it is asked does not change the training.
         """
         norms = self.gradient_norms()
-        values = logs | {
+        means = mean_over_ranks(torch.stack(list(logs.values())))
+        values = dict(zip(logs, means, strict=True)) | {
             "critic/gradient_norms": norms,
             "critic/gradient_norm": norms.mean(),
             "critic/weight_gradient_norm": weight_gradient_norm(self.critic_params),
@@ -290,10 +300,17 @@ class Trainer:
 
     @torch.no_grad()
     def generate(self, n: int, chunk: int = 100) -> Tensor:
-        """n samples (n, *) of the averaged generator, in chunks of the size that the paper's scores use."""
-        generator = frozen(self.ema.module)
-        sizes = [min(chunk, n - i) for i in range(0, n, chunk)]
-        return torch.cat([generator(self.noise(k), self.labels(k)) for k in sizes])
+        """n samples (n, *) of the averaged generator, in chunks of the size that the paper's scores use.
+
+        Each rank makes some of the chunks, and all have them all.
+        """
+        generator, samples = frozen(self.ema.module), torch.zeros(n, *self.dataset.shape, device=self.device)
+        for i in range(0, n, chunk):
+            k = min(chunk, n - i)
+            z, y = self.noise(k), self.labels(k)
+            if i // chunk % distributed.WORLD_SIZE == distributed.RANK:
+                samples[i : i + k] = generator(z, y)
+        return sum_over_ranks(samples)
 
     @torch.no_grad()
     def picture(self) -> np.ndarray:

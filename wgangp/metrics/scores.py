@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from wgangp import plots
+from wgangp.distributed import is_main
 from wgangp.metrics import toy
 from wgangp.metrics.text import ngram_js
 
@@ -82,12 +83,16 @@ class Scores:
 
     def __init__(self, dataset: Any, measures: dict[str, Measure], n: int) -> None:
         self.dataset, self.measures, self.n = dataset, measures, n
+        self.wanted = bool(measures)
         self.results: list[Result] = []  # of the last evaluation
 
     def __call__(self, generate: Callable[[int], Tensor]) -> dict[str, float]:
         """{name: value} of n samples."""
         self.results = []
-        x = observed(self.dataset, generate(self.n)) if self.measures else None
+        samples = generate(self.n) if self.wanted else None  # by all ranks together
+        if samples is None or not is_main():
+            return {}
+        x = observed(self.dataset, samples)
         for name, measure in list(self.measures.items()):
             try:
                 self.results.append(measure(x, None))

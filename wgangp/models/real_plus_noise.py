@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wgangp.distributed import drawn
+
 
 class Generator(nn.Module):
     """Points of the dataset, drawn at random, plus `scale` times z. What holds it is a learning rate of 0.
@@ -23,5 +25,6 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         if self.data is None:
             self.data = self.dataset(seed=0, device=z.device)
-        real, _ = self.data.make(torch.randint(1 << 30, (len(z),), device=z.device))
+        positions = drawn(lambda n: torch.randint(1 << 30, (n,), device=z.device), len(z))
+        real, _ = self.data.make(positions)
         return real + self.scale * z  # (n, *shape)
