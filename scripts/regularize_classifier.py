@@ -32,7 +32,7 @@ from wgangp.device import choose_device, keep_freed_memory
 from wgangp.gradients import gradient_norm, jacobian_norm
 from wgangp.layers import mean_pool, relu
 
-METHODS = {"none": 0.0, "weight_decay": 0.3, "dropout": 0.5, "input_gradient": 1.0, "jacobian": 0.01}
+METHODS = {"none": 0.0, "weight_decay": 0.3, "dropout": 0.5, "input_gradient": 1.0, "jacobian": 0.003}
 NOISE = [0.0, 0.2, 0.4, 0.6]  # standard deviations
 BATCH, STEPS, LR = 100, 300, 1e-3
 
