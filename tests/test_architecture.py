@@ -11,7 +11,7 @@ FLOORS = [
     {"metrics"},
     {"trainer"},
     {"config"},
-    {"jobs"},
+    {"jobs", "search"},
     {"plugins", "report"},
     {"train", "sample"},
     {"resume", "evaluate", "summarize"},

@@ -3,13 +3,16 @@
 import csv
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 from conftest import run_command
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from wgangp.checkpoint import locked
 from wgangp.jobs import grouped, read_jobs, swept_keys
+from wgangp.search import Pruning, Study
 
 SMALL = ["steps=4", "batch_size=16", "generator.width=8", "critic.width=8", "evaluation_samples=100", "log_every=2"]
 SWEEP = [*SMALL, "hydra.sweep.dir=sweep", "monitor=high_quality", "monitor_goal=max"]
@@ -73,6 +76,48 @@ def test_every_ready_study_runs(name, narrowed, call):
     """One step of each of the first seed's jobs, one after the other in this process."""
     code, text = call("train", f"sweep={name}", *SWEEP, "steps=1", *narrowed)
     assert code == 0, text
+
+
+SEARCH = [
+    "penalty.weight=tag(log,interval(0.1,10))",
+    "n_critic=choice(1,2)",
+    "generator_optimizer.lr=interval(1e-4,1e-3)",
+]
+
+
+def test_a_search_goes_on_where_it_stopped(call, tmp_path):
+    """Each trial is a job of its own number; values are within their bounds; the table says what matters."""
+    options = [*SWEEP, "steps=2", "log_every=1", *SEARCH]
+    code, text = call("train", "-m", *options, "hydra.sweeper.trials=3")
+    assert code == 0 and "best: job " in text
+    code, text = call("train", "-m", *options, "hydra.sweeper.trials=5")
+    assert code == 0 and text.count("run directory") == 2
+    jobs = read_jobs(tmp_path / "sweep")
+    assert [job.directory.name for job in jobs] == list("01234")
+    assert all(0.1 <= float(job.overrides["penalty.weight"]) <= 10 for job in jobs)
+    assert {job.overrides["n_critic"] for job in jobs} <= {"1", "2"}
+    assert len({job.overrides["generator_optimizer.lr"] for job in jobs}) == 5
+    assert "of the objective's variation" in call("summarize", "sweep=sweep")[1].lower()
+
+
+def test_hopeless_trials_are_pruned(tmp_path):
+    """Six trials whose scores are their learning rates: when the last one reports the worst, it is not gone on with."""
+    overrides = OverridesParser.create().parse_overrides(["lr=interval(0,1)", "steps=3"])
+    study = Study(tmp_path, overrides, "min", 0)
+    for score in (0.1, 0.2, 0.3, 0.4, 0.5, 0.9):
+        trainer = SimpleNamespace(latest={}, step=1)
+        pruned = Pruning(trainer, "fid")
+        _, job = study.ask()
+        assert job[0].startswith("lr=0.") and job[1] == "steps=3" and not pruned()
+        trainer.latest = {"critic/loss": 1.0}  # a log without the score
+        assert not pruned()
+        trainer.latest = {"eval/fid": score}
+        assert pruned() == (score == 0.9)
+        assert study.tell(score)
+    assert study.ask() and not study.tell(math.nan)
+    assert study.finished() == 6
+    Study(tmp_path, overrides, "min", 0).ask()  # and its process is killed
+    assert Study(tmp_path, overrides, "min", 0).ask()[1][0] == f"lr={study.study.trials[-1].params['lr']}"
 
 
 def test_jobs_are_grouped_over_seeds_and_sorted(tmp_path):

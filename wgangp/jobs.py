@@ -3,6 +3,7 @@
 import fcntl
 import json
 import math
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ class Job:
     steps: int
     monitor: str
     goal: str
-    status: str  # done, running or failed
+    status: str  # done, pruned, running or failed
     reason: str  # of the failure
     seconds: float
     rows: list[dict[str, float]]
@@ -46,10 +47,10 @@ def read_job(directory: Path) -> Job:
     lines = metrics.read_text().splitlines() if metrics.exists() else []
     rows = [row for line in lines if (row := _parsed(line))]
     steps, step = config.get("steps", 0), int(rows[-1]["step"]) if rows else 0
-    status = "done" if rows and step >= steps else "running" if _is_locked(directory) else "failed"
+    status = _status(directory) if step < steps or not rows else "done"
     return Job(
         directory=directory,
-        overrides={key: value for key, _, value in overrides},
+        overrides={key: _shortened(value) for key, _, value in overrides},
         steps=steps,
         monitor=config.get("monitor", ""),
         goal=config.get("monitor_goal", "min"),
@@ -107,12 +108,25 @@ def grouped(jobs: Sequence[Job], objective: str, goal: str) -> list[Group]:
     return sorted(made, key=lambda g: (math.isnan(m := g.mean(objective)), sign * m))
 
 
+def _shortened(value: str) -> str:
+    """Numbers that a search drew have more digits than anybody reads."""
+    return f"{float(value):.4g}" if re.fullmatch(r"\d*\.\d{6,}(e-?\d+)?", value) else value
+
+
 def _parsed(line: str) -> dict[str, float] | None:
     """A line of metrics.jsonl; None for one that a crash cut off."""
     try:
         return json.loads(line)
     except json.JSONDecodeError:
         return None
+
+
+def _status(run: Path) -> str:
+    """Of a job that has not come to its end."""
+    log = run / "train.log"
+    if log.exists() and "[INFO] - pruned after step" in log.read_text():
+        return "pruned"
+    return "running" if _is_locked(run) else "failed"
 
 
 def _is_locked(run: Path) -> bool:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from wgangp.config import plain_command
 from wgangp.jobs import Group, Job, grouped, read_jobs, swept_keys
+from wgangp.search import importances
 
 
 def main() -> None:
@@ -51,12 +52,17 @@ def write_csv(file: Path, jobs: list[Job], objective: str) -> None:
 def markdown(sweep: Path, jobs: list[Job], groups: list[Group], objective: str, goal: str) -> str:
     """A line for each group of seeds, and one for each failed job."""
     counts = Counter(job.status for job in jobs)
-    told = ", ".join(f"{counts[status]} {status}" for status in ("done", "running", "failed") if counts[status])
+    told = ", ".join(
+        f"{counts[status]} {status}" for status in ("done", "pruned", "running", "failed") if counts[status]
+    )
     keys = list(groups[0].values)
     best = "lowest" if goal == "min" else "highest"
     lines = [f"{sweep}: {len(jobs)} jobs, {told}; {objective}, {best} first", ""]
     lines += [row([*keys, objective, "spread", "seeds", "minutes", "jobs"]), row(["---"] * (len(keys) + 5))]
     lines += [row(cells(group, objective)) for group in groups]
+    if found := importances(sweep):
+        explained = ", ".join(f"{key} {share:.0%}" for key, share in found.items())
+        lines += ["", f"Of the objective's variation is explained by: {explained}"]
     failed = [f"* job {job.directory.name} failed: {job.reason}" for job in jobs if job.status == "failed"]
     return "\n".join([*lines, "", *failed, ""] if failed else [*lines, ""])
 

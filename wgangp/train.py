@@ -175,6 +175,7 @@ def train_in(run: Path, cfg: DictConfig) -> float:
     from wgangp.checkpoint import Checkpoints, monitored
     from wgangp.distributed import is_main
     from wgangp.logger import Logger, Silence, traced
+    from wgangp.search import Pruning
 
     trainer, config = make_trainer(cfg, *prepare(cfg)), plain(cfg)
     go_on(trainer, run, config)
@@ -193,10 +194,11 @@ def train_in(run: Path, cfg: DictConfig) -> float:
             first, last = cfg.profile_steps
             steps = traced(trainer.train_step, first, last, run / "profile")
             trainer.train_step = stack.enter_context(steps)  # type: ignore[method-assign]
+        pruned = Pruning(trainer, cfg.monitor)
         trainer.fit(
             logger,
             Checkpoints(run, cfg.keep_checkpoints, header, cfg.monitor, cfg.monitor_goal),
-            stop,
+            lambda: stop() or pruned(),
             log_every=cfg.log_every,
             sample_every=cfg.sample_every,
             evaluate_every=cfg.evaluate_every,
@@ -204,6 +206,8 @@ def train_in(run: Path, cfg: DictConfig) -> float:
         )
     if trainer.step == cfg.steps and isinstance(logger, Logger):
         finish(trainer, logger, cfg)
+    elif trainer.step < cfg.steps and stop.received is None:
+        log.info("pruned after step %d: other trials were better by then", trainer.step)
     elif trainer.step < cfg.steps:
         log.info("stopped after step %d, saved; go on with: wgangp-resume run=%s", trainer.step, run)
     logger.close()

@@ -4,12 +4,14 @@ It is here because Hydra takes plugins from modules of this name alone; wgangp.t
 """
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 from tqdm import tqdm
@@ -19,20 +21,33 @@ from wgangp.jobs import read_job
 
 log = logging.getLogger(__name__)
 
-Overrides = list[str]
+Job = list[str]  # its overrides
 
 
 class Sweeper(BasicSweeper):
     """Hydra's grid. Beyond that: a job that cannot be composed fails alone, a job that is done is not done again, and
-    what failed is told at the end, with exit code 1."""
+    what failed is told at the end, with exit code 1. Where a value is an interval, `trials` jobs search for the best.
+    """
 
-    def sweep(self, arguments: Overrides) -> list[JobReturn]:
+    def __init__(self, max_batch_size: int | None, params: dict[str, str] | None, trials: int) -> None:
+        super().__init__(max_batch_size, params)
+        self.trials = trials
+
+    def sweep(self, arguments: Job) -> list[JobReturn]:
         assert self.config is not None and self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        (grid,) = self.split_arguments(parser.parse_overrides([*self._parse_config(), *arguments]), None)
+        swept = {o.get_key_element(): o for o in parser.parse_overrides([*self._parse_config(), *arguments])}
+        overrides = list(swept.values())  # the command line's win over the study's
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / "multirun.yaml")
+        if any(o.is_sweep_override() and not o.is_discrete_sweep() for o in overrides):
+            return self.search(folder, overrides)
+        return self.grid(folder, overrides)
+
+    def grid(self, folder: Path, overrides: list[Override]) -> list[JobReturn]:
+        """Every combination of the values."""
+        (grid,) = self.split_arguments(overrides, None)
         waiting = [(i, job) for i, job in enumerate(grid) if not is_done(folder / str(i), job)]
         together = 1 if isinstance(self.launcher, BasicLauncher) else max(1, len(waiting))
         results: list[JobReturn] = []
@@ -40,15 +55,30 @@ class Sweeper(BasicSweeper):
             for i in range(0, len(waiting), together):
                 results += self.launch(folder, waiting[i : i + together])
                 bar.update(len(waiting[i : i + together]))
-        failed = [str(i) for (i, _), r in zip(waiting, results, strict=True) if r.status != JobStatus.COMPLETED]
-        if failed:
-            raise ValueError(
-                f"{len(failed)} of {len(grid)} jobs failed: {', '.join(failed)}; for the reasons: wgangp-summarize "
-                f"sweep={folder}"
-            )
+        failed = [i for (i, _), r in zip(waiting, results, strict=True) if r.status != JobStatus.COMPLETED]
+        tell_failures(folder, failed, len(grid))
         return results
 
-    def launch(self, folder: Path, jobs: Sequence[tuple[int, Overrides]]) -> list[JobReturn]:
+    def search(self, folder: Path, overrides: list[Override]) -> list[JobReturn]:
+        """Up to `trials` jobs, one after the other, each where Optuna expects most of it after those before."""
+        from wgangp.search import Study
+
+        assert self.config is not None
+        study = Study(folder, overrides, self.config.monitor_goal, self.config.seed)
+        results, failed, done = [], [], study.finished()
+        with tqdm(total=self.trials, initial=done, desc=str(folder), unit="trial") as bar:
+            for _ in range(done, self.trials):
+                number, job = study.ask()
+                (result,) = self.launch(folder, [(number, job)])
+                score = result.return_value if result.status == JobStatus.COMPLETED else math.nan
+                failed += [] if study.tell(score) else [number]
+                results.append(result)
+                bar.update()
+        log.info("%s", study.best())
+        tell_failures(folder, failed, self.trials)
+        return results
+
+    def launch(self, folder: Path, jobs: Sequence[tuple[int, Job]]) -> list[JobReturn]:
         """The jobs' results, in their order, each in the directory of its number."""
         assert self.launcher is not None
         errors = {i: self.composition_error(job) for i, job in jobs}
@@ -63,7 +93,7 @@ class Sweeper(BasicSweeper):
         found = dict(zip((i for i, _ in good), launched, strict=True))
         return [found.get(i, JobReturn(status=JobStatus.FAILED)) for i, _ in jobs]
 
-    def composition_error(self, job: Overrides) -> str | None:
+    def composition_error(self, job: Job) -> str | None:
         """What is wrong with the job's overrides, in one line."""
         try:
             self.validate_batch_is_legal([job])
@@ -72,18 +102,25 @@ class Sweeper(BasicSweeper):
         return None
 
 
-def is_done(run: Path, job: Overrides) -> bool:
+def tell_failures(folder: Path, failed: Sequence[int], jobs: int) -> None:
+    """Raises ValueError, which is exit code 1, if there are any."""
+    if failed:
+        names = ", ".join(map(str, failed))
+        raise ValueError(
+            f"{len(failed)} of {jobs} jobs failed: {names}; for the reasons: wgangp-summarize sweep={folder}"
+        )
+
+
+def is_done(run: Path, job: Job) -> bool:
     """Whether the job has been done there before. Raises ValueError where the directory is of another one."""
     if not (run / ".hydra" / "overrides.yaml").exists():
         return False
-    recorded = dict(override.partition("=")[::2] for override in job)
-    before = read_job(run)
-    if before.overrides != recorded:
+    if OmegaConf.load(run / ".hydra" / "overrides.yaml") != job:
         raise ValueError(f"{run} is of another sweep: give another hydra.sweep.dir, or the same command as there")
-    return before.status == "done"
+    return read_job(run).status == "done"
 
 
-def write_failure(run: Path, job: Overrides, reason: str) -> None:
+def write_failure(run: Path, job: Job, reason: str) -> None:
     """The directory of a job that could not begin."""
     (run / ".hydra").mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.create(job), run / ".hydra" / "overrides.yaml")
