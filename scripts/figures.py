@@ -18,13 +18,13 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from omegaconf import OmegaConf
 from PIL import Image
 from torch import Tensor, nn
 
 from wgangp.checkpoint import load_checkpoint, newest_checkpoint
 from wgangp.config import build
 from wgangp.device import seed_step
+from wgangp.trust import recorded
 
 CPU = torch.device("cpu")
 
@@ -38,7 +38,7 @@ class Run:
     def load(self) -> tuple[Any, nn.Module, nn.Module]:
         """Its dataset, averaged generator and critic."""
         state = load_checkpoint(newest_checkpoint(self.path))
-        config = OmegaConf.create(state["config"])
+        config = recorded(state["config"])
         data = {"shape": state["shape"], "num_classes": state["num_classes"]}
         generator, critic = (build(config[part], **data) for part in ("generator", "critic"))
         generator.load_state_dict(state["ema"])

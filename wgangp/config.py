@@ -17,6 +17,8 @@ from hydra.errors import ConfigCompositionException, InstantiationException, Mis
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from wgangp import trust
+
 log = logging.getLogger(__name__)
 
 VERSION_BASE = "1.3"
@@ -42,6 +44,7 @@ AT_LEAST = {
 
 def build(node: DictConfig, *args: Any, **kwargs: Any) -> Any:
     """Instantiates a node's `_target_`; what it is given are plain lists and numbers, not OmegaConf's."""
+    trust.check_targets(OmegaConf.to_container(node, resolve=True))
     return hydra.utils.instantiate(node, *args, **kwargs, _convert_="all")
 
 
@@ -88,6 +91,7 @@ def command(task: Callable[[DictConfig], Any], config_name: str) -> None:
     def guarded(cfg: DictConfig) -> Any:
         try:
             check(cfg)
+            trust.allowed = tuple(cfg.get("allow", ()))
             return task(cfg)
         except Exception as error:
             told = one_line(error)

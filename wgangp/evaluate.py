@@ -4,10 +4,11 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from wgangp.config import build, command
 from wgangp.sample import CHUNK, load_generator
+from wgangp.trust import recorded
 
 if TYPE_CHECKING:
     import torch
@@ -30,8 +31,8 @@ def evaluate(cfg: DictConfig) -> None:
 
     checkpoint = Path(cfg.run) if Path(cfg.run).is_file() else newest_checkpoint(Path(cfg.run))
     state, device = load_checkpoint(checkpoint), choose_device(cfg.device)
-    recorded = OmegaConf.create(state["config"])
-    dataset = build(recorded.dataset, seed=recorded.seed, device=device)
+    config = recorded(state["config"])
+    dataset = build(config.dataset, seed=config.seed, device=device)
     names = list(cfg.metrics or scores.default_names(dataset, cfg.classifier))
     if cfg.classifier and "classifier" not in names:
         names.append("classifier")

@@ -6,6 +6,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from wgangp.train import main as train
+from wgangp.trust import recorded_overrides
 
 USAGE = """wgangp-resume run=DIR [key=value ...]
 
@@ -26,7 +27,11 @@ def main() -> None:
     if not overrides.is_file() or not any((run / "checkpoints").glob("step_*.pt")):
         sys.exit(f"run={run}: no run with a checkpoint is there (looked for .hydra/overrides.yaml and checkpoints/)")
     extra = [a for a in given if not a.startswith("run=")]
-    sys.argv[1:] = [*OmegaConf.load(overrides), *extra, f"hydra.run.dir={run.resolve()}"]
+    try:
+        before = recorded_overrides([str(o) for o in OmegaConf.load(overrides)])
+    except ValueError as error:
+        sys.exit(str(error))
+    sys.argv[1:] = [*before, *extra, f"hydra.run.dir={run.resolve()}"]
     train()
 
 

@@ -4,9 +4,10 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from wgangp.config import build, command
+from wgangp.trust import recorded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +32,7 @@ def load_generator(run: str | Path, ema: bool = True, batchnorm: str = "batch") 
     from wgangp.layers import use_batch_statistics
 
     state = load_checkpoint(Path(run) if Path(run).is_file() else newest_checkpoint(Path(run)))
-    config = OmegaConf.create(state["config"])
+    config = recorded(state["config"])
     generator = build(config.generator, shape=state["shape"], num_classes=state["num_classes"])
     generator.load_state_dict(state["ema" if ema else "generator"])
     generator.vocabulary = state.get("vocabulary")
