@@ -41,7 +41,8 @@ class Job:
 def read_job(directory: Path) -> Job:
     """Raises OSError where the directory is of no job."""
     hydra = directory / ".hydra"
-    overrides = [str(text).partition("=") for text in OmegaConf.load(hydra / "overrides.yaml")]
+    recorded = OmegaConf.to_container(OmegaConf.load(hydra / "overrides.yaml"))
+    overrides = [str(text).partition("=") for text in recorded]
     config: Any = OmegaConf.load(hydra / "config.yaml") if (hydra / "config.yaml").exists() else {}
     metrics = directory / "metrics.jsonl"
     lines = metrics.read_text().splitlines() if metrics.exists() else []

@@ -28,7 +28,7 @@ def main() -> None:
         sys.exit(f"run={run}: no run with a checkpoint is there (looked for .hydra/overrides.yaml and checkpoints/)")
     extra = [a for a in given if not a.startswith("run=")]
     try:
-        before = recorded_overrides([str(o) for o in OmegaConf.load(overrides)])
+        before = recorded_overrides([str(o) for o in OmegaConf.to_container(OmegaConf.load(overrides))])
     except ValueError as error:
         sys.exit(str(error))
     sys.argv[1:] = [*before, *extra, f"hydra.run.dir={run.resolve()}"]

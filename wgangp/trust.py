@@ -28,13 +28,16 @@ def is_within(name: str, packages: Sequence[str]) -> bool:
     return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
+def module_of(name: str) -> str:
+    """Where the object is defined that goes by this name."""
+    return getattr(hydra.utils.get_object(name), "__module__", "")
+
+
 def check_targets(node: Any) -> None:
     """Raises ValueError where a `_target_` of a plain node is of none of these packages, without importing it."""
     packages = (*PACKAGES, *allowed)
     for name in targets(node):
-        if not is_within(name, packages) or not is_within(
-            getattr(hydra.utils.get_object(name), "__module__", ""), packages
-        ):
+        if not (is_within(name, packages) and is_within(module_of(name), packages)):
             package = name.partition(".")[0]
             raise ValueError(
                 f"_target_={name} is not of {', '.join(PACKAGES)}: if you trust this code, say allow=[{package}]"
@@ -55,7 +58,5 @@ def recorded_overrides(overrides: Sequence[str]) -> list[str]:
     """
     for override in overrides:
         if re.match(r"[-+~]*hydra\b|-", override) or "${" in override:
-            raise ValueError(
-                f"the run's overrides have {override!r}: it is not used from a file, so give it again here"
-            )
+            raise ValueError(f"the run's overrides have {override!r}: not used from a file, so give it again here")
     return [override for override in overrides if not re.match(r"[+~]*allow\b", override)]

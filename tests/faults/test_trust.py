@@ -65,7 +65,7 @@ def test_only_our_own_parts_are_made(target, nested, marker):
     node = {"_target_": target, "path": str(marker)}
     if nested:
         node = {"_target_": "wgangp.losses.Wasserstein", "x": [{"y": node}]}
-    with pytest.raises(ValueError, match="is not of wgangp.data.sources"):
+    with pytest.raises(ValueError, match=r"is not of wgangp\.data\.sources"):
         build(OmegaConf.create(node))
 
 
@@ -87,7 +87,6 @@ def test_what_the_command_line_allows_is_made(call, tmp_path, monkeypatch):
     code, text = call("resume", "run=run", "steps=4")
     assert code == 1 and "allow=[my_package]" in text
     assert call("resume", "run=run", "steps=4", "allow=[my_package]")[0] == 0
-    assert trust.allowed == ("my_package",)
 
 
 @pytest.mark.parametrize("command", ["sample", "evaluate", "resume"])
@@ -138,7 +137,7 @@ def test_yaml_tags_are_not_followed(tag, run, call, marker):
 def test_recorded_overrides_do_not_configure_hydra(override, run, call):
     OmegaConf.save(OmegaConf.create([*SMALL, override]), run / ".hydra" / "overrides.yaml")
     code, text = call("resume", "run=run", "steps=3")
-    assert code == 1 and "it is not used from a file" in text
+    assert code == 1 and "not used from a file" in text
 
 
 def test_recorded_overrides_allow_nothing():
