@@ -12,6 +12,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from wgangp.trust import overrides_in
+
 
 @dataclass(frozen=True)
 class Job:
@@ -41,8 +43,7 @@ class Job:
 def read_job(directory: Path) -> Job:
     """Raises OSError where the directory is of no job."""
     hydra = directory / ".hydra"
-    recorded = OmegaConf.to_container(OmegaConf.load(hydra / "overrides.yaml"))
-    overrides = [str(text).partition("=") for text in recorded]
+    overrides = [text.partition("=") for text in overrides_in(hydra / "overrides.yaml")]
     config: Any = OmegaConf.load(hydra / "config.yaml") if (hydra / "config.yaml").exists() else {}
     metrics = directory / "metrics.jsonl"
     lines = metrics.read_text().splitlines() if metrics.exists() else []

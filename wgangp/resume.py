@@ -3,10 +3,8 @@
 import sys
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from wgangp.train import main as train
-from wgangp.trust import recorded_overrides
+from wgangp.trust import overrides_in, recorded_overrides
 
 USAGE = """wgangp-resume run=DIR [key=value ...]
 
@@ -28,7 +26,7 @@ def main() -> None:
         sys.exit(f"run={run}: no run with a checkpoint is there (looked for .hydra/overrides.yaml and checkpoints/)")
     extra = [a for a in given if not a.startswith("run=")]
     try:
-        before = recorded_overrides([str(o) for o in OmegaConf.to_container(OmegaConf.load(overrides))])
+        before = recorded_overrides(overrides_in(overrides))
     except ValueError as error:
         sys.exit(str(error))
     sys.argv[1:] = [*before, *extra, f"hydra.run.dir={run.resolve()}"]

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -49,6 +50,11 @@ def recorded(text: str) -> DictConfig:
     if "${" in text:
         raise ValueError("the checkpoint's configuration has interpolations, ${...}: wgangp writes none")
     return OmegaConf.create(text)  # type: ignore[return-value]
+
+
+def overrides_in(file: Path) -> list[str]:
+    """The overrides that a run was started with, unresolved."""
+    return [str(override) for override in cast(list, OmegaConf.to_container(OmegaConf.load(file)))]
 
 
 def recorded_overrides(overrides: Sequence[str]) -> list[str]:
