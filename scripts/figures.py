@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 
-from wgangp.checkpoint import load_checkpoint, newest_checkpoint
+from wgangp.checkpoint import load_newest
 from wgangp.config import build
 from wgangp.device import seed_step
 from wgangp.trust import recorded
@@ -37,7 +37,7 @@ class Run:
 
     def load(self) -> tuple[Any, nn.Module, nn.Module]:
         """Its dataset, averaged generator and critic."""
-        state = load_checkpoint(newest_checkpoint(self.path))
+        _, state = load_newest(self.path)
         config = recorded(state["config"])
         data = {"shape": state["shape"], "num_classes": state["num_classes"]}
         generator, critic = (build(config[part], **data) for part in ("generator", "critic"))

@@ -1,18 +1,24 @@
 """Checkpoints: plain tensors and containers, written whole or not at all, read without running code."""
 
 import fcntl
+import hashlib
+import io
 import json
+import logging
 import math
 import os
+import pickle
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 from wgangp.distributed import is_main
+
+log = logging.getLogger(__name__)
 
 
 def step_of(path: Path) -> int:
@@ -36,13 +42,33 @@ def newest_checkpoint(run: Path) -> Path:
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """The checkpoint on the CPU. Raises ValueError, naming the file, if it is damaged or no checkpoint of ours."""
+    content = path.read_bytes()
+    body, seal = content[:-SEAL_LENGTH], content[-SEAL_LENGTH:]
+    if seal != sealed(hashlib.sha256(body)):
+        raise ValueError(f"{path} is damaged or no checkpoint of wgangp")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the unpickler or the zip reader makes of a damaged file
-        raise ValueError(f"{path} is damaged or no checkpoint: move it away to use an older one") from error
-    if not isinstance(state, dict) or not {"step", "config", "generator"} <= state.keys():
-        raise ValueError(f"{path} is not a checkpoint of wgangp")
-    return state
+        return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # sealed, and yet with more in it than tensors and plain containers
+        raise ValueError(f"{path} is no checkpoint of wgangp") from error
+
+
+def load_newest(run: Path, set_aside: bool = False) -> tuple[Path, dict[str, Any]]:
+    """The newest sound checkpoint of a run directory; or the checkpoint, where `run` is one.
+
+    Damaged ones are told and passed over; to set them aside is to rename them to .damaged. Raises FileNotFoundError or
+    ValueError where there is none.
+    """
+    if run.is_file():
+        return run, load_checkpoint(run)
+    newest_checkpoint(run)
+    for path in reversed(all_checkpoints(run)):
+        try:
+            return path, load_checkpoint(path)
+        except ValueError as error:
+            log.warning("%s%s", error, ": set aside" if set_aside else ": an older one is taken")
+            if set_aside:
+                path.rename(path.with_suffix(".damaged"))
+    raise ValueError(f"run={run}: no checkpoint in {run / 'checkpoints'} is sound")
 
 
 def monitored(values: dict[str, float], name: str) -> float:
@@ -78,11 +104,12 @@ class Checkpoints:
         (run / "checkpoints").mkdir(parents=True, exist_ok=True)
 
     def save(self, step: int, state: dict[str, Any]) -> None:
+        """Where the disk has no room, the older ones stay, and the training goes on."""
         if not is_main():
             return
-        self._write(f"step_{step:08d}.pt", state)
-        for old in all_checkpoints(self.run)[: -self.keep]:
-            old.unlink()
+        if self._write(f"step_{step:08d}.pt", state):
+            for old in all_checkpoints(self.run)[: -self.keep]:
+                old.unlink()
 
     def save_if_best(self, step: int, values: dict[str, float], state: Callable[[], dict[str, Any]]) -> None:
         """Compares with what best.json tells of the best one so far, in this run or before it was resumed."""
@@ -90,16 +117,55 @@ class Checkpoints:
             return
         told, value = self.run / "checkpoints" / "best.json", monitored(values, self.monitor)
         best = json.loads(told.read_text())["value"] if told.exists() else math.inf * self.sign
-        if self.sign * value < self.sign * best:
-            self._write("best.pt", state())
+        if self.sign * value < self.sign * best and self._write("best.pt", state()):
             told.write_text(json.dumps({"step": step, "monitor": self.monitor, "value": value}) + "\n")
 
-    def _write(self, name: str, state: dict[str, Any]) -> None:
-        """Writes beside, flushes and renames: a crash leaves the old checkpoints and no half one."""
+    def _write(self, name: str, state: dict[str, Any]) -> bool:
+        """Writes beside, flushes and renames: a crash leaves the old checkpoints and no half one. False: no room."""
         path = self.run / "checkpoints" / name
         partial = path.with_suffix(".partial")
-        with open(partial, "wb") as file:
-            torch.save(self.header | state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        try:
+            with open(partial, "wb") as file:
+                writer = Sealed(file)
+                torch.save(self.header | state, writer)  # type: ignore[arg-type]
+                file.write(sealed(writer.digest))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+            sync(path.parent)
+        except (OSError, RuntimeError) as error:  # of the disk; torch's zip writer makes another of it
+            log.error("%s cannot be written, and is left out until the next time: %s", name, error)
+            partial.unlink(missing_ok=True)
+            return False
+        return True
+
+
+class Sealed:
+    """A file to write into, and the digest of what was written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.digest = file, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def sealed(digest: Any) -> bytes:
+    """The last line of a checkpoint: torch itself does not notice changed bits."""
+    return b"wgangp " + digest.hexdigest().encode() + b"\n"
+
+
+SEAL_LENGTH = len(sealed(hashlib.sha256()))
+
+
+def sync(folder: Path) -> None:
+    """Puts a renaming on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -32,13 +32,14 @@ CHOICES = {
     "profile": (True, False),
     "monitor_goal": ("min", "max"),
     "lr_decay": ("none", "linear"),
+    "on_divergence": ("stop", "rollback"),
     "format": ("grid", "files"),
     "batchnorm": ("batch", "running"),
 }
 AT_LEAST = {
     **dict.fromkeys(("steps", "batch_size", "n_critic", "generator_batch_multiple", "evaluation_samples"), 1),
     **dict.fromkeys(("keep_checkpoints", "n"), 1),
-    **dict.fromkeys(("seed", "log_every", "sample_every", "evaluate_every", "checkpoint_every"), 0),
+    **dict.fromkeys(("seed", "log_every", "sample_every", "evaluate_every", "checkpoint_every", "rollbacks"), 0),
 }
 
 

@@ -25,12 +25,12 @@ def main() -> None:
 
 def evaluate(cfg: DictConfig) -> None:
     """Scores the run's generator against its dataset, both as the checkpoint records them."""
-    from wgangp.checkpoint import load_checkpoint, newest_checkpoint
+    from wgangp.checkpoint import load_newest
     from wgangp.device import choose_device
     from wgangp.metrics import scores
 
-    checkpoint = Path(cfg.run) if Path(cfg.run).is_file() else newest_checkpoint(Path(cfg.run))
-    state, device = load_checkpoint(checkpoint), choose_device(cfg.device)
+    checkpoint, state = load_newest(Path(cfg.run))
+    device = choose_device(cfg.device)
     config = recorded(state["config"])
     dataset = build(config.dataset, seed=config.seed, device=device)
     names = list(cfg.metrics or scores.default_names(dataset, cfg.classifier))

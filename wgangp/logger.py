@@ -17,6 +17,15 @@ from torch.utils.tensorboard.summary import hparams
 log = logging.getLogger(__name__)
 
 
+@contextmanager
+def losing_at_most(what: str, step: int) -> Iterator[None]:
+    """Where the disk is full, the training goes on, and this is told and lost."""
+    try:
+        yield
+    except OSError as error:
+        log.error("%s of step %d is lost: %s", what, step, error)
+
+
 class Silence:
     """What the other ranks than the main one log to."""
 
@@ -47,12 +56,13 @@ class Logger(Silence):
     def write(self, step: int, values: dict[str, Any]) -> None:
         """Numbers become scalars and one line of metrics.jsonl; tensors of shape (n,) become histograms."""
         numbers = {name: v for name, v in values.items() if isinstance(v, int | float)} | self._throughput(step)
-        for name, value in numbers.items():
-            self.events.add_scalar(name, value, step)
-        for name in values.keys() - numbers.keys():
-            self.events.add_histogram(name, values[name], step)
-        with open(self.metrics, "a") as file:
+        with losing_at_most("the log", step), open(self.metrics, "a") as file:
             file.write(json.dumps({"step": step, "images_seen": step * self.images_per_step} | numbers) + "\n")
+        with losing_at_most("TensorBoard's log", step):
+            for name, value in numbers.items():
+                self.events.add_scalar(name, value, step)
+            for name in values.keys() - numbers.keys():
+                self.events.add_histogram(name, values[name], step)
 
     def _throughput(self, step: int) -> dict[str, float]:
         """Steps and real images a second since the last call."""
@@ -63,17 +73,20 @@ class Logger(Silence):
 
     def picture(self, step: int, picture: np.ndarray) -> None:
         """(h, w, 3) uint8, to samples/step_NNNNNNNN.png and TensorBoard."""
-        Image.fromarray(picture).save(self.run / "samples" / f"step_{step:08d}.png")
-        self.events.add_image("samples", picture, step, dataformats="HWC")
+        with losing_at_most("the picture", step):
+            Image.fromarray(picture).save(self.run / "samples" / f"step_{step:08d}.png")
+            self.events.add_image("samples", picture, step, dataformats="HWC")
 
     def hyperparameters(self, config: dict[str, Any], metrics: dict[str, float]) -> None:
         """The HParams tab's row of this run; its metrics are the scalars of the same names."""
         plain = {key: v if isinstance(v, bool | int | float | str) else str(v) for key, v in config.items()}
-        for summary in hparams(plain, metrics):
-            self.events._get_file_writer().add_summary(summary)
+        with losing_at_most("TensorBoard's hyperparameters", self.step):
+            for summary in hparams(plain, metrics):
+                self.events._get_file_writer().add_summary(summary)
 
     def close(self) -> None:
-        self.events.close()
+        with losing_at_most("the end of TensorBoard's log", self.step):
+            self.events.close()
 
 
 @contextmanager

@@ -28,10 +28,10 @@ def load_generator(run: str | Path, ema: bool = True, batchnorm: str = "batch") 
     BatchNorm uses the statistics of the batch it is given, as the paper does, or with batchnorm="running" averages.
     Raises FileNotFoundError or ValueError where there is no sound checkpoint.
     """
-    from wgangp.checkpoint import load_checkpoint, newest_checkpoint
+    from wgangp.checkpoint import load_newest
     from wgangp.layers import use_batch_statistics
 
-    state = load_checkpoint(Path(run) if Path(run).is_file() else newest_checkpoint(Path(run)))
+    _, state = load_newest(Path(run))
     config = recorded(state["config"])
     generator = build(config.generator, shape=state["shape"], num_classes=state["num_classes"])
     generator.load_state_dict(state["ema" if ema else "generator"])

@@ -57,19 +57,32 @@ def train_on_all_ranks() -> None:
 
 
 class StopSignals:
-    """While entered, the first SIGINT or SIGTERM is noted for the loop to end after its step; a second one kills."""
+    """While entered, the first SIGINT or SIGTERM is noted for the loop to end after its step; a second one kills.
+
+    SIGUSR1 is noted for it to save after its step, and go on.
+    """
 
     received: int | None = None
+    asked_to_save = False
 
     def __enter__(self) -> "StopSignals":
         self.previous = {s: signal.signal(s, self._note) for s in (signal.SIGINT, signal.SIGTERM)}
+        self.previous[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._note_to_save)
         return self
 
     def _note(self, number: int, frame: object) -> None:
         self.received = number
-        for s in self.previous:
+        for s in (signal.SIGINT, signal.SIGTERM):
             signal.signal(s, signal.SIG_DFL)
         log.info("%s: finishing the step and saving; once more to leave at once", signal.Signals(number).name)
+
+    def _note_to_save(self, number: int, frame: object) -> None:
+        self.asked_to_save = True
+
+    def save(self) -> bool:
+        """Whether to save now."""
+        asked, self.asked_to_save = self.asked_to_save, False
+        return asked
 
     def __exit__(self, *exception: object) -> None:
         for s, handler in self.previous.items():
@@ -127,17 +140,19 @@ def make_trainer(cfg: DictConfig, dataset: Any, device: "torch.device") -> "Trai
 
 
 def go_on(trainer: "Trainer", run: Path, config: dict[str, Any]) -> None:
-    """Loads the run's newest checkpoint, if there is one, and tells what is configured otherwise than it was."""
-    from wgangp.checkpoint import all_checkpoints, load_checkpoint
+    """Loads the run's newest sound checkpoint, if there is one, and tells what is configured otherwise than it was."""
+    from wgangp.checkpoint import all_checkpoints, load_newest
+    from wgangp.distributed import is_main
 
-    for path in all_checkpoints(run)[-1:]:
-        state = load_checkpoint(path)
-        before, now = flatten(OmegaConf.to_container(OmegaConf.create(state["config"]))), flatten(config)
-        for key in sorted(before.keys() | now.keys()):
-            if before.get(key) != now.get(key):
-                log.info("resuming with %s=%s (it was %s)", key, now.get(key), before.get(key))
-        trainer.load_state(state)
-        log.info("resuming after step %d from %s", trainer.step, path)
+    if not all_checkpoints(run):
+        return
+    path, state = load_newest(run, set_aside=is_main())
+    before, now = flatten(OmegaConf.to_container(OmegaConf.create(state["config"]))), flatten(config)
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            log.info("resuming with %s=%s (it was %s)", key, now.get(key), before.get(key))
+    trainer.load_state(state)
+    log.info("resuming after step %d from %s", trainer.step, path)
 
 
 def finish(trainer: "Trainer", logger: "Logger", cfg: DictConfig) -> None:
@@ -162,16 +177,24 @@ def train(cfg: DictConfig) -> float:
     from wgangp.checkpoint import locked
     from wgangp.device import release_memory
     from wgangp.distributed import is_main
+    from wgangp.trainer import Diverged
 
+    tries = cfg.rollbacks if cfg.on_divergence == "rollback" else 0
     with locked(run) if is_main() else nullcontext():
-        try:
-            return train_in(run, cfg)
-        finally:
-            release_memory()  # a sweep's next job is in this process
+        for attempt in range(tries + 1):
+            try:
+                return train_in(run, cfg, attempt)
+            except Diverged as error:
+                if attempt == tries:
+                    raise
+                log.warning("%s. Going back to the last checkpoint, with other random numbers", error)
+            finally:
+                release_memory()  # a sweep's next job is in this process
+    raise AssertionError("the last attempt returns or raises")
 
 
-def train_in(run: Path, cfg: DictConfig) -> float:
-    """The same in a run directory that nobody else writes into."""
+def train_in(run: Path, cfg: DictConfig, attempt: int) -> float:
+    """The same in a run directory that nobody else writes into; later attempts have other random numbers."""
     from wgangp.checkpoint import Checkpoints, monitored
     from wgangp.distributed import is_main
     from wgangp.logger import Logger, Silence, traced
@@ -179,6 +202,7 @@ def train_in(run: Path, cfg: DictConfig) -> float:
 
     trainer, config = make_trainer(cfg, *prepare(cfg)), plain(cfg)
     go_on(trainer, run, config)
+    trainer.seed += 1_000_000 * attempt
     if trainer.step >= cfg.steps:
         raise ValueError(f"the run is at step {trainer.step} of {cfg.steps}: give a larger number of steps to go on")
     log.info("training %s on %s", HydraConfig.get().runtime.choices["dataset"], trainer.device)
@@ -199,6 +223,7 @@ def train_in(run: Path, cfg: DictConfig) -> float:
             logger,
             Checkpoints(run, cfg.keep_checkpoints, header, cfg.monitor, cfg.monitor_goal),
             lambda: stop() or pruned(),
+            stop.save,
             log_every=cfg.log_every,
             sample_every=cfg.sample_every,
             evaluate_every=cfg.evaluate_every,

@@ -53,6 +53,10 @@ def weight_gradient_norm(params: list[nn.Parameter]) -> Tensor:
     return torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
 
 
+class Diverged(ValueError):
+    """A loss, a gradient or a weight is no longer a number."""
+
+
 def due(step: int, last: bool, interval: int) -> bool:
     """Whether something done every `interval` steps (0: only at the end) is due."""
     return last or (interval > 0 and step % interval == 0)
@@ -135,7 +139,7 @@ class Trainer:
         update(self.critic_params, self.critic_optimizer, loss)
         self.penalty.project(self.critic)  # weight clipping only
         if penalised:
-            self.penalty.observe(mean_over_ranks(logs["penalty/norm"]))  # an adaptive weight only
+            self.penalty.observe(mean_over_ranks(logs.pop("penalty/norm")))  # an adaptive weight only
         return logs
 
     def update_generator(self) -> Logs:
@@ -234,13 +238,17 @@ class Trainer:
         logger: Silence,
         checkpoints: Checkpoints,
         stop: Callable[[], bool],
+        save: Callable[[], bool],
         *,
         log_every: int,
         sample_every: int,
         evaluate_every: int,
         checkpoint_every: int,
     ) -> None:
-        """Trains from the current step to the last, or until `stop()` says so, when the state is saved."""
+        """Trains from the current step to the last, or until `stop()` says so; saves then, and when `save()` says so.
+
+        Raises Diverged where a log or checkpoint step finds a loss, gradient or weight that is not finite.
+        """
         stopped = False
         shown = partial(tqdm, unit="step", mininterval=1, dynamic_ncols=True, disable=not is_main())
         with shown(total=self.steps, initial=self.step) as bar:
@@ -248,6 +256,8 @@ class Trainer:
                 logs = self.train_step()
                 stopped, last = any_rank(stop()), self.step == self.steps
                 every = partial(due, self.step, last)
+                if every(log_every) or every(checkpoint_every):
+                    self.check_finite(logs)
                 values = self.measure(logs) if every(log_every) else {}
                 if every(evaluate_every):
                     values |= self.evaluate()
@@ -257,10 +267,29 @@ class Trainer:
                     logger.write(self.step, values)
                 if every(sample_every):
                     logger.picture(self.step, self.picture())
-                if every(checkpoint_every) or stopped:
+                if every(checkpoint_every) or stopped or save():
                     checkpoints.save(self.step, self.state())
                 if bar.update():
                     bar.set_postfix_str(self.status(logs, bar.format_dict["rate"]))
+
+    @torch.no_grad()
+    def check_finite(self, logs: Logs) -> None:
+        """Raises Diverged, which names what is not finite, after one number read from the device."""
+        weights = {
+            f"{part}.{name}": p
+            for part, module in (("critic", self.critic), ("generator", self.generator))
+            for name, p in module.named_parameters()
+        }
+        gradients = {f"the gradient of {name}": p.grad for name, p in weights.items() if p.grad is not None}
+        values = logs | gradients | weights
+        if torch.stack([v.isfinite().all() for v in values.values()]).all():
+            return
+        wrong = [name for name, v in values.items() if not v.isfinite().all()]
+        last = ", ".join(f"{name} {value:.4g}" for name, value in self.latest.items() if name.endswith("loss"))
+        raise Diverged(
+            f"step {self.step}: {len(wrong)} of {len(values)} tensors are not finite, first {wrong[0]}; the last log "
+            f"had {last or 'not been written yet'}. Try a smaller learning rate, or a heavier penalty"
+        )
 
     @torch.no_grad()
     def measure(self, logs: Logs) -> dict[str, Any]:

@@ -1,0 +1,248 @@
+"""Crashes, full disks, flipped bits and divergence: nothing is lost but the steps since the last checkpoint."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import run_command, small_trainer
+
+from wgangp.checkpoint import Checkpoints, all_checkpoints, load_checkpoint, load_newest, newest_checkpoint
+from wgangp.trainer import Diverged
+
+SMALL = [
+    "batch_size=16",
+    "generator.width=8",
+    "critic.width=8",
+    "evaluation_samples=50",
+    "sample_every=0",
+    "lr_decay=none",
+]
+RUN = [*SMALL, "log_every=2", "checkpoint_every=2", "evaluate_every=0", "hydra.run.dir=run"]
+
+
+def start(*arguments, cwd, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "wgangp.train", *RUN, *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        **options,
+    )
+
+
+def wait_for(pattern, cwd, process, number=1):
+    while len(list(cwd.glob(pattern))) < number:
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.02)
+
+
+def same(a, b):
+    (_, one), (_, two) = load_newest(a), load_newest(b)
+    return one["step"] == two["step"] and all(
+        torch.equal(x, y)
+        for part in ("generator", "critic", "ema")
+        for x, y in zip(one[part].values(), two[part].values(), strict=True)
+    )
+
+
+def save(folder, steps):
+    """Checkpoints of these steps, all kept."""
+    checkpoints = Checkpoints(folder, len(steps), {"config": "seed: 0\n"}, "x", "min")
+    trainer = small_trainer()
+    for step in steps:
+        trainer.step = step
+        checkpoints.save(step, trainer.state())
+    return newest_checkpoint(folder)
+
+
+@pytest.mark.parametrize("fault", ["flip", "cut"])
+def test_every_damaged_byte_is_found_and_the_older_checkpoint_taken(fault, tmp_path):
+    """100 random places each."""
+    newest, rng = save(tmp_path, [1, 2]), random.Random(0)
+    whole = newest.read_bytes()
+    for _ in range(100):
+        place = rng.randrange(len(whole))
+        if fault == "flip":
+            newest.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << rng.randrange(8)]) + whole[place + 1 :])
+        else:
+            newest.write_bytes(whole[:place])
+        with pytest.raises(ValueError, match=r"step_00000002\.pt is damaged"):
+            load_checkpoint(newest)
+        path, state = load_newest(tmp_path)
+        assert path.name == "step_00000001.pt" and state["step"] == 1
+    newest.write_bytes(whole)
+    assert load_newest(tmp_path)[1]["step"] == 2
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_not_deleted(call, tmp_path):
+    assert call("train", *RUN, "steps=6")[0] == 0
+    newest = newest_checkpoint(tmp_path / "run")
+    newest.write_bytes(newest.read_bytes()[:-500])
+    code, text = call("sample", "run=run")
+    assert code == 0 and "step_00000006.pt is damaged" in text and newest.exists()
+    code, text = call("resume", "run=run", "steps=8")
+    assert code == 0 and "set aside" in text and "resuming after step 4" in text
+    assert newest.with_suffix(".damaged").stat().st_size > 0
+
+
+def test_checkpoints_open_with_torch_alone(tmp_path):
+    """The seal at the end does not hinder other programs."""
+    assert torch.load(save(tmp_path, [3]), weights_only=True)["step"] == 3
+
+
+# In the order of a checkpoint's life: opened, half written, written, synchronised, renamed.
+MOMENTS = ["builtins.open", "torch.save", "os.fsync", "os.replace", "wgangp.checkpoint.sync"]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("after", [False, True])
+def test_a_crash_at_any_moment_of_writing_leaves_a_sound_checkpoint(moment, after, tmp_path):
+    """The process kills itself before or after that call of its second checkpoint."""
+    save(tmp_path, [1])
+    program = f"""
+import builtins, os, signal, torch, wgangp.checkpoint
+from conftest import small_trainer
+module, name = {moment.rpartition(".")[0]}, {moment.rpartition(".")[2]!r}
+original = getattr(module, name)
+def killed(*arguments, **options):
+    if name == "open" and not str(arguments[0]).endswith(".partial"):
+        return original(*arguments, **options)
+    result = original(*arguments, **options) if {after} else None
+    os.kill(os.getpid(), signal.SIGKILL)
+trainer = small_trainer()
+trainer.step = 2
+run = wgangp.checkpoint.Path({str(tmp_path)!r})
+checkpoints = wgangp.checkpoint.Checkpoints(run, 3, {{"config": "seed: 0"}}, "x", "min")
+setattr(module, name, killed)
+checkpoints.save(2, trainer.state())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=Path(__file__).parents[1], capture_output=True, text=True
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    renamed = (moment, after) in [("os.replace", True)] or moment == "wgangp.checkpoint.sync"
+    assert load_newest(tmp_path)[1]["step"] == (2 if renamed else 1)
+
+
+def test_killed_at_random_moments_a_run_ends_as_the_undisturbed_one(tmp_path):
+    """SIGKILL ten times; never is more lost than the steps of one checkpoint interval."""
+    disturbed, whole, rng = tmp_path / "disturbed", tmp_path / "whole", random.Random(1)
+    disturbed.mkdir(), whole.mkdir()
+    run_command("train", *RUN, "steps=400", "keep_checkpoints=1", cwd=whole)
+    for _ in range(10):
+        process = start("steps=400", "keep_checkpoints=1", cwd=disturbed)
+        before = max([load_newest(disturbed / "run")[1]["step"]] if (disturbed / "run/checkpoints").exists() else [0])
+        try:
+            while process.poll() is None:
+                found = all_checkpoints(disturbed / "run")
+                if found and int(found[-1].stem[5:]) >= min(before + 4, 400):
+                    break
+                time.sleep(0.01)
+            time.sleep(0.2 * rng.random())
+        finally:
+            process.kill()
+            process.wait()
+        lines = (disturbed / "run" / "metrics.jsonl").read_text().splitlines()
+        logged = max([json.loads(line)["step"] for line in lines if line.endswith("}")], default=0)
+        assert load_newest(disturbed / "run")[1]["step"] >= max(before, logged - 2)
+    run_command("train", *RUN, "steps=400", "keep_checkpoints=1", cwd=disturbed, check=False)
+    assert same(disturbed / "run", whole / "run")
+
+
+def test_a_full_disk_stops_nothing(tmp_path):
+    """Files may not grow beyond 20 kB: no checkpoint fits, and the run says so, goes on, and ends."""
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    process = start("steps=6", "generator.width=64", cwd=tmp_path, preexec_fn=limit)
+    text, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, text
+    assert "step_00000002.pt cannot be written, and is left out until the next time" in text and "Traceback" not in text
+    assert not list((tmp_path / "run" / "checkpoints").glob("*.partial"))
+
+
+def test_the_older_checkpoint_survives_a_full_disk(tmp_path, monkeypatch, caplog):
+    newest = save(tmp_path, [1])
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    save(tmp_path, [2])
+    assert newest_checkpoint(tmp_path) == newest and "No space left on device" in caplog.text
+    monkeypatch.undo()
+    assert save(tmp_path, [3]).name == "step_00000003.pt"
+
+
+def test_sigusr1_saves_and_goes_on(tmp_path):
+    process = start("steps=1000000", "checkpoint_every=0", cwd=tmp_path)
+    try:
+        wait_for("run/metrics.jsonl", tmp_path, process)
+        while not (tmp_path / "run" / "metrics.jsonl").read_text():
+            time.sleep(0.05)
+        process.send_signal(signal.SIGUSR1)
+        wait_for("run/checkpoints/step_*.pt", tmp_path, process)
+        size = (tmp_path / "run" / "metrics.jsonl").stat().st_size
+        deadline = time.time() + 30
+        while (tmp_path / "run" / "metrics.jsonl").stat().st_size == size:
+            assert process.poll() is None and time.time() < deadline
+            time.sleep(0.05)
+    finally:
+        process.kill()
+
+
+class TestDivergence:
+    def test_what_is_not_finite_is_named(self):
+        trainer = small_trainer()
+        trainer.latest = {"critic/loss": -1.5}
+        logs = trainer.train_step()
+        trainer.check_finite(logs)
+        with torch.no_grad():
+            trainer.critic.output.weight[0, 0] = float("nan")
+        with pytest.raises(
+            Diverged, match=r"step 1: 1 of \d+ tensors .* first critic\.output\.weight; .* critic/loss -1\.5"
+        ):
+            trainer.check_finite(logs)
+        with pytest.raises(Diverged, match="first critic/loss"):
+            trainer.check_finite(logs | {"critic/loss": torch.tensor(float("inf"))})
+
+    def test_a_run_that_diverges_stops_with_a_line_and_keeps_its_last_good_checkpoint(self, call, tmp_path):
+        code, text = call("train", *RUN, "steps=2000", "critic_optimizer.lr=1e30")
+        assert code == 1 and "tensors are not finite, first" in text and "Traceback" not in text
+        for path in all_checkpoints(tmp_path / "run"):
+            assert all(t.isfinite().all() for t in load_checkpoint(path)["critic"].values())
+
+    def test_a_rollback_goes_on_from_the_last_checkpoint_with_other_numbers(self, call, tmp_path, monkeypatch):
+        from wgangp.trainer import Trainer
+
+        original, seeds = Trainer.train_step, []
+
+        def diverging(self):
+            logs = original(self)
+            seeds.append((self.seed, self.step))
+            if self.step == 7 and self.seed == 0:
+                self.critic_params[0].data.fill_(float("nan"))
+            return logs
+
+        monkeypatch.setattr(Trainer, "train_step", diverging)
+        code, text = call("train", *RUN, "steps=10", "on_divergence=rollback")
+        assert code == 0 and "step 8: " in text and "Going back to the last checkpoint" in text
+        assert seeds == [(0, i) for i in range(1, 9)] + [(1_000_000, i) for i in range(7, 11)]
+
+    def test_rollbacks_are_bounded(self, call):
+        code, text = call(
+            "train", *RUN, "steps=2000", "critic_optimizer.lr=1e30", "on_divergence=rollback", "rollbacks=2"
+        )
+        assert code == 1 and text.count("Going back to the last checkpoint") == 2
