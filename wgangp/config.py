@@ -13,7 +13,12 @@ from typing import Any
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, InstantiationException, MissingConfigException
+from hydra.errors import (
+    ConfigCompositionException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -76,6 +81,9 @@ def check(cfg: DictConfig) -> None:
         steps = plain(cfg)["profile_steps"]
         if not (isinstance(steps, list) and [type(n) for n in steps] == [int, int] and 2 <= steps[0] <= steps[1]):
             raise ValueError(f"profile_steps={steps}: give the first (2 or later) and the last step, as in [21,25]")
+    for key, value in flatten(plain(cfg)).items():
+        if isinstance(value, str) and (known := value.encode("utf-8", "backslashreplace").decode()) != value:
+            raise ValueError(f"{key}={known}: rename it in UTF-8, for logs and checkpoints cannot hold other names")
     for key in ("generator_optimizer", "critic_optimizer"):
         if key in cfg and not (isinstance(cfg[key].lr, int | float) and cfg[key].lr >= 0):
             raise ValueError(f"{key}.lr={cfg[key].lr}: give a number above 0, or 0 to hold this network")
@@ -154,6 +162,12 @@ def explain(error: Exception, config_name: str) -> str:
     if isinstance(error, ConfigCompositionException) and key:
         name = key[1] or key[2]
         return f"{name}: there is no such key.{_near(name, _keys(config_name))}"
+    if isinstance(error, OverrideParseException):
+        name, _, value = error.override.partition("=")
+        return (
+            f"{error.override}: Hydra cannot read this value: put quotes around it, and others for the shell, "
+            f"as in '{name}=\"{value}\"'"
+        )
     return one_line(error) if not str(error) else str(error).splitlines()[0]
 
 

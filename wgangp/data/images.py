@@ -162,4 +162,6 @@ def only_classes(split: Split, classes: Sequence[int] | None) -> Split:
             raise ValueError(f"dataset.classes={list(classes)}: the labels go from 0 to {len(new) - 1}")
         new[old] = number
     labels = new[split.labels]
+    if not (labels >= 0).any():
+        raise ValueError(f"dataset.classes={list(classes)}: there are no images of these classes")
     return Split(split.images[labels >= 0], labels[labels >= 0])

@@ -1,15 +1,21 @@
 """Where images come from: the public functions are what conf/dataset names, and give `Images`."""
 
 import logging
+import math
 import re
-from collections.abc import Sequence
+import textwrap
+import zipfile
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
+from numpy.lib import format as npy
 from torch import Tensor
 
-from wgangp.data.files import Files, decode
+from wgangp.data.files import Files, decode, open_zip, shown
 from wgangp.data.images import Images, Split, first, fit, only_classes
 
 log = logging.getLogger(__name__)
@@ -22,6 +28,8 @@ TORCHVISION_FILES = {
     "CIFAR10": ("cifar-10-batches-py", CIFAR_FILES),
 }
 CELEBA_IMAGES = 202_599
+ARRAYS = ("images", "labels", "test_images", "test_labels")
+MOST_CLASSES = 2**16
 
 
 def _prepared(
@@ -34,10 +42,16 @@ def _prepared(
 ) -> tuple[Split, Split | None, int]:
     """The parts with the wanted classes, size, channels and number of training images; and the number of classes."""
     parts = [only_classes(part, classes) for part in (train, test) if part is not None]
+    num_classes = _count_classes(torch.cat([part.labels for part in parts]))
     few = first(limit, len(parts[0]))
     parts[0] = Split(parts[0].images[few], parts[0].labels[few])
     parts = [Split(fit(part.images, size, channels), part.labels) for part in parts]
-    return parts[0], parts[1] if test else None, _count_classes(parts[0].labels)
+    if len({part.images.shape[1:] for part in parts}) > 1:
+        raise ValueError(
+            f"test images of shape {tuple(parts[1].images.shape[1:])}, and training images of "
+            f"{tuple(parts[0].images.shape[1:])}: make them alike by dataset.size and dataset.channels"
+        )
+    return parts[0], parts[1] if test else None, num_classes
 
 
 def _count_classes(labels: Tensor) -> int:
@@ -84,20 +98,36 @@ def _torchvision_parts(name: str, root: str, download: bool) -> list[Split]:
     where = Path(root).resolve() / folder
     try:
         parts = [getattr(datasets, name)(root, train=train, download=download) for train in (True, False)]
+        arrays = [(torch.as_tensor(part.data), torch.as_tensor(part.targets)) for part in parts]
+        return [_split(x[:, None] if x.ndim == 3 else x.permute(0, 3, 1, 2), y) for x, y in arrays]
     except Exception as error:  # no network, no file, a damaged file: torchvision has an exception for each
-        damaged = [path for path in where.glob("*-ubyte") if not _sound_idx(path)]
+        damaged = _damaged_cifar(where) if name == "CIFAR10" else _damaged_idx(where)
         advice = f"{damaged[0]} is damaged, replace it" if damaged else f"put {files} into {where}"
-        told = " ".join(str(error).split()) or type(error).__name__
+        told = textwrap.shorten(str(error), 200) or type(error).__name__
         raise ValueError(f"{name} cannot be read: {advice} ({told})") from error
-    arrays = [(torch.as_tensor(part.data), torch.as_tensor(part.targets)) for part in parts]
-    return [_split(x[:, None] if x.ndim == 3 else x.permute(0, 3, 1, 2), y) for x, y in arrays]
+
+
+def _damaged_cifar(where: Path) -> list[Path]:
+    """CIFAR-10's files that are there, but not as they were published; those torchvision does not open."""
+    from torchvision.datasets import CIFAR10
+    from torchvision.datasets.utils import check_md5
+
+    published = [*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])]
+    return [where / name for name, md5 in published if (where / name).is_file() and not check_md5(where / name, md5)]
+
+
+def _damaged_idx(where: Path) -> list[Path]:
+    """The files that torchvision cannot read: IDX, or what its first versions made of them, which it prefers."""
+    return [p for p in sorted(where.glob("*-ubyte")) if not _sound_idx(p)] or sorted(
+        where.parent.glob("processed/*.pt")
+    )
 
 
 def _sound_idx(path: Path) -> bool:
-    from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
+    from torchvision.datasets.mnist import read_image_file, read_label_file
 
     try:
-        return len(read_sn3_pascalvincent_tensor(str(path))) > 0
+        return len((read_image_file if "images" in path.name else read_label_file)(str(path))) > 0
     except Exception:
         return False
 
@@ -116,10 +146,8 @@ def array(
 ) -> Images:
     """uint8 images of a .npy, or of a .npz with images and, optionally, labels, test_images and test_labels."""
     content = _read_arrays(Path(path))
-    train = _split(_as_images(path, content["images"]), _as_labels(content.get("labels")))
-    test = None
-    if "test_images" in content:
-        test = _split(_as_images(path, content["test_images"]), _as_labels(content.get("test_labels")))
+    train = _array_part(path, content, "")
+    test = _array_part(path, content, "test_") if "test_images" in content else None
     return Images(
         *_prepared(train, test, size, channels, classes, limit),
         flip=flip,
@@ -130,21 +158,49 @@ def array(
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The content of a .npy, as images, or the named arrays of a .npz. Raises ValueError if it is neither."""
+    if not path.is_file():
+        raise FileNotFoundError(f"dataset.path={path}: there is no such file")
+    if not zipfile.is_zipfile(path):
+        return {"images": _read_npy(f"dataset.path={path}", lambda: path.open("rb"), path.stat().st_size)}
+    with open_zip(path) as archive:
+        members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
+        if "images" not in members:
+            names = shown(", ".join(members))
+            raise ValueError(f"dataset.path={path} has the arrays {names}, but none that is called images")
+        wanted = {name: members[name] for name in ARRAYS if name in members}
+        return {
+            name: _read_npy(f"{name} in dataset.path={path}", partial(archive.open, member), member.file_size)
+            for name, member in wanted.items()
+        }
+
+
+def _read_npy(told: str, opened: Callable[[], IO[bytes]], size: int) -> np.ndarray:
+    """The array of a .npy of `size` bytes. Raises ValueError if it is damaged, holds objects or claims another size."""
     try:
-        content = np.load(path, allow_pickle=False)
-        arrays = {"images": content} if isinstance(content, np.ndarray) else dict(content)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"dataset.path={path}: there is no such file") from None
+        with opened() as file:
+            v1 = npy.read_magic(file) == (1, 0)
+            shape, _, dtype = (npy.read_array_header_1_0 if v1 else npy.read_array_header_2_0)(file)
+            if math.prod(shape) * dtype.itemsize != size - file.tell():  # before memory is taken
+                raise ValueError(f"shape {shape} of {dtype} is not what its size of {size:,} bytes can hold")
+            file.seek(0)
+            return npy.read_array(file, allow_pickle=False)
     except Exception as error:  # numpy, zipfile and zlib have an exception each for damaged files
-        raise ValueError(f"dataset.path={path} is damaged or no .npy or .npz of plain arrays") from error
-    if "images" not in arrays:
-        raise ValueError(f"dataset.path={path} has the arrays {', '.join(arrays)}, but none that is called images")
-    return arrays
+        raise ValueError(f"{told} is damaged or no array of plain numbers ({error})") from error
+
+
+def _array_part(path: str, content: dict[str, np.ndarray], prefix: str) -> Split:
+    """The images called PREFIXimages, with their labels. Raises ValueError if they do not go together."""
+    images, labels = _as_images(path, content[f"{prefix}images"]), _as_labels(path, content.get(f"{prefix}labels"))
+    try:
+        return _split(images, labels)
+    except ValueError as error:
+        raise ValueError(f"dataset.path={path}: {error}") from error
 
 
 def _as_images(path: str, x: np.ndarray) -> Tensor:
-    """(N, h, w), (N, h, w, c) or (N, c, h, w) uint8 to (N, c, h, w)."""
-    if x.dtype != np.uint8 or x.ndim not in (3, 4) or not len(x):
+    """(N, h, w), (N, h, w, c) or (N, c, h, w) uint8 to (N, c, h, w). Raises ValueError for other arrays."""
+    if x.dtype != np.uint8 or x.ndim not in (3, 4) or not x.size:
         raise ValueError(
             f"dataset.path={path} has images of type {x.dtype} and shape {x.shape}: give uint8 of (N, h, w), "
             "(N, h, w, c) or (N, c, h, w)"
@@ -152,11 +208,22 @@ def _as_images(path: str, x: np.ndarray) -> Tensor:
     images = torch.from_numpy(np.ascontiguousarray(x))
     if x.ndim == 3:
         return images[:, None]
-    return images.permute(0, 3, 1, 2) if x.shape[3] <= 4 < x.shape[2] else images
+    images = images.permute(0, 3, 1, 2) if x.shape[3] <= 4 < x.shape[2] else images
+    if images.shape[1] > 4:
+        raise ValueError(f"dataset.path={path} has images of shape {x.shape}: pictures have 1 to 4 channels")
+    return images
 
 
-def _as_labels(y: np.ndarray | None) -> Tensor | None:
-    return None if y is None else torch.from_numpy(y.astype(np.int64).reshape(-1))
+def _as_labels(path: str, y: np.ndarray | None) -> Tensor | None:
+    """(N,) int64; None for None. Raises ValueError for what can be no numbers of classes."""
+    if y is None:
+        return None
+    if y.dtype.kind not in "biu" or not y.size or y.min() < 0 or y.max() >= MOST_CLASSES:
+        raise ValueError(
+            f"dataset.path={path} has labels of type {y.dtype} and shape {y.shape}: give whole numbers from 0 to "
+            f"{MOST_CLASSES - 1}, one for each image"
+        )
+    return torch.from_numpy(y.astype(np.int64).reshape(-1))
 
 
 def image_folder(
@@ -166,6 +233,7 @@ def image_folder(
     channels: int,
     classes: Sequence[int] | None,
     limit: int | None,
+    verify: bool,
     flip: bool,
     dequantise: bool,
     seed: int,
@@ -179,8 +247,9 @@ def image_folder(
     if not files.names:
         raise ValueError(f"dataset.path={path} has no images (looked for .jpg, .png and others, also in sub-folders)")
     cache = (source if source.is_dir() else source.parent) / f".{source.stem}_{size}x{size}x{channels}.cache"
-    images = decode(files, files.names, size, channels, cache)
-    split, _, num_classes = _prepared(Split(images, _folder_labels(files.names)), None, None, None, classes, limit)
+    images, kept = decode(files, files.names, size, channels, cache, verify=verify)
+    labels = _folder_labels(files.names)[kept]
+    split, _, num_classes = _prepared(Split(images, labels), None, None, None, classes, limit)
     return Images(split, None, num_classes, flip=flip, dequantise=dequantise, seed=seed, device=device)
 
 
@@ -202,6 +271,7 @@ def celeba(
     size: int,
     channels: int,
     limit: int | None,
+    verify: bool,
     flip: bool,
     dequantise: bool,
     seed: int,
@@ -224,7 +294,7 @@ def celeba(
 
     def split(kind: str, names: list[str]) -> Split:
         cache = files.path.parent / f".celeba_{kind}_{size}x{size}x{channels}.cache"
-        return _split(decode(files, names, size, channels, cache), None)
+        return _split(decode(files, names, size, channels, cache, verify=verify)[0], None)
 
     faces = names[0] or files.names
     train = split("train" if limit is None else f"train{limit}", faces[first(limit, len(faces))])
@@ -252,9 +322,14 @@ def _download_celeba(root: str) -> None:
 
 
 def _partition(files: Files) -> dict[str, int]:
-    """{"000001.jpg": 0 (train), 1 (validation) or 2 (test)} from list_eval_partition.txt or .csv; {} without it."""
+    """{"000001.jpg": 0 (train), 1 (validation) or 2 (test)} from list_eval_partition.txt or .csv; {} without it.
+
+    Raises ValueError if it tells nothing.
+    """
     for folder in (files.path.parent, files.path):
         for file in folder.glob("list_eval_partition.*") if folder.is_dir() else ():
-            rows = re.findall(r"^(\S+)[ ,]+([012])\s*$", file.read_text(), re.MULTILINE)
+            rows = re.findall(r"^(\S+)[ ,]+([012])\s*$", file.read_text(errors="replace"), re.MULTILINE)
+            if not rows:
+                raise ValueError(f"{file} has no lines like 000001.jpg 0: replace or remove it")
             return {name: int(number) for name, number in rows}
     return {}

@@ -1,8 +1,11 @@
 """Lines of text as strings of one length (gan_language.py). Shapes: n batch, v vocabulary (characters), t text."""
 
 import gzip
+import zlib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import torch
 from torch import Tensor
@@ -12,6 +15,8 @@ from wgangp.data import Dataset, Order
 
 UNKNOWN, PAD = "�", "`"
 VOCABULARY = 2048  # characters at most, the unknown one among them
+LONGEST_LINE = 2**20  # characters
+EXPANSION, SMALL = 100, 2**26  # a gzipped text may become so many times larger, or so many characters
 
 
 class Text(Dataset):
@@ -66,9 +71,9 @@ def text(*, path: str, length: int, held_out: int, seed: int, device: torch.devi
     if not file.is_file():
         raise FileNotFoundError(f"dataset.path={path}: there is no such file; give one with a sentence on each line")
     try:
-        with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8") as opened:
-            lines = [line for line in map(str.strip, opened) if line]
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+        with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8-sig") as opened:
+            lines = list(_lines(opened, max(SMALL, EXPANSION * file.stat().st_size)))
+    except (ValueError, OSError, EOFError, zlib.error) as error:
         raise ValueError(f"dataset.path={path} is no sound UTF-8 text file ({error})") from error
     if len(lines) <= held_out or held_out < 1 or length < 1:
         raise ValueError(
@@ -76,3 +81,18 @@ def text(*, path: str, length: int, held_out: int, seed: int, device: torch.devi
             "hold out at least one line and fewer than there are, of at least one character"
         )
     return Text(lines, held_out, length, seed, device)
+
+
+def _lines(file: TextIO, most: int) -> Iterator[str]:
+    """The lines that are not empty, stripped. Raises ValueError if it is no text, or longer than `most` characters."""
+    read = 0
+    while line := file.readline(LONGEST_LINE + 1):
+        read += len(line)
+        if len(line) > LONGEST_LINE:
+            raise ValueError(f"a line has more than {LONGEST_LINE:,} characters: put a sentence on each")
+        if "\0" in line:
+            raise ValueError("it has zero bytes")
+        if read > most:
+            raise ValueError(f"it unpacks to more than {most:,} characters")
+        if stripped := line.strip():
+            yield stripped
