@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from wgangp.checkpoint import load_newest
 from wgangp.config import build
 from wgangp.device import seed_step
+from wgangp.report import set_scale
 from wgangp.trust import recorded
 
 CPU = torch.device("cpu")
@@ -128,14 +129,16 @@ def samples(runs: list[Run], columns: int | None, key: str) -> Figure:
 
 
 def curves(runs: list[Run], columns: int | None, key: str) -> Figure:
-    figure = Figure((10, 3.6), layout="constrained")
+    figure, drawn = Figure((10, 3.6), layout="constrained"), list[float]()
     by_step, by_time = figure.subplots(1, 2, sharey=True)
     for run in runs:
         steps, minutes, values = run.curve(key)
+        drawn += values
         by_step.plot(steps, values, label=run.name)
         by_time.plot(minutes, values)
     by_step.set(xlabel="generator updates", ylabel=key)
     by_time.set(xlabel="minutes")
+    set_scale(by_step, "y", drawn)
     by_step.legend(fontsize=7)
     return figure
 

@@ -10,6 +10,7 @@ FLOORS = [
     {"checkpoint", "logger", "plots"},
     {"metrics"},
     {"trainer"},
+    {"preflight"},
     {"trust"},
     {"config"},
     {"jobs", "search"},

@@ -48,7 +48,8 @@ def test_a_run_directory_has_all_that_the_contract_names(call, tmp_path):
     (run,) = (tmp_path / "outputs" / "gaussians25").iterdir()
     assert "eval/modes = " in text and "eval/high_quality = " in text and str(run / "samples/step_00000010.png") in text
     assert {p.name for p in run.iterdir() if not p.name.startswith("events")} == {
-        *(".hydra", ".lock", "train.log", "checkpoints", "samples", "metrics.jsonl", "evaluation.json")
+        *(".hydra", ".lock", "train.log", "checkpoints", "samples", "metrics.jsonl", "evaluation.json"),
+        "environment.json",
     }
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == [
         *("best.json", "best.pt", "step_00000005.pt", "step_00000010.pt")

@@ -34,6 +34,7 @@ if not CONF.is_dir():
 CHOICES = {
     "precision": ("float32", "tf32", "bfloat16"),
     "compile": ("auto", True, False),
+    "deterministic": (True, False),
     "profile": (True, False),
     "monitor_goal": ("min", "max"),
     "lr_decay": ("none", "linear"),

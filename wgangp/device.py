@@ -4,6 +4,7 @@ import ctypes
 import gc
 import hashlib
 import logging
+import os
 import sys
 from collections.abc import Callable
 
@@ -53,6 +54,14 @@ def set_precision(precision: str) -> None:
     """float32 products and convolutions on CUDA may use TensorFloat-32 (10 bits of mantissa) unless it is float32."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "float32"
     torch.backends.cudnn.benchmark = True  # shapes never change, so the fastest convolutions are worth finding
+
+
+def be_deterministic(wanted: bool) -> None:
+    """Whether CUDA is to give the same bits every time: slower, and an error where an operation cannot."""
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS's way, by its documentation
+        torch.backends.cudnn.benchmark = False  # it would choose among algorithms by their time
+    torch.use_deterministic_algorithms(wanted)
 
 
 def keep_freed_memory() -> None:

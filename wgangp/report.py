@@ -22,7 +22,7 @@ tr.best { background: #eef7ee }
 .failed { color: #a00 }
 img { max-width: 100%; margin: 1rem 0 } img.samples { image-rendering: pixelated; min-width: 20rem }
 """
-DECADES = 2  # values that span so many have a logarithmic axis
+DECADES = 1  # values that span so many have a logarithmic axis
 
 
 def page(name: str, jobs: Sequence[Job], groups: Sequence[Group], objective: str, goal: str) -> str:

@@ -96,10 +96,11 @@ def prepare(cfg: DictConfig) -> "tuple[Dataset, torch.device]":
     """The data, and the device they are on; precision and seed are set."""
     import torch
 
-    from wgangp.device import choose_device, keep_freed_memory, set_precision
+    from wgangp.device import be_deterministic, choose_device, keep_freed_memory, set_precision
 
     device = choose_device(cfg.device)
     set_precision(cfg.precision)
+    be_deterministic(cfg.deterministic)
     keep_freed_memory()
     torch.manual_seed(cfg.seed)
     return build(cfg.dataset, seed=cfg.seed, device=device), device
@@ -198,13 +199,19 @@ def train_in(run: Path, cfg: DictConfig, attempt: int) -> float:
     from wgangp.checkpoint import Checkpoints, monitored
     from wgangp.distributed import is_main
     from wgangp.logger import Logger, Silence, traced
+    from wgangp.preflight import check_disk, check_memory, record_environment
     from wgangp.search import Pruning
 
-    trainer, config = make_trainer(cfg, *prepare(cfg)), plain(cfg)
+    dataset, device = prepare(cfg)
+    trainer, config = make_trainer(cfg, dataset, device), plain(cfg)
+    check_memory(trainer, lambda n: make_trainer(DictConfig(plain(cfg) | {"batch_size": n}), dataset, device))
     go_on(trainer, run, config)
     trainer.seed += 1_000_000 * attempt
     if trainer.step >= cfg.steps:
         raise ValueError(f"the run is at step {trainer.step} of {cfg.steps}: give a larger number of steps to go on")
+    if is_main():
+        check_disk(run, trainer, cfg.keep_checkpoints)
+        record_environment(run, device)
     log.info("training %s on %s", HydraConfig.get().runtime.choices["dataset"], trainer.device)
     header = {
         "config": OmegaConf.to_yaml(cfg, resolve=True),

@@ -220,6 +220,10 @@ class Trainer:
             buffer.copy_(before)
         return list(gradients)
 
+    def trial(self) -> None:
+        """Both losses' gradients once, as a step has them; everything stays as it was."""
+        self._gradients(self.critic_loss, self.generator_loss)
+
     def _replay_updates(self) -> None:
         """From here on both updates are CUDA graphs, where there is CUDA, and one process."""
         alone = distributed.WORLD_SIZE == 1

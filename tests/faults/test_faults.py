@@ -9,12 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import run_command, small_trainer
 
 from wgangp.checkpoint import Checkpoints, all_checkpoints, load_checkpoint, load_newest, newest_checkpoint
+from wgangp.models import mlp
+from wgangp.preflight import check_memory, checkpoint_bytes
 from wgangp.trainer import Diverged
 
 SMALL = [
@@ -246,3 +249,43 @@ class TestDivergence:
             "train", *RUN, "steps=2000", "critic_optimizer.lr=1e30", "on_divergence=rollback", "rollbacks=2"
         )
         assert code == 1 and text.count("Going back to the last checkpoint") == 2
+
+
+class TestPreflight:
+    def test_the_environment_is_recorded(self, call, tmp_path):
+        assert call("train", *RUN, "steps=2")[0] == 0
+        content = json.loads((tmp_path / "run" / "environment.json").read_text())
+        assert torch.__version__.startswith(content["packages"]["torch"]) and content["device"] == "cpu"
+        assert content["command"][1:] == [*RUN, "steps=2"]
+
+    def test_a_checkpoint_is_about_as_large_as_said(self, tmp_path):
+        trainer = small_trainer(critic=mlp.Critic(shape=(2,), num_classes=0, width=256, depth=3, spectral=False))
+        trainer.train_step()
+        Checkpoints(tmp_path, 1, {}, "x", "min").save(1, trainer.state())
+        size = newest_checkpoint(tmp_path).stat().st_size
+        assert checkpoint_bytes(trainer) == pytest.approx(size, rel=0.1)
+
+    def test_too_small_a_disk_is_told_before_the_first_step(self, call, monkeypatch):
+        monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+        code, text = call("train", *RUN, "steps=2")
+        assert code == 1 and "0.0 GB left, and 5 checkpoints need" in text and "Traceback" not in text
+
+    def test_the_largest_batch_that_fits_is_named(self):
+        """A device of memory for ten images, simulated."""
+
+        def trainer(n):
+            def trial():
+                if n > 10:
+                    raise torch.OutOfMemoryError("CUDA out of memory")
+
+            return SimpleNamespace(device=torch.device("cuda"), batch_size=n, trial=trial)
+
+        check_memory(trainer(10), trainer)
+        with pytest.raises(ValueError, match="batch_size=64 does not fit into the device's memory; 8 does"):
+            check_memory(trainer(64), trainer)
+
+    def test_the_trial_leaves_the_trainer_as_it_was(self):
+        tried, plain = small_trainer(), small_trainer()
+        tried.trial()
+        tried.train_step(), plain.train_step()
+        assert all(torch.equal(a, b) for a, b in zip(tried.critic_params, plain.critic_params, strict=True))
