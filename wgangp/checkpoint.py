@@ -47,9 +47,15 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if seal != sealed(hashlib.sha256(body)):
         raise ValueError(f"{path} is damaged or no checkpoint of wgangp")
     try:
-        return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # sealed, and yet with more in it than tensors and plain containers
         raise ValueError(f"{path} is no checkpoint of wgangp") from error
+    if (
+        not isinstance(state, dict)
+        or not {"step", "config", "shape", "num_classes", "generator", "ema"} <= state.keys()
+    ):
+        raise ValueError(f"{path} is no checkpoint of wgangp")
+    return state
 
 
 def load_newest(run: Path, set_aside: bool = False) -> tuple[Path, dict[str, Any]]:
@@ -121,23 +127,30 @@ class Checkpoints:
             told.write_text(json.dumps({"step": step, "monitor": self.monitor, "value": value}) + "\n")
 
     def _write(self, name: str, state: dict[str, Any]) -> bool:
-        """Writes beside, flushes and renames: a crash leaves the old checkpoints and no half one. False: no room."""
-        path = self.run / "checkpoints" / name
-        partial = path.with_suffix(".partial")
+        """False where the disk has no room."""
         try:
-            with open(partial, "wb") as file:
-                writer = Sealed(file)
-                torch.save(self.header | state, writer)  # type: ignore[arg-type]
-                file.write(sealed(writer.digest))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-            sync(path.parent)
+            save_checkpoint(self.run / "checkpoints" / name, self.header | state)
         except (OSError, RuntimeError) as error:  # of the disk; torch's zip writer makes another of it
             log.error("%s cannot be written, and is left out until the next time: %s", name, error)
-            partial.unlink(missing_ok=True)
             return False
         return True
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Writes beside, flushes and renames: a crash leaves what was there before, and no half file."""
+    partial = path.with_suffix(".partial")
+    try:
+        with open(partial, "wb") as file:
+            writer = Sealed(file)
+            torch.save(state, writer)  # type: ignore[arg-type]
+            file.write(sealed(writer.digest))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        sync(path.parent)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 class Sealed:

@@ -19,14 +19,9 @@ PACKAGES = ("wgangp", "torch", "torchvision", "hydra-core", "omegaconf", "numpy"
 
 def record_environment(run: Path, device: torch.device) -> None:
     """RUN/environment.json: versions, device, the command, and the git commit of this code where it has one."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        commit = subprocess.run(git, capture_output=True, text=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
-        commit = ""
     content = {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "commit": commit or None,
+        "commit": commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
@@ -34,6 +29,18 @@ def record_environment(run: Path, device: torch.device) -> None:
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES if is_installed(name)},
     }
     (run / "environment.json").write_text(json.dumps(content, indent=2) + "\n")
+
+
+def commit() -> str | None:
+    """The git commit of this checkout; None where the package is installed, or git is not."""
+    checkout = Path(__file__).parents[1]
+    if not (checkout / ".git").exists():
+        return None
+    git = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.TimeoutExpired):
+        return None
 
 
 def is_installed(name: str) -> bool:

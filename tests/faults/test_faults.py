@@ -28,6 +28,7 @@ SMALL = [
     "sample_every=0",
     "lr_decay=none",
 ]
+HEADER = {"config": "seed: 0", "shape": [2], "num_classes": 0}
 RUN = [*SMALL, "log_every=2", "checkpoint_every=2", "evaluate_every=0", "hydra.run.dir=run"]
 
 
@@ -60,7 +61,7 @@ def same(a, b):
 
 def save(folder, steps):
     """Checkpoints of these steps, all kept."""
-    checkpoints = Checkpoints(folder, len(steps), {"config": "seed: 0\n"}, "x", "min")
+    checkpoints = Checkpoints(folder, len(steps), HEADER, "x", "min")
     trainer = small_trainer()
     for step in steps:
         trainer.step = step
@@ -125,7 +126,7 @@ def killed(*arguments, **options):
 trainer = small_trainer()
 trainer.step = 2
 run = wgangp.checkpoint.Path({str(tmp_path)!r})
-checkpoints = wgangp.checkpoint.Checkpoints(run, 3, {{"config": "seed: 0"}}, "x", "min")
+checkpoints = wgangp.checkpoint.Checkpoints(run, 3, {HEADER!r}, "x", "min")
 setattr(module, name, killed)
 checkpoints.save(2, trainer.state())
 """

@@ -8,7 +8,7 @@ import torch
 from omegaconf import OmegaConf
 
 from wgangp import trust
-from wgangp.checkpoint import newest_checkpoint
+from wgangp.checkpoint import newest_checkpoint, save_checkpoint
 from wgangp.config import build
 
 SMALL = ["steps=2", "batch_size=8", "log_every=1", "evaluation_samples=50", "generator.width=8", "critic.width=8"]
@@ -40,8 +40,7 @@ def run(call, tmp_path):
 def edited(run, **changes):
     path = newest_checkpoint(run)
     state = torch.load(path, weights_only=True)
-    torch.save(state | changes, path)
-    return state
+    save_checkpoint(path, state | changes)
 
 
 @pytest.mark.parametrize(
@@ -91,9 +90,9 @@ def test_what_the_command_line_allows_is_made(call, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("command", ["sample", "evaluate", "resume"])
 def test_a_pickle_is_not_run(command, run, call, marker):
-    torch.save(Payload(marker), newest_checkpoint(run))
+    save_checkpoint(newest_checkpoint(run), Payload(marker))
     code, text = call(command, "run=run", *(["steps=3"] if command == "resume" else []))
-    assert code == 1 and "is damaged or no checkpoint" in text and "Traceback" not in text
+    assert code == 1 and "is no checkpoint of wgangp" in text and "Traceback" not in text
 
 
 @pytest.mark.parametrize("command", ["sample", "evaluate"])
