@@ -236,6 +236,24 @@ def test_every_option_against_finite_differences(option, critic):
         assert slope == pytest.approx(gradient.flatten()[index].item(), rel=1e-5, abs=1e-7)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("critic", [c for c in TEXT_CRITICS if c != "char"])
+def test_recurrent_and_attentive_critics_on_cuda(critic):
+    """Their second derivatives there equal those of the CPU."""
+    torch.manual_seed(0)
+    module = TEXT_CRITICS[critic](shape=(5, 4), num_classes=0).double()
+    x, gradients = torch.randn(6, 5, 4, dtype=torch.float64), []
+    for device in ("cpu", "cuda"):
+        module.to(device)
+        loss = gradient_norm(module, x.to(device)).square().mean()
+        gradients.append(
+            [g.cpu() for g in torch.autograd.grad(loss, list(module.parameters()), allow_unused=True) if g is not None]
+        )
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_points_are_where_their_name_says():
     real, fake = torch.ones(3, 4), torch.full((3, 4), 2.0)
     seen = []

@@ -1,11 +1,13 @@
 """wgangp-sample run=DIR: pictures from a trained generator; load_generator for use in other programs."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from wgangp import trust
 from wgangp.config import build, command
 from wgangp.trust import recorded
 
@@ -20,19 +22,21 @@ def main() -> None:
     command(sample, "sample")
 
 
-def load_generator(run: str | Path, ema: bool = True, batchnorm: str = "batch") -> Any:
+def load_generator(run: str | Path, ema: bool = True, batchnorm: str = "batch", allow: Sequence[str] = ()) -> Any:
     """The generator of a run directory's newest checkpoint, or of a checkpoint file, on the CPU in eval mode.
 
     Called as generator(z, y=None) with z of (n, generator.nz), y of (n,); gives (n, *shape), images in [-1, 1], or
     for text the characters' probabilities (n, v, t), which wgangp.data.text.decode reads with generator.vocabulary.
     BatchNorm uses the statistics of the batch it is given, as the paper does, or with batchnorm="running" averages.
-    Raises FileNotFoundError or ValueError where there is no sound checkpoint.
+    `allow` names packages beside wgangp whose networks you trust. Raises FileNotFoundError or ValueError where there is
+    no sound checkpoint, or one of other networks.
     """
     from wgangp.checkpoint import load_newest
     from wgangp.layers import use_batch_statistics
 
     _, state = load_newest(Path(run))
     config = recorded(state["config"])
+    trust.allowed = (*trust.allowed, *allow)
     generator = build(config.generator, shape=state["shape"], num_classes=state["num_classes"])
     generator.load_state_dict(state["ema" if ema else "generator"])
     generator.vocabulary = state.get("vocabulary")

@@ -63,6 +63,7 @@ def recorded_overrides(overrides: Sequence[str]) -> list[str]:
     What was allowed then has to be allowed again.
     """
     for override in overrides:
-        if re.match(r"[-+~]*hydra\b|-", override) or "${" in override:
+        elsewhere = re.match(r"[^.]*=.*\.\.", override)  # an option, of a group, from another folder than conf/
+        if re.match(r"[-+~]*hydra\b|-", override) or "${" in override or elsewhere:
             raise ValueError(f"the run's overrides have {override!r}: not used from a file, so give it again here")
     return [override for override in overrides if not re.match(r"[+~]*allow\b", override)]

@@ -131,6 +131,8 @@ def test_yaml_tags_are_not_followed(tag, run, call, marker):
         "~hydra.sweeper",
         "--config-dir=/",
         "dataset.root=${oc.env:SECRET}",
+        "sweep=../../run/evil",
+        "optimizer@critic_optimizer=../../run/evil",
     ],
 )
 def test_recorded_overrides_do_not_configure_hydra(override, run, call):
@@ -141,3 +143,7 @@ def test_recorded_overrides_do_not_configure_hydra(override, run, call):
 
 def test_recorded_overrides_allow_nothing():
     assert trust.recorded_overrides(["steps=3", "allow=[os]", "+allow=[os]"]) == ["steps=3"]
+
+
+def test_paths_of_data_may_lead_anywhere():
+    assert trust.recorded_overrides(["dataset.path=../photos"]) == ["dataset.path=../photos"]
