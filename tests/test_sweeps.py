@@ -5,14 +5,18 @@ import json
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from conftest import run_command
+from conftest import options, run_command
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from wgangp.checkpoint import locked
 from wgangp.jobs import grouped, read_jobs, swept_keys
 from wgangp.search import Pruning, Study
+from wgangp.train import number_among_jobs
 
 SMALL = ["steps=4", "batch_size=16", "generator.width=8", "critic.width=8", "evaluation_samples=100", "log_every=2"]
 SWEEP = [*SMALL, "hydra.sweep.dir=sweep", "monitor=high_quality", "monitor_goal=max"]
@@ -69,11 +73,43 @@ def test_a_killed_sweep_is_completed(tmp_path):
     assert [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [2, 4]
 
 
-@pytest.mark.parametrize(
-    ("name", "narrowed"), [("penalties", ["seed=0"]), ("penalty_weight", ["seed=0", "penalty.weight=1,10"])]
-)
-def test_every_ready_study_runs(name, narrowed, call):
+@pytest.mark.parametrize("launcher", [["joblib", "n_jobs=2"], ["submitit_local", "timeout_min=5"]])
+def test_jobs_side_by_side(launcher, tmp_path):
+    """In processes of their own: what fails is told all the same, and what is done is not done again."""
+    name, option = launcher
+    arguments = ["-m", *SWEEP, f"hydra/launcher={name}", f"hydra.launcher.{option}", "n_critic=1,0,2"]
+    done = run_command("train", *arguments, cwd=tmp_path, check=False)
+    assert done.returncode == 1 and "1 of 3 jobs failed: 1;" in done.stderr, done.stderr
+    jobs = read_jobs(tmp_path / "sweep")
+    assert [job.status for job in jobs] == ["done", "failed", "done"]
+    assert jobs[1].reason.startswith("n_critic=0: give a whole number")
+    assert "67%" in run_command("train", *arguments, cwd=tmp_path, check=False).stderr
+
+
+def test_jobs_side_by_side_take_the_gpus_in_turn(monkeypatch):
+    hydra = {"mode": RunMode.MULTIRUN, "job": {"num": 5}, "runtime": {"choices": {"hydra/launcher": "joblib"}}}
+    monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
+    monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create(hydra))
+    assert number_among_jobs() == 5
+    hydra["runtime"]["choices"]["hydra/launcher"] = "basic"
+    assert number_among_jobs() is None
+
+
+STUDIES = {
+    "penalties": ["seed=0"],
+    "penalty_weight": ["seed=0", "penalty.weight=1,10"],
+    "n_critic": ["seed=0"],
+    "seeds": [],
+    "architectures": ["seed=0", "dataset=array", "dataset.path=x.npy", "generator=mlp", "monitor=critic/wasserstein"],
+    "optuna": ["hydra.sweeper.trials=2"],
+}
+
+
+@pytest.mark.parametrize("name", options("sweep"))
+def test_every_ready_study_runs(name, call):
     """One step of each of the first seed's jobs, one after the other in this process."""
+    narrowed = STUDIES[name]
+    np.save("x.npy", np.zeros((16, 8, 8, 3), dtype=np.uint8))
     code, text = call("train", f"sweep={name}", *SWEEP, "steps=1", *narrowed)
     assert code == 0, text
 

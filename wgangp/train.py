@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -99,11 +100,21 @@ def prepare(cfg: DictConfig) -> "tuple[Dataset, torch.device]":
     from wgangp.device import be_deterministic, choose_device, keep_freed_memory, set_precision
 
     device = choose_device(cfg.device)
+    if cfg.device == "auto" and device.type == "cuda" and (number := number_among_jobs()) is not None:
+        device = torch.device("cuda", number % torch.cuda.device_count())
     set_precision(cfg.precision)
     be_deterministic(cfg.deterministic)
     keep_freed_memory()
     torch.manual_seed(cfg.seed)
     return build(cfg.dataset, seed=cfg.seed, device=device), device
+
+
+def number_among_jobs() -> int | None:
+    """The number of this job of a sweep whose jobs run side by side; None where they do not, or there is no sweep."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    side_by_side = HydraConfig.get().runtime.choices["hydra/launcher"] != "basic"
+    return HydraConfig.get().job.num if side_by_side else None
 
 
 def make_trainer(cfg: DictConfig, dataset: Any, device: "torch.device") -> "Trainer":
