@@ -1,12 +1,13 @@
 """Lines of text as strings of one length (gan_language.py). Shapes: n batch, v vocabulary (characters), t text."""
 
 import gzip
+import sys
 import zlib
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -25,15 +26,17 @@ class Text(Dataset):
     num_classes = 0
 
     def __init__(self, lines: list[str], held_out: int, length: int, seed: int, device: torch.device) -> None:
-        counts = Counter(c for line in lines for c in line[:length])
-        del counts[PAD], counts[UNKNOWN]
-        common = sorted(counts, key=lambda c: (-counts[c], c))[: VOCABULARY - 2]
-        self.vocabulary = UNKNOWN + PAD + "".join(common)
+        padded = "".join(line[:length].ljust(length, PAD) for line in lines)
+        points = np.frombuffer(padded.encode("utf-32-le"), np.uint32).reshape(len(lines), length)  # code points
+        found, counts = np.unique(points, return_counts=True)
+        common = [chr(c) for c in found[np.lexsort((found, -counts))] if chr(c) not in PAD + UNKNOWN]
+        self.vocabulary = UNKNOWN + PAD + "".join(common[: VOCABULARY - 2])
         self.shape = (len(self.vocabulary), length)
-        codes = {c: i for i, c in enumerate(self.vocabulary)}
-        rows = torch.tensor([[codes.get(c, 0) for c in line[:length].ljust(length, PAD)] for line in lines])
+        codes = np.zeros(sys.maxunicode + 1, np.int16)  # what is not in the vocabulary is unknown
+        codes[[ord(c) for c in self.vocabulary]] = np.arange(len(self.vocabulary))
+        rows = torch.from_numpy(codes[points])
         rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))]  # the same for every seed
-        rows = rows.to(device, torch.int16)
+        rows = rows.to(device)
         self.train, self.test = rows[held_out:], rows[:held_out]  # (N, t)
         self.order = Order(len(self.train), seed, device)
 
