@@ -20,10 +20,10 @@ EPS = ["+generator_optimizer.eps=1e-3", "+critic_optimizer.eps=1e-3"]
 MLP = [*SMALL, *EPS, "generator.width=16", "critic.width=16", "generator.depth=2", "critic.depth=2", "lr_decay=none"]
 
 
-def torchrun(*arguments, cwd, ranks=2, check=True):
+def torchrun(*arguments, cwd, ranks=2, check=True, name="train"):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     result = subprocess.run(
-        [*command, "-m", "wgangp.train", *arguments],
+        [*command, "-m", f"wgangp.{name}", *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -82,6 +82,8 @@ def test_only_the_main_rank_writes_and_speaks(tmp_path):
     done = torchrun(*MLP, "steps=6", cwd=tmp_path)
     assert done.stdout.count("training gaussians25") == 1
     (events,) = (tmp_path / "run").glob("events*")
+    one = run_command("evaluate", "run=run", "n=450", "metrics=[modes]", cwd=tmp_path).stdout
+    assert torchrun("run=run", "n=450", "metrics=[modes]", cwd=tmp_path, name="evaluate").stdout == one
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
     assert events.stat().st_size > 0 and not (tmp_path / "outputs").exists()
 
@@ -91,6 +93,7 @@ def test_only_the_main_rank_writes_and_speaks(tmp_path):
     [
         (["batch_size=15"], "batch_size=15 does not divide among 2 processes"),
         (["-m", "seed=0,1"], "torchrun trains one run"),
+        (["sync_batchnorm=true"], "sync_batchnorm=true needs CUDA"),
     ],
 )
 def test_bad_input_is_told_in_a_line(arguments, message, tmp_path):

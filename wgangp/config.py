@@ -35,6 +35,7 @@ CHOICES = {
     "precision": ("float32", "tf32", "bfloat16"),
     "compile": ("auto", True, False),
     "deterministic": (True, False),
+    "sync_batchnorm": (True, False),
     "profile": (True, False),
     "monitor_goal": ("min", "max"),
     "lr_decay": ("none", "linear"),

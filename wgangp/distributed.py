@@ -7,6 +7,7 @@ gradients are averaged. So the number of ranks does not change the run.
 import os
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -65,6 +66,22 @@ def sum_over_ranks(x: Tensor) -> Tensor:
         x = x.detach().clone()
         dist.all_reduce(x)
     return x
+
+
+def synchronised(module: nn.Module, device: torch.device) -> nn.Module:
+    """The module with BatchNorm over the whole batch. Raises ValueError where torch has no such thing."""
+    if device.type != "cuda":
+        raise ValueError("sync_batchnorm=true needs CUDA: torch synchronises BatchNorm nowhere else")
+    return nn.SyncBatchNorm.convert_sync_batchnorm(module)
+
+
+def gathered(mine: dict[Any, Any]) -> dict[Any, Any]:
+    """The entries of all ranks."""
+    if WORLD_SIZE == 1:
+        return mine
+    parts: list[Any] = [None] * WORLD_SIZE
+    dist.all_gather_object(parts, mine)
+    return {key: value for part in parts for key, value in part.items()}
 
 
 def any_rank(flag: bool) -> bool:

@@ -1,6 +1,7 @@
 """wgangp-evaluate run=DIR: scores of a trained generator, as a table and in DIR/evaluation.json."""
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,24 @@ log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    command(evaluate, "evaluate")
+    """Under torchrun the processes share the sampling, and the first one scores and tells."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        command(evaluate, "evaluate")
+        return
+    from wgangp import distributed
+
+    distributed.join()
+    try:
+        command(evaluate, "evaluate")
+    finally:
+        distributed.leave()
 
 
 def evaluate(cfg: DictConfig) -> None:
     """Scores the run's generator against its dataset, both as the checkpoint records them."""
     from wgangp.checkpoint import load_newest
     from wgangp.device import choose_device
+    from wgangp.distributed import is_main
     from wgangp.metrics import scores
 
     checkpoint, state = load_newest(Path(cfg.run))
@@ -40,6 +52,8 @@ def evaluate(cfg: DictConfig) -> None:
 
     generator = load_generator(checkpoint, cfg.ema, cfg.batchnorm).to(device)
     x, y = draw(generator, dataset, cfg.n, cfg.seed, device)
+    if not is_main():
+        return
     results = compute(measures, x, y if generator.num_classes else None, all_or_nothing=cfg.metrics is not None)
     tell(results)
     which = {"generator": "ema" if cfg.ema else "last", "batchnorm": cfg.batchnorm, "seed": cfg.seed}
@@ -47,16 +61,23 @@ def evaluate(cfg: DictConfig) -> None:
 
 
 def draw(generator: Any, dataset: Any, n: int, seed: int, device: "torch.device") -> "tuple[Any, Tensor]":
-    """n samples as they are scored, from batches of the official evaluation's size, and the labels asked for (n,)."""
+    """n samples as they are scored, from batches of the official evaluation's size, and the labels asked for (n,).
+
+    Each rank makes some of the batches, and all have them all.
+    """
     import torch
 
+    from wgangp import distributed
     from wgangp.device import seed_step
     from wgangp.metrics.scores import observed
 
     seed_step(seed, 0, "evaluate")
     z, y = torch.randn(n, generator.nz), torch.randint(max(1, generator.num_classes), (n,))
-    chunks = zip(z.split(CHUNK), y.split(CHUNK), strict=True)
-    parts = [observed(dataset, generator(a.to(device), b.to(device))) for a, b in chunks]
+    chunks = list(enumerate(zip(z.split(CHUNK), y.split(CHUNK), strict=True)))[
+        distributed.RANK :: distributed.WORLD_SIZE
+    ]
+    made = distributed.gathered({i: observed(dataset, generator(a.to(device), b.to(device))) for i, (a, b) in chunks})
+    parts = [made[i] for i in sorted(made)]
     x = torch.cat(parts) if isinstance(parts[0], torch.Tensor) else [line for part in parts for line in part]
     return x, y
 

@@ -119,18 +119,20 @@ def number_among_jobs() -> int | None:
 
 def make_trainer(cfg: DictConfig, dataset: Any, device: "torch.device") -> "Trainer":
     """The trainer that a configuration describes, before its first step."""
+    from wgangp import distributed
     from wgangp.metrics import scores
     from wgangp.trainer import Trainer
 
     if cfg.conditional and not dataset.num_classes:
         raise ValueError("conditional=true needs labels, and this dataset has none")
     data = {"shape": list(dataset.shape), "num_classes": dataset.num_classes if cfg.conditional else 0}
+    generator = build(cfg.generator, **data)
     weights, classifier = cfg.evaluate.weights, cfg.evaluate.classifier
     names = list(cfg.evaluate.metrics or scores.quick_names(dataset, classifier))
     measures = scores.measures(dataset, names, weights=weights, classifier=classifier, device=device)
     return Trainer(
         dataset=dataset,
-        generator=build(cfg.generator, **data),
+        generator=distributed.synchronised(generator, device) if cfg.sync_batchnorm else generator,
         critic=build(cfg.critic, **data),
         loss=build(cfg.loss),
         penalty=build(cfg.penalty),
