@@ -57,6 +57,22 @@ def test_every_penalty_trains_gaussians8(option):
     assert all(same) if option == "none" else not any(same[:-1])  # but for the last bias, which moves no gradient
 
 
+@pytest.mark.parametrize("option", options("penalty"))
+def test_every_penalty_resumes_bit_for_bit(option):
+    whole, first, second = (small_trainer(penalty=build(composed(f"penalty={option}").penalty)) for _ in range(3))
+    for _ in range(4):
+        whole.train_step()
+    for _ in range(2):
+        first.train_step()
+    second.load_state(first.state())
+    for _ in range(2):
+        second.train_step()
+    assert float(whole.penalty.weight) == float(second.penalty.weight)
+    for part in ("critic", "generator"):
+        states = (getattr(trainer, part).state_dict().values() for trainer in (whole, second))
+        assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
+
+
 @pytest.mark.parametrize("option", options("loss"))
 def test_every_loss(option):
     loss = build(composed(f"loss={option}").loss)

@@ -283,6 +283,13 @@ def test_interpolates_lie_between_their_own_pair(shape):
     assert alpha.mean().item() == pytest.approx(0.5, abs=0.02) and alpha.var().item() == pytest.approx(1 / 12, abs=5e-3)
 
 
+@pytest.mark.parametrize("shapes", [((3, 4), (5, 4)), ((3, 4), (1, 4)), ((3, 4), (3, 1))])
+def test_reals_and_fakes_have_to_pair(shapes):
+    """Broadcasting would give a number all the same, and a wrong one."""
+    with pytest.raises(ValueError, match="a fake for each real"):
+        gradient_penalty(lambda x: x.sum(1), *(torch.randn(shape) for shape in shapes))
+
+
 def test_constant_critic_has_finite_gradients():
     critic = nn.Linear(4, 1)
     nn.init.zeros_(critic.weight)

@@ -20,7 +20,12 @@ def one_each(x: Tensor) -> Tensor:
 
 
 def interpolates(real: Tensor, fake: Tensor) -> Tensor:
-    """A uniformly drawn point on the line between each real and its fake (Algorithm 1, lines 4 and 6)."""
+    """A uniformly drawn point on the line between each real and its fake (Algorithm 1, lines 4 and 6).
+
+    Raises ValueError where they do not pair.
+    """
+    if real.shape != fake.shape:
+        raise ValueError(f"interpolates need a fake for each real: {tuple(real.shape)} and {tuple(fake.shape)} differ")
     return real + one_each(real) * (fake - real)  # (n, *shape)
 
 
