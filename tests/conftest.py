@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from wgangp.config import CONF, check
@@ -20,6 +21,12 @@ from wgangp.models import mlp
 from wgangp.penalties import GradientPenalty
 from wgangp.schedules import Constant
 from wgangp.trainer import Trainer
+
+# `--hypothesis-profile=long` looks for what nobody has thought of, for as long as one likes.
+COMMON = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
+settings.register_profile("quick", max_examples=100, derandomize=True, **COMMON)
+settings.register_profile("long", max_examples=20_000, **COMMON)
+settings.load_profile("quick")
 
 # What conf/ sets of the dcgan family and of wgan_gp, where a test is about something else.
 DCGAN_GENERATOR = {"max_width": 1024, "first_norm": "units", "activation": "relu", "std": None}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "wgangp"
 FLOORS = [
-    {"layers", "ema", "device", "compiled", "distributed", "gradients", "graphs", "schedules"},
+    {"layers", "ema", "device", "compiled", "distributed", "gradients", "graphs", "monitor", "schedules"},
     {"models", "penalties", "losses", "data"},
     {"checkpoint", "logger", "plots"},
     {"metrics"},

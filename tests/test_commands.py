@@ -124,23 +124,28 @@ def test_text_from_training_to_samples_and_scores(call, tmp_path):
     assert call("evaluate", "run=run", "n=50")[0] == 0
 
 
-@pytest.mark.parametrize("goal", ["min", "max"])
-def test_the_best_checkpoint_is_kept_by_the_monitored_score(call, goal):
+@pytest.mark.parametrize(("score", "best_of"), [("high_quality", max), ("wasserstein1", min)])
+def test_the_best_checkpoint_is_kept_by_the_monitored_score(call, score, best_of):
     """Also over a resumption, and by a score's short name."""
-    monitored = ["evaluate_every=2", "monitor=high_quality", f"monitor_goal={goal}", "keep_checkpoints=1"]
+    monitored = ["evaluate_every=2", f"monitor={score}", "keep_checkpoints=1", "evaluate.metrics=[modes,wasserstein1]"]
     assert (
         call("train", *SMALL, *monitored, "steps=6", "checkpoint_every=2", "hydra.run.dir=run", "log_every=2")[0] == 0
     )
     assert call("resume", "run=run", "steps=12")[0] == 0
     run = Path("run")
-    scores = {row["step"]: row["eval/high_quality"] for row in rows(run)}
+    scores = {row["step"]: row[f"eval/{score}"] for row in rows(run)}
     assert len(scores) == 6 and len(set(scores.values())) > 1
-    best = (min if goal == "min" else max)(scores, key=scores.get)  # the first of equals
+    best = best_of(scores, key=scores.get)  # the first of equals
     told = json.loads((run / "checkpoints" / "best.json").read_text())
-    assert told == {"step": best, "monitor": "high_quality", "value": scores[best]}
+    assert told == {"step": best, "monitor": score, "value": scores[best]}
     assert load_checkpoint(run / "checkpoints" / "best.pt")["step"] == best
     code, text = call("sample", "run=run/checkpoints/best.pt", "seed=5")
     assert code == 0 and Path(text.strip()) == run / "samples" / "seed_5.png"
+
+
+def test_a_monitor_that_the_run_has_not_is_told(call):
+    code, text = call("train", *SMALL, "steps=2", "monitor=fid")
+    assert code == 0 and "monitor=fid: this run has no such scalar; it has critic/fake, " in text
 
 
 def test_profile_traces_the_steps_asked_for(call, tmp_path):

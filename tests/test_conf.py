@@ -130,14 +130,6 @@ def narrow(option):
     return [f"{group}.width=4" for group in ("generator", "critic") if "width" in cfg[group]]
 
 
-def test_the_monitored_score_and_its_better_way_go_together():
-    """High quality is good, the critic's estimate of the distance is not."""
-    for option in options("dataset"):
-        path = ["dataset.path=x"] if option in NEEDS_PATH else []
-        cfg = composed(f"dataset={option}", *path)
-        assert (cfg.monitor, cfg.monitor_goal) in (("eval/high_quality", "max"), ("critic/wasserstein", "min"))
-
-
 @pytest.mark.parametrize("option", options("experiment", "**/*.yaml"))
 def test_every_experiment_trains_for_two_steps(call, option, data, monkeypatch):
     """On its own kind of files, but for CIFAR-10, which torchvision checks by md5: there the array is read."""

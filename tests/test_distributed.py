@@ -102,24 +102,38 @@ def test_bad_input_is_told_in_a_line(arguments, message, tmp_path):
     assert 'File "' not in done.stdout
 
 
-@pytest.mark.parametrize("dies", [0, 1])
-def test_a_rank_that_dies_stops_the_other_and_the_checkpoint_is_sound(dies, tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    arguments = [*MLP, "steps=1000000", "checkpoint_every=5"]
+def run_in_which_a_rank_dies(arguments, rank, cwd, restarts=0):
+    """Its exit code; the rank is killed after the first checkpoint."""
+    torch_run = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", str(restarts)]
     process = subprocess.Popen(
-        [*command, "-m", "wgangp.train", *arguments],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        [sys.executable, "-m", *torch_run, "-m", "wgangp.train", *MLP, *arguments],
+        cwd=cwd,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     try:
-        while not list(tmp_path.glob("run/checkpoints/step_*.pt")):
+        while not list(cwd.rglob("checkpoints/step_*.pt")):
             assert process.poll() is None
             time.sleep(0.1)
         workers = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
-        os.kill(int(workers[dies]), signal.SIGKILL)
-        assert process.wait(timeout=60) != 0
+        os.kill(int(workers[rank]), signal.SIGKILL)
+        return process.wait(timeout=60)
     finally:
         process.kill()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_dies_stops_the_other_and_the_checkpoint_is_sound(rank, tmp_path):
+    assert run_in_which_a_rank_dies(["steps=1000000", "checkpoint_every=5"], rank, tmp_path) != 0
     assert load_checkpoint(newest_checkpoint(tmp_path / "run"))["step"] >= 5
+
+
+def test_restarted_by_torchrun_a_run_goes_on_in_its_directory(tmp_path):
+    """The directory is named by the time at which the run began, not by that of the restart."""
+    named = "hydra.run.dir=outputs/${oc.env:WGANGP_STARTED}"  # as the default does
+    arguments = ["steps=500", "checkpoint_every=5", named]
+    assert run_in_which_a_rank_dies(arguments, 1, tmp_path, restarts=1) == 0
+    (run,) = (tmp_path / "outputs").iterdir()
+    assert "resuming after step" in (run / "train.log").read_text()
+    assert load_checkpoint(newest_checkpoint(run))["step"] == 500

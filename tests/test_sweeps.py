@@ -3,6 +3,12 @@
 import csv
 import json
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,21 +21,22 @@ from omegaconf import OmegaConf
 
 from wgangp.checkpoint import locked
 from wgangp.jobs import grouped, read_jobs, swept_keys
+from wgangp.monitor import sign
 from wgangp.search import Pruning, Study
 from wgangp.train import number_among_jobs
 
 SMALL = ["steps=4", "batch_size=16", "generator.width=8", "critic.width=8", "evaluation_samples=100", "log_every=2"]
-SWEEP = [*SMALL, "hydra.sweep.dir=sweep", "monitor=high_quality", "monitor_goal=max"]
+SWEEP = [*SMALL, "hydra.sweep.dir=sweep", "monitor=high_quality"]
 
 
-def write_job(sweep, number, overrides, scores, steps=10, error=None, goal="min"):
+def write_job(sweep, number, overrides, scores, steps=10, error=None, monitor="fid"):
     """A job's directory, of which the last score is that after `steps`."""
     run = sweep / str(number)
     (run / ".hydra").mkdir(parents=True)
     OmegaConf.save(OmegaConf.create(overrides), run / ".hydra" / "overrides.yaml")
-    config = {"steps": 10, "monitor": "fid", "monitor_goal": goal}
+    config = {"steps": 10, "monitor": monitor}
     OmegaConf.save(OmegaConf.create(config), run / ".hydra" / "config.yaml")
-    rows = [{"step": steps * (i + 1) // len(scores), "eval/fid": score} for i, score in enumerate(scores)]
+    rows = [{"step": steps * (i + 1) // len(scores), f"eval/{monitor}": score} for i, score in enumerate(scores)]
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (run / "train.log").write_text(f"[now][wgangp][ERROR] - {error}\n" if error else "")
 
@@ -86,6 +93,27 @@ def test_jobs_side_by_side(launcher, tmp_path):
     assert "67%" in run_command("train", *arguments, cwd=tmp_path, check=False).stderr
 
 
+def test_a_preempted_job_is_submitted_again_and_goes_on(tmp_path):
+    """SIGUSR2 is SLURM's word that it takes the machine back: the step is finished and saved, none is done twice."""
+    options = [*SWEEP, "hydra/launcher=submitit_local", "steps=500", "checkpoint_every=5", "log_every=1", "seed=0"]
+    command = [sys.executable, "-m", "wgangp.train", "-m", *options]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        while not list(tmp_path.glob("sweep/0/checkpoints/step_*.pt")):
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        (worker,) = subprocess.run(
+            ["pgrep", "-g", str(process.pid), "-f", "submitit.core._submit"], capture_output=True, text=True
+        ).stdout.split()
+        os.kill(int(worker), signal.SIGUSR2)
+        assert process.wait(timeout=120) == 0, process.stderr.read()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert "resuming after step" in (tmp_path / "sweep/0/train.log").read_text()
+    assert [row["step"] for row in read_jobs(tmp_path / "sweep")[0].rows] == list(range(1, 501))
+
+
 def test_jobs_side_by_side_take_the_gpus_in_turn(monkeypatch):
     hydra = {"mode": RunMode.MULTIRUN, "job": {"num": 5}, "runtime": {"choices": {"hydra/launcher": "joblib"}}}
     monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
@@ -101,7 +129,7 @@ STUDIES = {
     "n_critic": ["seed=0"],
     "seeds": [],
     "architectures": ["seed=0", "dataset=array", "dataset.path=x.npy", "generator=mlp", "monitor=critic/wasserstein"],
-    "optuna": ["hydra.sweeper.trials=2"],
+    "optuna": ["hydra.sweeper.trials=2", "monitor=wasserstein1"],
 }
 
 
@@ -136,10 +164,20 @@ def test_a_search_goes_on_where_it_stopped(call, tmp_path):
     assert "of the objective's variation" in call("summarize", "sweep=sweep")[1].lower()
 
 
-def test_hopeless_trials_are_pruned(tmp_path):
+def test_a_search_learns_from_trials_that_diverge(call, tmp_path):
+    """They are pruned, to Optuna, and told in the table; the search has not failed."""
+    options = [*SWEEP, "steps=20", "log_every=1", "generator_optimizer.lr=tag(log,interval(1e30,1e31))"]
+    code, text = call("train", "-m", *options, "hydra.sweeper.trials=2")
+    assert code == 0 and "no trial has a score" in text
+    assert [trial.state.name for trial in Study(tmp_path / "sweep", [], "fid", 0).study.trials] == ["PRUNED"] * 2
+    assert "job 1 failed: step 2: " in call("summarize", "sweep=sweep")[1]
+
+
+def test_hopeless_trials_are_pruned(tmp_path, monkeypatch):
     """Six trials whose scores are their learning rates: when the last one reports the worst, it is not gone on with."""
+    monkeypatch.setattr("wgangp.search.trial", None)  # afterwards, too
     overrides = OverridesParser.create().parse_overrides(["lr=interval(0,1)", "steps=3"])
-    study = Study(tmp_path, overrides, "min", 0)
+    study = Study(tmp_path, overrides, "fid", 0)
     for score in (0.1, 0.2, 0.3, 0.4, 0.5, 0.9):
         trainer = SimpleNamespace(latest={}, step=1)
         pruned = Pruning(trainer, "fid")
@@ -152,8 +190,8 @@ def test_hopeless_trials_are_pruned(tmp_path):
         assert study.tell(score)
     assert study.ask() and not study.tell(math.nan)
     assert study.finished() == 6
-    Study(tmp_path, overrides, "min", 0).ask()  # and its process is killed
-    assert Study(tmp_path, overrides, "min", 0).ask()[1][0] == f"lr={study.study.trials[-1].params['lr']}"
+    Study(tmp_path, overrides, "fid", 0).ask()  # and its process is killed
+    assert Study(tmp_path, overrides, "fid", 0).ask()[1][0] == f"lr={study.study.trials[-1].params['lr']}"
 
 
 def test_jobs_are_grouped_over_seeds_and_sorted(tmp_path):
@@ -164,11 +202,18 @@ def test_jobs_are_grouped_over_seeds_and_sorted(tmp_path):
     jobs = read_jobs(tmp_path)
     assert swept_keys(jobs) == ["penalty.weight", "seed"]
     assert [job.status for job in jobs] == ["done"] * 4 + ["failed"] and jobs[4].reason == "it went wrong"
-    groups = grouped(jobs, "fid", "min")
+    groups = grouped(jobs, "fid")
     assert [group.values for group in groups] == [{"penalty.weight": w} for w in ("10", "1", "100")]
     assert groups[1].mean("fid") == 6 and groups[1].spread("fid") == pytest.approx(math.sqrt(2))
     assert math.isnan(groups[2].mean("fid"))
-    assert [g.values["penalty.weight"] for g in grouped(jobs, "fid", "max")] == ["1", "10", "100"]
+
+
+def test_of_some_scores_the_highest_is_the_best(tmp_path):
+    for i, score in enumerate([0.1, 0.3, 0.2]):
+        write_job(tmp_path, i, [f"n_critic={i}"], [score], monitor="recall")
+    assert [group.values["n_critic"] for group in grouped(read_jobs(tmp_path), "recall")] == ["1", "2", "0"]
+    assert [sign(n) for n in ("recall", "eval/modes", "classifier_score", "validation/accuracy")] == [-1] * 4
+    assert [sign(n) for n in ("fid", "critic/wasserstein", "eval/classifier_frechet", "ngram_js_4")] == [1] * 4
 
 
 def test_a_running_job_is_told_from_a_dead_one(tmp_path):
@@ -198,7 +243,6 @@ def test_the_tables(call, tmp_path):
         (["swep=x"], "swep: there is no such key. Did you mean sweep?"),
         (["sweep=nowhere"], "sweep=nowhere: no jobs are there"),
         (["sweep={}", "objective=is"], "objective=is: no job has this scalar; there are eval/fid, step"),
-        (["sweep={}", "goal=best"], "goal=best: choose min or max"),
     ],
 )
 def test_bad_input(arguments, message, call, tmp_path):

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import torch
 
 from wgangp.distributed import is_main
+from wgangp.monitor import monitored, sign
 
 log = logging.getLogger(__name__)
 
@@ -77,11 +78,6 @@ def load_newest(run: Path, set_aside: bool = False) -> tuple[Path, dict[str, Any
     raise ValueError(f"run={run}: no checkpoint in {run / 'checkpoints'} is sound")
 
 
-def monitored(values: dict[str, float], name: str) -> float:
-    """The value called `name` or eval/`name`; NaN where there is none."""
-    return values.get(name, values.get(f"eval/{name}", math.nan))
-
-
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
     """Keeps other processes from writing into the run directory meanwhile. Raises ValueError where one does.
@@ -101,12 +97,12 @@ def locked(run: Path) -> Iterator[None]:
 class Checkpoints:
     """Saves states as RUN/checkpoints/step_NNNNNNNN.pt, each with `header`, and keeps the last `keep` of them.
 
-    best.pt is the one whose `monitor` was best at an evaluation: lowest or highest, as `goal` (min or max) says.
+    best.pt is the one whose `monitor` was best at an evaluation.
     """
 
-    def __init__(self, run: Path, keep: int, header: dict[str, Any], monitor: str, goal: str) -> None:
+    def __init__(self, run: Path, keep: int, header: dict[str, Any], monitor: str) -> None:
         self.run, self.keep, self.header = run, keep, header
-        self.monitor, self.sign = monitor, 1 if goal == "min" else -1
+        self.monitor, self.sign = monitor, sign(monitor)
         (run / "checkpoints").mkdir(parents=True, exist_ok=True)
 
     def save(self, step: int, state: dict[str, Any]) -> None:

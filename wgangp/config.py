@@ -37,7 +37,6 @@ CHOICES = {
     "deterministic": (True, False),
     "sync_batchnorm": (True, False),
     "profile": (True, False),
-    "monitor_goal": ("min", "max"),
     "lr_decay": ("none", "linear"),
     "on_divergence": ("stop", "rollback"),
     "format": ("grid", "files"),

@@ -89,8 +89,8 @@ def any_rank(flag: bool) -> bool:
     return bool(sum_over_ranks(torch.tensor(int(flag))))
 
 
-def from_main(text: str) -> str:
-    """The main rank's text."""
-    texts = [text]
-    dist.broadcast_object_list(texts)
-    return texts[0]
+def agreed(name: str, value: str) -> str:
+    """The value of the process that asks first: for all of them, and for those after a restart by torchrun."""
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(address, port, is_master=False, wait_for_workers=False)  # torchrun's own, which stays
+    return store.compare_set(f"wgangp/{name}", "", value).decode()

@@ -12,6 +12,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from wgangp.monitor import sign
 from wgangp.trust import overrides_in
 
 
@@ -23,7 +24,6 @@ class Job:
     overrides: dict[str, str]
     steps: int
     monitor: str
-    goal: str
     status: str  # done, pruned, running or failed
     reason: str  # of the failure
     seconds: float
@@ -55,7 +55,6 @@ def read_job(directory: Path) -> Job:
         overrides={key: _shortened(value) for key, _, value in overrides},
         steps=steps,
         monitor=config.get("monitor", ""),
-        goal=config.get("monitor_goal", "min"),
         status=status,
         reason=_reason(directory, step) if status == "failed" else "",
         seconds=metrics.stat().st_mtime - (hydra / "overrides.yaml").stat().st_mtime if rows else 0.0,
@@ -99,15 +98,14 @@ class Group:
         return statistics.stdev(scores) if len(scores) > 1 else math.nan
 
 
-def grouped(jobs: Sequence[Job], objective: str, goal: str) -> list[Group]:
+def grouped(jobs: Sequence[Job], objective: str) -> list[Group]:
     """The groups, best mean first, those without a score last."""
     keys = [key for key in swept_keys(jobs) if key != "seed"]
     groups: dict[tuple, list[Job]] = {}
     for job in jobs:
         groups.setdefault(tuple(job.overrides.get(key, "") for key in keys), []).append(job)
     made = [Group(dict(zip(keys, values, strict=True)), members) for values, members in groups.items()]
-    sign = 1 if goal == "min" else -1
-    return sorted(made, key=lambda g: (math.isnan(m := g.mean(objective)), sign * m))
+    return sorted(made, key=lambda g: (math.isnan(m := g.mean(objective)), sign(objective) * m))
 
 
 def _shortened(value: str) -> str:

@@ -16,6 +16,8 @@ from torch.utils.tensorboard.summary import hparams
 
 log = logging.getLogger(__name__)
 
+EVENT_FILE_BYTES, EVENT_FILES = 2**26, 16  # 64 MB each; of more, the oldest go: metrics.jsonl has all the numbers
+
 
 @contextmanager
 def losing_at_most(what: str, step: int) -> Iterator[None]:
@@ -59,10 +61,20 @@ class Logger(Silence):
         with losing_at_most("the log", step), open(self.metrics, "a") as file:
             file.write(json.dumps({"step": step, "images_seen": step * self.images_per_step} | numbers) + "\n")
         with losing_at_most("TensorBoard's log", step):
+            self._bound_events()
             for name, value in numbers.items():
                 self.events.add_scalar(name, value, step)
             for name in values.keys() - numbers.keys():
                 self.events.add_histogram(name, values[name], step)
+
+    def _bound_events(self) -> None:
+        """A new file where TensorBoard's is long, and at most EVENT_FILES of them."""
+        files = sorted(self.run.glob("events.out.tfevents.*"), key=lambda file: file.stat().st_mtime_ns)
+        if files[-1].stat().st_size > EVENT_FILE_BYTES:
+            self.events.close()
+            self.events = SummaryWriter(self.run, flush_secs=10)
+            for old in files[: 1 - EVENT_FILES]:
+                old.unlink()
 
     def _throughput(self, step: int) -> dict[str, float]:
         """Steps and real images a second since the last call."""

@@ -25,7 +25,7 @@ img { max-width: 100%; margin: 1rem 0 } img.samples { image-rendering: pixelated
 DECADES = 1  # values that span so many have a logarithmic axis
 
 
-def page(name: str, jobs: Sequence[Job], groups: Sequence[Group], objective: str, goal: str) -> str:
+def page(name: str, jobs: Sequence[Job], groups: Sequence[Group], objective: str) -> str:
     """The table, the objective against each swept key, a map for each two numeric keys, curves, the best samples."""
     keys = list(groups[0].values)
     figures = [against(key, groups, objective) for key in keys]
@@ -37,7 +37,7 @@ def page(name: str, jobs: Sequence[Job], groups: Sequence[Group], objective: str
     pictures = sorted((best.directory / "samples").glob("*.png")) if best else []
     parts = [
         f"<h1>{html.escape(name)}</h1>",
-        f"<p>{len(jobs)} jobs; {html.escape(objective)}, {'lowest' if goal == 'min' else 'highest'} first.</p>",
+        f"<p>{len(jobs)} jobs; {html.escape(objective)}, best first.</p>",
         table(groups, objective),
         *(f'<p class="failed">job {j.directory.name} failed: {html.escape(j.reason)}</p>' for j in jobs if j.reason),
         *(f'<img src="{embedded(png(figure))}" alt="">' for figure in figures if figure),

@@ -7,7 +7,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from wgangp.checkpoint import monitored
+from wgangp.monitor import monitored, sign
 
 trial: Any = None  # whose job runs in this process: it is told the scores, and may end the job
 
@@ -32,12 +32,12 @@ def storage(folder: Path) -> dict[str, Any]:
 class Study:
     """A study of these overrides, new or gone on with; what a killed process left half-done is to be done again."""
 
-    def __init__(self, folder: Path, overrides: Sequence[Override], goal: str, seed: int) -> None:
+    def __init__(self, folder: Path, overrides: Sequence[Override], monitor: str, seed: int) -> None:
         self.optuna, self.overrides = load_optuna(), overrides
         self.distributions = {o.get_key_element(): self._distribution(o) for o in overrides if o.is_sweep_override()}
         self.study = self.optuna.create_study(
             **storage(folder),
-            direction="minimize" if goal == "min" else "maximize",
+            direction="minimize" if sign(monitor) == 1 else "maximize",
             pruner=self.optuna.pruners.MedianPruner(n_startup_trials=5),
             load_if_exists=True,
         )
@@ -64,7 +64,8 @@ class Study:
         """The trial's objective, NaN if there is none; false if it failed."""
         global trial
         states = self.optuna.trial.TrialState
-        state = states.PRUNED if trial.should_prune() else states.COMPLETE if math.isfinite(score) else states.FAIL
+        hopeless = trial.should_prune() or "diverged" in trial.user_attrs
+        state = states.PRUNED if hopeless else states.COMPLETE if math.isfinite(score) else states.FAIL
         self.study.tell(trial, score if state == states.COMPLETE else None, state=state)
         trial = None
         return state != states.FAIL
@@ -94,6 +95,12 @@ def importances(folder: Path) -> dict[str, float]:
     if len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))) < 4:
         return {}
     return optuna.importance.get_param_importances(study, evaluator=optuna.importance.PedAnovaImportanceEvaluator())
+
+
+def note_divergence() -> None:
+    """A trial whose job diverges is pruned, so that the search learns from it, and has not failed."""
+    if trial is not None:
+        trial.set_user_attr("diverged", True)
 
 
 class Pruning:

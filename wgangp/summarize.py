@@ -23,17 +23,14 @@ def summarize(cfg: DictConfig) -> None:
     sweep = Path(cfg.sweep)
     jobs = read_jobs(sweep)
     objective = cfg.objective or next((job.monitor for job in jobs if job.monitor), "")
-    goal = cfg.goal or jobs[0].goal
-    if goal not in ("min", "max"):
-        raise ValueError(f"goal={goal}: choose min or max")
-    if not any(job.curve(objective) for job in jobs) and any(job.rows for job in jobs):
+    if cfg.objective and not any(job.curve(objective) for job in jobs):
         known = sorted({name for job in jobs for row in job.rows for name in row})
         raise ValueError(f"objective={objective}: no job has this scalar; there are {', '.join(known)}")
-    groups = grouped(jobs, objective, goal)
-    text = markdown(sweep, jobs, groups, objective, goal)
+    groups = grouped(jobs, objective)
+    text = markdown(sweep, jobs, groups, objective)
     write_csv(sweep / "summary.csv", jobs, objective)
     (sweep / "summary.md").write_text(text)
-    (sweep / "summary.html").write_text(page(sweep.resolve().name, jobs, groups, objective, goal))
+    (sweep / "summary.html").write_text(page(sweep.resolve().name, jobs, groups, objective))
     print(text, sweep / "summary.html", sep="\n")
 
 
@@ -49,15 +46,14 @@ def write_csv(file: Path, jobs: list[Job], objective: str) -> None:
             writer.writerow([job.directory.name, *values, told, job.status, round(job.seconds), job.reason])
 
 
-def markdown(sweep: Path, jobs: list[Job], groups: list[Group], objective: str, goal: str) -> str:
+def markdown(sweep: Path, jobs: list[Job], groups: list[Group], objective: str) -> str:
     """A line for each group of seeds, and one for each failed job."""
     counts = Counter(job.status for job in jobs)
     told = ", ".join(
         f"{counts[status]} {status}" for status in ("done", "pruned", "running", "failed") if counts[status]
     )
     keys = list(groups[0].values)
-    best = "lowest" if goal == "min" else "highest"
-    lines = [f"{sweep}: {len(jobs)} jobs, {told}; {objective}, {best} first", ""]
+    lines = [f"{sweep}: {len(jobs)} jobs, {told}; {objective}, best first", ""]
     lines += [row([*keys, objective, "spread", "seeds", "minutes", "jobs"]), row(["---"] * (len(keys) + 5))]
     lines += [row(cells(group, objective)) for group in groups]
     if found := importances(sweep):

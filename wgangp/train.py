@@ -7,7 +7,7 @@ import sys
 import time
 from contextlib import ExitStack, nullcontext
 from functools import partial
-from math import inf
+from math import inf, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,9 @@ def train_on_all_ranks() -> None:
     if {"-m", "--multirun"} & set(sys.argv):
         sys.exit("torchrun trains one run: start a sweep without it, or choose a launcher")
     distributed.join()
-    os.environ["WGANGP_STARTED"] = distributed.from_main(time.strftime("%Y-%m-%d_%H-%M-%S"))  # of the run directory
+    os.environ["WGANGP_STARTED"] = distributed.agreed(
+        "started", time.strftime("%Y-%m-%d_%H-%M-%S")
+    )  # of the run directory
     if not distributed.is_main():
         sys.argv += ["hydra.output_subdir=null", "hydra/job_logging=stdout", "hydra.job_logging.root.level=ERROR"]
     try:
@@ -60,14 +62,14 @@ def train_on_all_ranks() -> None:
 class StopSignals:
     """While entered, the first SIGINT or SIGTERM is noted for the loop to end after its step; a second one kills.
 
-    SIGUSR1 is noted for it to save after its step, and go on.
+    So is SIGUSR2, by which SLURM tells that it takes the machine back; SIGUSR1 is noted for the loop to save and go on.
     """
 
     received: int | None = None
     asked_to_save = False
 
     def __enter__(self) -> "StopSignals":
-        self.previous = {s: signal.signal(s, self._note) for s in (signal.SIGINT, signal.SIGTERM)}
+        self.previous = {s: signal.signal(s, self._note) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
         self.previous[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._note_to_save)
         return self
 
@@ -191,6 +193,7 @@ def train(cfg: DictConfig) -> float:
     from wgangp.checkpoint import locked
     from wgangp.device import release_memory
     from wgangp.distributed import is_main
+    from wgangp.search import note_divergence
     from wgangp.trainer import Diverged
 
     tries = cfg.rollbacks if cfg.on_divergence == "rollback" else 0
@@ -200,6 +203,7 @@ def train(cfg: DictConfig) -> float:
                 return train_in(run, cfg, attempt)
             except Diverged as error:
                 if attempt == tries:
+                    note_divergence()
                     raise
                 log.warning("%s. Going back to the last checkpoint, with other random numbers", error)
             finally:
@@ -209,9 +213,10 @@ def train(cfg: DictConfig) -> float:
 
 def train_in(run: Path, cfg: DictConfig, attempt: int) -> float:
     """The same in a run directory that nobody else writes into; later attempts have other random numbers."""
-    from wgangp.checkpoint import Checkpoints, monitored
+    from wgangp.checkpoint import Checkpoints
     from wgangp.distributed import is_main
     from wgangp.logger import Logger, Silence, traced
+    from wgangp.monitor import monitored
     from wgangp.preflight import check_disk, check_memory, record_environment
     from wgangp.search import Pruning
 
@@ -241,7 +246,7 @@ def train_in(run: Path, cfg: DictConfig, attempt: int) -> float:
         pruned = Pruning(trainer, cfg.monitor)
         trainer.fit(
             logger,
-            Checkpoints(run, cfg.keep_checkpoints, header, cfg.monitor, cfg.monitor_goal),
+            Checkpoints(run, cfg.keep_checkpoints, header, cfg.monitor),
             lambda: stop() or pruned(),
             stop.save,
             log_every=cfg.log_every,
@@ -256,9 +261,15 @@ def train_in(run: Path, cfg: DictConfig, attempt: int) -> float:
     elif trainer.step < cfg.steps:
         log.info("stopped after step %d, saved; go on with: wgangp-resume run=%s", trainer.step, run)
     logger.close()
+    if isnan(objective := monitored(trainer.latest, cfg.monitor)) and trainer.step == cfg.steps:
+        log.warning(
+            "monitor=%s: this run has no such scalar; it has %s", cfg.monitor, ", ".join(sorted(trainer.latest))
+        )
+    if stop.received == signal.SIGUSR2:
+        signal.raise_signal(signal.SIGUSR2)  # submitit submits the job again; nobody else handles it
     if stop.received is not None:
         sys.exit(128 + stop.received)  # a sweep stops too
-    return monitored(trainer.latest, cfg.monitor)
+    return objective
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -53,8 +53,15 @@ def recorded(text: str) -> DictConfig:
 
 
 def overrides_in(file: Path) -> list[str]:
-    """The overrides that a run was started with, unresolved."""
-    return [str(override) for override in cast(list, OmegaConf.to_container(OmegaConf.load(file)))]
+    """The overrides that a run was started with, unresolved. Raises ValueError where the file is no list of them."""
+    with open(file, "rb") as opened:
+        try:
+            found = OmegaConf.to_container(OmegaConf.load(opened))
+        except Exception as error:  # of YAML, of OmegaConf, of an encoding
+            raise ValueError(f"{file} is no list of overrides") from error
+    if not (isinstance(found, list) and all(isinstance(override, str) for override in found)):
+        raise ValueError(f"{file} is no list of overrides")
+    return found
 
 
 def recorded_overrides(overrides: Sequence[str]) -> list[str]:

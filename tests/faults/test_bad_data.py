@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import picture, write_idx, write_mnist
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -595,13 +595,6 @@ def test_no_memory_is_taken_for_what_is_not_there(tmp_path, monkeypatch, write, 
 # Files with a few bytes changed, for which no case above was thought of.
 
 CHANGES = st.lists(st.tuples(st.integers(0, 2**16), st.binary(min_size=1, max_size=6)), min_size=1, max_size=4)
-QUICK = settings(
-    max_examples=100,
-    deadline=None,
-    database=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
 
 
 def changed(content, changes, end):
@@ -620,7 +613,6 @@ def refused_or_read(read):
         assert "\n" not in str(error) and str(error).encode()
 
 
-@QUICK
 @given(changes=CHANGES, end=st.integers(0, 20))
 @pytest.mark.parametrize("save", [np.save, np.savez, np.savez_compressed])
 def test_changed_arrays(tmp_path, save, changes, end):
@@ -631,7 +623,6 @@ def test_changed_arrays(tmp_path, save, changes, end):
     refused_or_read(lambda: array(path=str(tmp_path / "x"), **as_is))
 
 
-@QUICK
 @given(changes=CHANGES, end=st.integers(0, 20))
 def test_changed_zips(tmp_path, changes, end):
     file = io.BytesIO()
@@ -642,7 +633,6 @@ def test_changed_zips(tmp_path, changes, end):
     refused_or_read(lambda: image_folder(path=str(tmp_path / "x.zip"), verify=True, **PHOTOS))
 
 
-@QUICK
 @given(changes=CHANGES, end=st.integers(0, 20))
 def test_changed_idx_files(tmp_path, changes, end):
     write_idx(path := tmp_path / "x-images-idx3-ubyte", X)

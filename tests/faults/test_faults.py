@@ -29,6 +29,7 @@ SMALL = [
     "lr_decay=none",
 ]
 HEADER = {"config": "seed: 0", "shape": [2], "num_classes": 0}
+KILLS = int(os.environ.get("WGANGP_TEST_KILLS", "6"))
 RUN = [*SMALL, "log_every=2", "checkpoint_every=2", "evaluate_every=0", "hydra.run.dir=run"]
 
 
@@ -61,7 +62,7 @@ def same(a, b):
 
 def save(folder, steps):
     """Checkpoints of these steps, all kept."""
-    checkpoints = Checkpoints(folder, len(steps), HEADER, "x", "min")
+    checkpoints = Checkpoints(folder, len(steps), HEADER, "x")
     trainer = small_trainer()
     for step in steps:
         trainer.step = step
@@ -126,7 +127,7 @@ def killed(*arguments, **options):
 trainer = small_trainer()
 trainer.step = 2
 run = wgangp.checkpoint.Path({str(tmp_path)!r})
-checkpoints = wgangp.checkpoint.Checkpoints(run, 3, {HEADER!r}, "x", "min")
+checkpoints = wgangp.checkpoint.Checkpoints(run, 3, {HEADER!r}, "x")
 setattr(module, name, killed)
 checkpoints.save(2, trainer.state())
 """
@@ -139,17 +140,18 @@ checkpoints.save(2, trainer.state())
 
 
 def test_killed_at_random_moments_a_run_ends_as_the_undisturbed_one(tmp_path):
-    """SIGKILL six times; never is more lost than the steps of one checkpoint interval."""
+    """Never is more lost than the steps of one checkpoint interval."""
+    length = [f"steps={70 * KILLS}", "keep_checkpoints=1"]
     disturbed, whole, rng = tmp_path / "disturbed", tmp_path / "whole", random.Random(1)
     disturbed.mkdir(), whole.mkdir()
-    run_command("train", *RUN, "steps=400", "keep_checkpoints=1", cwd=whole)
-    for _ in range(6):
-        process = start("steps=400", "keep_checkpoints=1", cwd=disturbed)
+    run_command("train", *RUN, *length, cwd=whole)
+    for _ in range(KILLS):
+        process = start(*length, cwd=disturbed)
         before = max([load_newest(disturbed / "run")[1]["step"]] if (disturbed / "run/checkpoints").exists() else [0])
         try:
             while process.poll() is None:
                 found = all_checkpoints(disturbed / "run")
-                if found and int(found[-1].stem[5:]) >= min(before + 4, 400):
+                if found and int(found[-1].stem[5:]) >= min(before + 4, 70 * KILLS):
                     break
                 time.sleep(0.01)
             time.sleep(0.2 * rng.random())
@@ -159,7 +161,7 @@ def test_killed_at_random_moments_a_run_ends_as_the_undisturbed_one(tmp_path):
         lines = (disturbed / "run" / "metrics.jsonl").read_text().splitlines()
         logged = max([json.loads(line)["step"] for line in lines if line.endswith("}")], default=0)
         assert load_newest(disturbed / "run")[1]["step"] >= max(before, logged - 2)
-    run_command("train", *RUN, "steps=400", "keep_checkpoints=1", cwd=disturbed, check=False)
+    run_command("train", *RUN, *length, cwd=disturbed, check=False)
     assert same(disturbed / "run", whole / "run")
 
 
@@ -262,7 +264,7 @@ class TestPreflight:
     def test_a_checkpoint_is_about_as_large_as_said(self, tmp_path):
         trainer = small_trainer(critic=mlp.Critic(shape=(2,), num_classes=0, width=256, depth=3, spectral=False))
         trainer.train_step()
-        Checkpoints(tmp_path, 1, {}, "x", "min").save(1, trainer.state())
+        Checkpoints(tmp_path, 1, {}, "x").save(1, trainer.state())
         size = newest_checkpoint(tmp_path).stat().st_size
         assert checkpoint_bytes(trainer) == pytest.approx(size, rel=0.1)
 

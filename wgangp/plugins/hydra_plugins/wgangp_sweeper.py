@@ -64,7 +64,7 @@ class Sweeper(BasicSweeper):
         from wgangp.search import Study
 
         assert self.config is not None
-        study = Study(folder, overrides, self.config.monitor_goal, self.config.seed)
+        study = Study(folder, overrides, self.config.monitor, self.config.seed)
         results, failed, done = [], [], study.finished()
         with tqdm(total=self.trials, initial=done, desc=str(folder), unit="trial") as bar:
             for _ in range(done, self.trials):

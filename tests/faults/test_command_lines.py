@@ -1,0 +1,102 @@
+"""Command lines and recorded overrides that nobody thought of: each is composed, or refused in a line."""
+
+import pytest
+from conftest import composed
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wgangp.config import flatten, plain
+
+KEYS = [
+    *flatten(plain(composed())),
+    "generator",
+    "penalty",
+    "dataset",
+    "experiment",
+    "penalty/schedule",
+    "sweep",
+    "x.y",
+]
+KEYS += ["run", "n", "format", "metrics", "seed", "hydra.run.dir", "optimizer@critic_optimizer", "objective"]
+VALUES = [
+    "0",
+    "-1",
+    "1e999",
+    "nan",
+    "null",
+    "true",
+    "[",
+    "[1,2]",
+    "{a: 1}",
+    "1,2",
+    "range(3)",
+    "${seed}",
+    "${oc.env:HOME}",
+    "''",
+]
+VALUES += [
+    "${",
+    "???",
+    "!!python/name:os.system",
+    "../x",
+    "x/y",
+    "mlp",
+    "\x00",
+    "é",
+    "\udcff",
+    "a b",
+    "=",
+    "'\"",
+    "\\",
+    "interval(0,1)",
+]
+TEXT = st.text(st.characters(exclude_characters="\x00"), max_size=8)  # no argument of a process can hold a zero byte
+WORDS = st.sampled_from([value for value in VALUES if value != "\x00"])
+OVERRIDE = st.builds(
+    "{}{}{}{}".format,
+    st.sampled_from(["", "+", "~", "++"]),
+    st.sampled_from(KEYS) | TEXT,
+    st.sampled_from(["=", "", "=="]),
+    WORDS | TEXT,
+)
+OPTIONS = st.sampled_from(["-m", "--cfg", "--resolve", "--cfg=job", "-p", "--multirun", "--package=x"])
+
+
+def answered(call, name, arguments):
+    """The exit code says whether it worked, and no answer is a traceback."""
+    code, text = call(name, *arguments)
+    assert code in (0, 1, 2) and "Traceback" not in text, text
+    assert code == 0 or text.strip(), "refused without a word"
+
+
+def listed(overrides):
+    """As Hydra records them."""
+    return "".join(f"- {override}\n" for override in overrides).encode(errors="surrogateescape")
+
+
+@pytest.fixture
+def quiet(call, monkeypatch):
+    """The commands without what comes after their configuration is made and checked."""
+    for name in ("train", "sample", "evaluate"):
+        monkeypatch.setattr(f"wgangp.{name}.{name}", lambda cfg: None)
+    return call
+
+
+@pytest.mark.parametrize("command", ["train", "sample", "evaluate", "summarize"])
+@settings(max_examples=settings().max_examples // 5)
+@given(arguments=st.lists(OVERRIDE | OPTIONS, max_size=3))
+def test_any_command_line(quiet, command, arguments):
+    answered(quiet, command, arguments)
+
+
+@settings(max_examples=settings().max_examples // 5)
+@given(
+    recorded=st.lists(OVERRIDE | OPTIONS, max_size=3).map(listed) | st.binary(max_size=30),
+    arguments=st.lists(OVERRIDE | OPTIONS, max_size=2),
+)
+def test_any_recorded_overrides(quiet, tmp_path, recorded, arguments):
+    (tmp_path / "run" / ".hydra").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "run" / "checkpoints").mkdir(exist_ok=True)
+    (tmp_path / "run" / "checkpoints" / "step_00000001.pt").touch()
+    (tmp_path / "run" / ".hydra" / "overrides.yaml").write_bytes(recorded)
+    answered(quiet, "resume", ["run=run", *arguments])
