@@ -7,6 +7,8 @@ import subprocess
 import sys
 from functools import partial
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of each process that runs tests, and of those that they start
+
 import numpy as np
 import pytest
 import torch

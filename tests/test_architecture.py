@@ -5,10 +5,10 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "wgangp"
 FLOORS = [
-    {"layers", "ema", "device", "compiled", "distributed", "gradients", "graphs", "monitor", "schedules"},
+    {"layers", "ema", "device", "compiled", "distributed", "divergence", "gradients", "graphs", "monitor", "schedules"},
     {"models", "penalties", "losses", "data"},
     {"checkpoint", "logger", "plots"},
-    {"metrics"},
+    {"metrics", "observer"},
     {"trainer"},
     {"preflight"},
     {"trust"},

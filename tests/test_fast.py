@@ -126,7 +126,7 @@ sizes = []
 for step in range(2000):
     logs = trainer.train_step()
     if step % 100 == 0:
-        trainer.measure(logs)
+        trainer.observer.measure(logs)
     if step >= 200:
         sizes.append(resident())
 print(max(sizes) / sizes[0])

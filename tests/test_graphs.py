@@ -122,8 +122,8 @@ def test_replayed_steps_equal_eager_ones(case, emulated):
         a, b = eager.train_step(), graph.train_step()
         for name in a:
             torch.testing.assert_close(a[name], b[name], msg=name)
-        assert eager.measure(a)["critic/weight_gradient_norm"] == pytest.approx(
-            graph.measure(b)["critic/weight_gradient_norm"], rel=1e-5
+        assert eager.observer.measure(a)["critic/weight_gradient_norm"] == pytest.approx(
+            graph.observer.measure(b)["critic/weight_gradient_norm"], rel=1e-5
         )
     assert len(graph.update_critic.graphs) == (2 if case == "lazy penalty" else 1)
     for module in ("generator", "critic", "ema"):
@@ -161,7 +161,7 @@ def test_a_step_reads_nothing_back():
     with Graph():
         trainer.train_step()
     with Graph(), pytest.raises(RuntimeError, match="not permitted"):
-        trainer.measure(trainer.train_step())
+        trainer.observer.measure(trainer.train_step())
 
 
 @pytest.mark.gpu

@@ -28,7 +28,7 @@ def test_linear_over_a_run_comes_to_its_end():
     weights = []
     for _ in range(4):
         logs = trainer.train_step()
-        weights.append(trainer.measure(logs)["penalty/weight"])
+        weights.append(trainer.observer.measure(logs)["penalty/weight"])
     assert weights == [10.0, 7.75, 5.5, 3.25]
 
 

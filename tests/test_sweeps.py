@@ -20,6 +20,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from wgangp.checkpoint import locked
+from wgangp.config import CONF
 from wgangp.jobs import grouped, read_jobs, swept_keys
 from wgangp.monitor import sign
 from wgangp.search import Pruning, Study
@@ -124,7 +125,7 @@ def test_jobs_side_by_side_take_the_gpus_in_turn(monkeypatch):
 
 
 STUDIES = {
-    "penalties": ["seed=0"],
+    "penalties": ["seed=0", "penalty=wgan_gp,none"],
     "penalty_weight": ["seed=0", "penalty.weight=1,10"],
     "n_critic": ["seed=0"],
     "seeds": [],
@@ -140,6 +141,12 @@ def test_every_ready_study_runs(name, call):
     np.save("x.npy", np.zeros((16, 8, 8, 3), dtype=np.uint8))
     code, text = call("train", f"sweep={name}", *SWEEP, "steps=1", *narrowed)
     assert code == 0, text
+
+
+def test_the_study_of_penalties_has_them_all():
+    study = OmegaConf.load(CONF / "sweep" / "penalties.yaml")
+    own = {"wgan_gp_toy", "wgan_gp_gan_toy"}  # the same with a weight for points
+    assert {name.strip() for name in study.hydra.sweeper.params.penalty.split(",")} == {*options("penalty")} - own
 
 
 SEARCH = [

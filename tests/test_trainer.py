@@ -117,8 +117,8 @@ def test_looking_does_not_change_the_training():
     plain, watched = make(), make()
     for _ in range(3):
         plain.train_step()
-        values = watched.measure(watched.train_step())
-        watched.picture(), watched.evaluate(), watched.generate(3)
+        values = watched.observer.measure(watched.train_step())
+        watched.observer.picture(), watched.observer.evaluate(), watched.observer.generate(3)
     assert {"validation/critic_loss", "critic/gradient_norm", "generator/weight_gradient_norm"} <= values.keys()
     a, b = plain.state(), watched.state()
     for part in ("generator", "critic", "ema"):

@@ -35,9 +35,9 @@ class Job:
         return [(step, value) for step, value in found if value is not None]
 
     def last(self, name: str) -> float:
-        """The scalar's last value; NaN where there is none, or the job failed."""
+        """The scalar's last value; NaN where there is none, and of a job that failed or has not come to its end."""
         curve = self.curve(name)
-        return curve[-1][1] if curve and self.status != "failed" else math.nan
+        return curve[-1][1] if curve and self.status in ("done", "pruned") else math.nan
 
 
 def read_job(directory: Path) -> Job:
@@ -105,7 +105,12 @@ def grouped(jobs: Sequence[Job], objective: str) -> list[Group]:
     for job in jobs:
         groups.setdefault(tuple(job.overrides.get(key, "") for key in keys), []).append(job)
     made = [Group(dict(zip(keys, values, strict=True)), members) for values, members in groups.items()]
-    return sorted(made, key=lambda g: (math.isnan(m := g.mean(objective)), sign(objective) * m))
+    return sorted(made, key=lambda group: rank(group.mean(objective), objective))
+
+
+def rank(score: float, objective: str) -> tuple[bool, float]:
+    """Sorts the best first, and NaN last."""
+    return math.isnan(score), sign(objective) * score
 
 
 def _shortened(value: str) -> str:

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from itertools import combinations
 from statistics import fmean
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from wgangp.jobs import Group, Job
+from wgangp.jobs import Group, Job, rank
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -20,7 +21,8 @@ table { border-collapse: collapse } th, td { padding: .2rem .8rem; border-bottom
 td.number { text-align: right; font-variant-numeric: tabular-nums }
 tr.best { background: #eef7ee }
 .failed { color: #a00 }
-img { max-width: 100%; margin: 1rem 0 } img.samples { image-rendering: pixelated; min-width: 20rem }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(30rem, 1fr)); gap: 1rem; margin: 2rem 0 }
+img { max-width: 100% } img.samples { image-rendering: pixelated; min-width: 20rem }
 """
 DECADES = 1  # values that span so many have a logarithmic axis
 
@@ -33,15 +35,17 @@ def page(name: str, jobs: Sequence[Job], groups: Sequence[Group], objective: str
         heat_map(a, b, groups, objective) for a, b in combinations([k for k in keys if is_numeric(k, groups)], 2)
     ]
     figures.append(curves(groups, objective))
-    best = next((job for job in groups[0].jobs if job.status != "failed"), None)
-    pictures = sorted((best.directory / "samples").glob("*.png")) if best else []
+    best = min(groups[0].jobs, key=lambda job: rank(job.last(objective), objective))
+    pictures = sorted((best.directory / "samples").glob("*.png"))
     parts = [
         f"<h1>{html.escape(name)}</h1>",
         f"<p>{len(jobs)} jobs; {html.escape(objective)}, best first.</p>",
         table(groups, objective),
         *(f'<p class="failed">job {j.directory.name} failed: {html.escape(j.reason)}</p>' for j in jobs if j.reason),
+        '<div class="figures">',
         *(f'<img src="{embedded(png(figure))}" alt="">' for figure in figures if figure),
-        *(f"<h2>Samples of the best, job {best.directory.name}</h2>" for _ in pictures[-1:] if best),
+        "</div>",
+        *(f"<h2>Samples of the best, job {best.directory.name}</h2>" for _ in pictures[-1:]),
         *(f'<img class="samples" src="{embedded(picture.read_bytes())}" alt="">' for picture in pictures[-1:]),
     ]
     title = f"<!doctype html><meta charset=utf-8><title>{html.escape(name)}</title><style>{STYLE}</style>"
@@ -125,15 +129,15 @@ def heat_map(a: str, b: str, groups: Sequence[Group], objective: str) -> Figure 
 
 
 def curves(groups: Sequence[Group], objective: str) -> Figure | None:
-    """The objective against steps, a colour for each group."""
+    """The objective against steps, from the best group's colour, dark, to the worst's."""
     figure, axes = panel(f"{objective} in training")
-    colours = [f"C{i}" for i in range(10)]
+    colours = colormaps["viridis"].resampled(len(groups))
     drawn: list[float] = []
     for i, group in enumerate(groups):
         label = ", ".join(f"{key}={value}" for key, value in group.values.items()) or objective
         for job in group.jobs:
             if curve := job.curve(objective):
-                axes.plot(*zip(*curve, strict=True), color=colours[i % 10], alpha=0.7, label=label)
+                axes.plot(*zip(*curve, strict=True), color=colours(i), alpha=0.8, label=label)
                 drawn += [value for _, value in curve if math.isfinite(value)]
                 label = ""
     if not drawn:
@@ -141,7 +145,7 @@ def curves(groups: Sequence[Group], objective: str) -> Figure | None:
     axes.set_xlabel("generator updates")
     set_scale(axes, "y", drawn)
     if len(groups) <= 20:
-        axes.legend(fontsize=7)
+        axes.legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

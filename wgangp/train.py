@@ -179,7 +179,7 @@ def finish(trainer: "Trainer", logger: "Logger", cfg: DictConfig) -> None:
     logger.hyperparameters(flatten(plain(cfg)), scores or {"critic/wasserstein": trainer.latest["critic/wasserstein"]})
     if scores:
         measured_with = {"generator": "ema", "batchnorm": "batch", "seed": cfg.seed}
-        record(logger.run, trainer.step, measured_with, trainer.metrics.results)  # type: ignore[attr-defined]
+        record(logger.run, trainer.step, measured_with, trainer.observer.metrics.results)  # type: ignore[attr-defined]
     for name, value in scores.items():
         log.info("%s = %.4g", name, value)
     log.info("samples: %s", logger.run / "samples" / f"step_{trainer.step:08d}.png")
@@ -193,8 +193,8 @@ def train(cfg: DictConfig) -> float:
     from wgangp.checkpoint import locked
     from wgangp.device import release_memory
     from wgangp.distributed import is_main
+    from wgangp.divergence import Diverged
     from wgangp.search import note_divergence
-    from wgangp.trainer import Diverged
 
     tries = cfg.rollbacks if cfg.on_divergence == "rollback" else 0
     with locked(run) if is_main() else nullcontext():

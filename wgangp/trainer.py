@@ -5,25 +5,26 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from tqdm import tqdm
 
-from wgangp import distributed, plots
+from wgangp import distributed
 from wgangp.checkpoint import Checkpoints
 from wgangp.compiled import compile_if_equal
 from wgangp.data import Dataset
 from wgangp.device import seed_step
-from wgangp.distributed import any_rank, average_gradients, is_main, mean_over_ranks, share, sum_over_ranks
+from wgangp.distributed import any_rank, average_gradients, is_main, mean_over_ranks, share
+from wgangp.divergence import check_finite
 from wgangp.ema import EMA
-from wgangp.gradients import at_least_float32, gradient_norm
+from wgangp.gradients import at_least_float32
 from wgangp.graphs import Replayed, make_capturable
-from wgangp.layers import couples_samples, frozen
+from wgangp.layers import couples_samples
 from wgangp.logger import Silence
 from wgangp.losses import Wasserstein, class_loss
-from wgangp.penalties import NoPenalty, interpolates
+from wgangp.observer import Observer
+from wgangp.penalties import NoPenalty
 
 Logs = dict[str, Tensor]
 
@@ -47,14 +48,6 @@ def set_lr(optimizers: list[torch.optim.Optimizer], scale: float) -> None:
 def options(part: Any) -> dict[str, Any]:
     """An optimizer's learning rates, betas and so on, as its state_dict has them; nothing for a module."""
     return {"param_groups": part.state_dict()["param_groups"]} if isinstance(part, torch.optim.Optimizer) else {}
-
-
-def weight_gradient_norm(params: list[nn.Parameter]) -> Tensor:
-    return torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
-
-
-class Diverged(ValueError):
-    """A loss, a gradient or a weight is no longer a number."""
 
 
 def due(step: int, last: bool, interval: int) -> bool:
@@ -98,7 +91,7 @@ class Trainer:
         dataset.batch(0, batch_size)  # raises where the batch is larger than the dataset
         if batch_size % distributed.WORLD_SIZE:
             raise ValueError(f"batch_size={batch_size} does not divide among {distributed.WORLD_SIZE} processes")
-        self.dataset, self.loss, self.penalty, self.metrics = dataset, loss, penalty.to(device), metrics
+        self.dataset, self.loss, self.penalty = dataset, loss, penalty.to(device)
         tensor_cores = device.type == "cuda" and precision != "float32"  # their convolutions are over channels_last
         layout = torch.channels_last if tensor_cores else torch.preserve_format
         self.generator = generator.to(device).to(memory_format=layout)
@@ -112,7 +105,7 @@ class Trainer:
         self.generator_batch, self.class_weight = batch_size * generator_batch_multiple, class_weight
         self.lr_decay, self.precision = lr_decay, precision
         self.latest: dict[str, Any] = {}
-        self.compile = compile
+        self.observer, self.compile = Observer(self, metrics), compile
         if compile:
             eager = self.critic_loss, self.generator_loss
             tolerance = 5e-3 if precision == "float32" else 0.1
@@ -261,106 +254,20 @@ class Trainer:
                 stopped, last = any_rank(stop()), self.step == self.steps
                 every = partial(due, self.step, last)
                 if every(log_every) or every(checkpoint_every):
-                    self.check_finite(logs)
-                values = self.measure(logs) if every(log_every) else {}
+                    check_finite(self.step, logs, {"critic": self.critic, "generator": self.generator}, self.latest)
+                values = self.observer.measure(logs) if every(log_every) else {}
                 if every(evaluate_every):
-                    values |= self.evaluate()
+                    values |= self.observer.evaluate()
                     checkpoints.save_if_best(self.step, values, self.state)
                 if values:
                     self.latest = values
                     logger.write(self.step, values)
                 if every(sample_every):
-                    logger.picture(self.step, self.picture())
+                    logger.picture(self.step, self.observer.picture())
                 if every(checkpoint_every) or stopped or save():
                     checkpoints.save(self.step, self.state())
                 if bar.update():
-                    bar.set_postfix_str(self.status(logs, bar.format_dict["rate"]))
-
-    @torch.no_grad()
-    def check_finite(self, logs: Logs) -> None:
-        """Raises Diverged, which names what is not finite, after one number read from the device."""
-        weights = {
-            f"{part}.{name}": p
-            for part, module in (("critic", self.critic), ("generator", self.generator))
-            for name, p in module.named_parameters()
-        }
-        gradients = {f"the gradient of {name}": p.grad for name, p in weights.items() if p.grad is not None}
-        values = logs | gradients | weights
-        if torch.stack([v.isfinite().all() for v in values.values()]).all():
-            return
-        wrong = [name for name, v in values.items() if not v.isfinite().all()]
-        last = ", ".join(f"{name} {value:.4g}" for name, value in self.latest.items() if name.endswith("loss"))
-        raise Diverged(
-            f"step {self.step}: {len(wrong)} of {len(values)} tensors are not finite, first {wrong[0]}; the last log "
-            f"had {last or 'not been written yet'}. Try a smaller learning rate, or a heavier penalty"
-        )
-
-    @torch.no_grad()
-    def measure(self, logs: Logs) -> dict[str, Any]:
-        """What the last step left, read from the device, and the critic's gradient norms (n,) at interpolates.
-
-        Works on copies and its own random numbers: how often it is asked does not change the training.
-        """
-        norms = self.gradient_norms()
-        means = mean_over_ranks(torch.stack(list(logs.values())))
-        values = dict(zip(logs, means, strict=True)) | {
-            "critic/gradient_norms": norms,
-            "critic/gradient_norm": norms.mean(),
-            "critic/weight_gradient_norm": weight_gradient_norm(self.critic_params),
-            "generator/weight_gradient_norm": weight_gradient_norm(self.generator_params),
-        }
-        if held_out := self.dataset.held_out(self.step, self.batch_size):
-            real, y = held_out
-            fake, critic = frozen(self.generator)(self.noise(len(real)), y), frozen(self.critic)
-            values["validation/critic_loss"] = self.critic_terms(critic, real, fake, y, self.penalty.per_sample)[0]
-            if (logits := critic(real)[:, 1:]).shape[1]:
-                values["validation/accuracy"] = (logits.argmax(1) == y).float().mean()
-        numbers = {name: v.item() if v.ndim == 0 else v.cpu() for name, v in values.items()}
-        return numbers | {"penalty/weight": float(self.penalty.weight)}
-
-    @torch.no_grad()
-    def gradient_norms(self) -> Tensor:
-        """|grad f| (n,) at interpolates of the last real batch, whatever the penalty."""
-        seed_step(self.seed, self.step, "measure")
-        real, y = self.dataset.batch(self.step * self.n_critic - 1, self.batch_size)
-        fake = frozen(self.generator)(self.noise(len(real)), y)
-        return gradient_norm(frozen(self.critic), interpolates(real, fake))
-
-    def evaluate(self) -> dict[str, float]:
-        """The dataset's metrics of the averaged generator, as eval/NAME."""
-        seed_step(self.seed, self.step, "evaluate")
-        return {f"eval/{name}": value for name, value in self.metrics(self.generate).items()}
-
-    @torch.no_grad()
-    def generate(self, n: int, chunk: int = 100) -> Tensor:
-        """n samples (n, *) of the averaged generator, in chunks of the size that the paper's scores use.
-
-        Each rank makes some of the chunks, and all have them all.
-        """
-        generator, samples = frozen(self.ema.module), torch.zeros(n, *self.dataset.shape, device=self.device)
-        for i in range(0, n, chunk):
-            k = min(chunk, n - i)
-            z, y = self.noise(k), self.labels(k)
-            if i // chunk % distributed.WORLD_SIZE == distributed.RANK:
-                samples[i : i + k] = generator(z, y)
-        return sum_over_ranks(samples)
-
-    @torch.no_grad()
-    def picture(self) -> np.ndarray:
-        """(h, w, 3) uint8: fixed latents' images in a grid or lines of text, or points over the critic's level sets."""
-        seed_step(self.seed, 0, "picture")  # the same latents every time
-        if len(self.dataset.shape) == 2:
-            return plots.page(self.dataset.decode(self.generate(32)))
-        if len(self.dataset.shape) == 3:
-            z, y = self.noise(64), torch.arange(64, device=self.device) % max(1, self.dataset.num_classes)
-            return plots.grid(frozen(self.ema.module)(z, y))
-        real, _ = self.dataset.batch(0, 1000)
-        return plots.scatter(self.generate(1000), real, self.critic)
-
-    def status(self, logs: Logs, rate: float | None) -> str:
-        """The progress bar's figures; reading them waits for the device, so at most once a second."""
-        distance, norm = logs["critic/wasserstein"].item(), self.gradient_norms().mean().item()
-        return f"W {distance:.3f}, |grad| {norm:.3f}, {(rate or 0) * self.n_critic * self.batch_size:,.0f} img/s"
+                    bar.set_postfix_str(self.observer.status(logs, bar.format_dict["rate"]))
 
     # ---- what a checkpoint holds
 
