@@ -17,6 +17,7 @@ import torch
 from conftest import run_command
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 import wgangp
 from wgangp.checkpoint import load_checkpoint, newest_checkpoint
@@ -69,7 +70,9 @@ def test_a_run_directory_has_all_that_the_contract_names(call, tmp_path):
     assert events.Tags()["histograms"] == ["critic/gradient_norms"] and events.Tags()["images"] == ["samples"]
     assert [e.step for e in events.Scalars("critic/loss")] == [5, 10]
     assert events.Scalars("critic/loss")[1].value == pytest.approx(rows(run)[1]["critic/loss"], rel=1e-6)
-    assert "_hparams_/experiment" in events.summary_metadata
+    shown = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    hparams = HParamsPluginData.FromString(shown).session_start_info.hparams
+    assert hparams["generator"].string_value == "mlp_small" and hparams["steps"].number_value == 10
 
 
 def images(path):

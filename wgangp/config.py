@@ -191,7 +191,10 @@ def _keys(config_name: str) -> list[str]:
     running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # a sweep's, which goes on
     try:
         with hydra.initialize_config_dir(str(CONF), version_base=VERSION_BASE):
-            cfg = hydra.compose(config_name, overrides=chosen)
+            try:
+                cfg = hydra.compose(config_name, overrides=chosen)
+            except Exception:  # they are wrong, too
+                cfg = hydra.compose(config_name)
     finally:
         GlobalHydra.instance().hydra = running
     return [*flatten(OmegaConf.to_container(cfg)), *groups]

@@ -7,27 +7,34 @@ import math
 from collections.abc import Sequence
 from itertools import combinations
 from statistics import fmean
+from typing import Any
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from wgangp.jobs import Group, Job, rank
+from wgangp.jobs import Group, rank
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse } th, td { padding: .2rem .8rem; border-bottom: 1px solid #ddd; text-align: left }
-td.number { text-align: right; font-variant-numeric: tabular-nums }
-tr.best { background: #eef7ee }
-.failed { color: #a00 }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; display: block; overflow-x: auto }
+th, td { padding: .2rem .8rem; border-bottom: 1px solid #ddd; text-align: left; white-space: nowrap }
+td { font-variant-numeric: tabular-nums } tr:nth-child(2) { background: #eef7ee }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(30rem, 1fr)); gap: 1rem; margin: 2rem 0 }
 img { max-width: 100% } img.samples { image-rendering: pixelated; min-width: 20rem }
 """
 DECADES = 1  # values that span so many have a logarithmic axis
 
 
-def page(name: str, jobs: Sequence[Job], groups: Sequence[Group], objective: str) -> str:
+def page(
+    name: str,
+    heading: str,
+    table: Sequence[Sequence[str]],
+    notes: Sequence[str],
+    groups: Sequence[Group],
+    objective: str,
+) -> str:
     """The table, the objective against each swept key, a map for each two numeric keys, curves, the best samples."""
     keys = list(groups[0].values)
     figures = [against(key, groups, objective) for key in keys]
@@ -39,9 +46,9 @@ def page(name: str, jobs: Sequence[Job], groups: Sequence[Group], objective: str
     pictures = sorted((best.directory / "samples").glob("*.png"))
     parts = [
         f"<h1>{html.escape(name)}</h1>",
-        f"<p>{len(jobs)} jobs; {html.escape(objective)}, best first.</p>",
-        table(groups, objective),
-        *(f'<p class="failed">job {j.directory.name} failed: {html.escape(j.reason)}</p>' for j in jobs if j.reason),
+        f"<p>{html.escape(heading)}.</p>",
+        as_html(table),
+        *(f"<p>{html.escape(note)}</p>" for note in notes),
         '<div class="figures">',
         *(f'<img src="{embedded(png(figure))}" alt="">' for figure in figures if figure),
         "</div>",
@@ -52,17 +59,11 @@ def page(name: str, jobs: Sequence[Job], groups: Sequence[Group], objective: str
     return "\n".join([title, *parts, ""])
 
 
-def table(groups: Sequence[Group], objective: str) -> str:
-    keys = list(groups[0].values)
-    head = "".join(f"<th>{html.escape(text)}</th>" for text in [*keys, objective, "spread", "seeds", "jobs"])
-    lines = []
-    for i, group in enumerate(groups):
-        numbers = [group.mean(objective), group.spread(objective), len(group.scores(objective))]
-        cells = "".join(f"<td>{html.escape(value)}</td>" for value in group.values.values())
-        cells += "".join(f'<td class="number">{"" if math.isnan(n) else f"{n:.4g}"}</td>' for n in numbers)
-        names = ", ".join(f"{j.directory.name}{'' if j.status == 'done' else f' ({j.status})'}" for j in group.jobs)
-        lines.append(f"<tr{' class=best' if i == 0 else ''}>{cells}<td>{names}</td></tr>")
-    return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
+def as_html(table: Sequence[Sequence[str]]) -> str:
+    """The first line is the head."""
+    kinds = ["th", *["td"] * (len(table) - 1)]
+    rows = ["".join(f"<{k}>{html.escape(cell)}</{k}>" for cell in cells) for k, cells in zip(kinds, table, strict=True)]
+    return f"<table><tr>{'</tr><tr>'.join(rows)}</tr></table>"
 
 
 def number(text: str) -> float | None:
@@ -89,7 +90,7 @@ def panel(title: str) -> tuple[Figure, Axes]:
 
 
 def against(key: str, groups: Sequence[Group], objective: str) -> Figure | None:
-    """Every job's objective as a point at the key's value, and the best at each value as a line."""
+    """Every job's objective as a point at the key's value; the means as a line, where nothing else was swept."""
     points = [(group.values[key], score) for group in groups for score in group.scores(objective)]
     if not points:
         return None
@@ -97,10 +98,11 @@ def against(key: str, groups: Sequence[Group], objective: str) -> Figure | None:
     if is_numeric(key, groups):
         x = [float(value) for value, _ in points]
         axes.plot(x, [score for _, score in points], "o", alpha=0.6)
-        means = sorted((float(g.values[key]), g.mean(objective)) for g in groups if g.scores(objective))
-        if len(groups) == len({g.values[key] for g in groups}):  # nothing else was swept: the means make a line
+        if groups[0].values.keys() == {key}:
+            means = sorted((float(g.values[key]), g.mean(objective)) for g in groups if g.scores(objective))
             axes.plot(*zip(*means, strict=True))
         set_scale(axes, "x", x)
+        set_scale(axes, "y", [score for _, score in points])
         axes.set_xlabel(key)
     else:
         names = list(dict.fromkeys(value for value, _ in points))[::-1]
@@ -111,7 +113,7 @@ def against(key: str, groups: Sequence[Group], objective: str) -> Figure | None:
 
 
 def heat_map(a: str, b: str, groups: Sequence[Group], objective: str) -> Figure | None:
-    """The mean objective at each pair of values."""
+    """The mean objective at each pair of values: as a map of a grid's, and as points of a search's."""
     cells: dict[tuple[float, float], list[float]] = {}
     for group in groups:
         cells.setdefault((float(group.values[a]), float(group.values[b])), []).extend(group.scores(objective))
@@ -120,11 +122,16 @@ def heat_map(a: str, b: str, groups: Sequence[Group], objective: str) -> Figure 
         return None
     xs, ys = sorted({x for x, _ in means}), sorted({y for _, y in means})
     figure, axes = panel(f"{objective} by {a} and {b}")
-    image = axes.imshow([[means.get((x, y), math.nan) for x in xs] for y in ys], origin="lower", aspect="auto")
-    axes.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
-    axes.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
+    if len(means) == len(xs) * len(ys):
+        drawn: Any = axes.imshow([[means[x, y] for x in xs] for y in ys], origin="lower", aspect="auto")
+        axes.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
+        axes.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
+    else:
+        drawn = axes.scatter([x for x, _ in means], [y for _, y in means], 60, list(means.values()))
+        set_scale(axes, "x", xs)
+        set_scale(axes, "y", ys)
     axes.set(xlabel=a, ylabel=b)
-    figure.colorbar(image)
+    figure.colorbar(drawn)
     return figure
 
 

@@ -17,7 +17,7 @@ def main() -> None:
 
 
 def summarize(cfg: DictConfig) -> None:
-    """Prints the table, and writes it as summary.csv (a line a job), summary.md and summary.html."""
+    """Prints a table, with a line for each group of seeds, and writes summary.csv (a line a job), .md and .html."""
     from wgangp.report import page
 
     sweep = Path(cfg.sweep)
@@ -27,10 +27,20 @@ def summarize(cfg: DictConfig) -> None:
         known = sorted({name for job in jobs for row in job.rows for name in row})
         raise ValueError(f"objective={objective}: no job has this scalar; there are {', '.join(known)}")
     groups = grouped(jobs, objective)
-    text = markdown(sweep, jobs, groups, objective)
+    counts = Counter(job.status for job in jobs)
+    told = ", ".join(f"{counts[s]} {s}" for s in ("done", "pruned", "running", "failed") if counts[s])
+    heading = f"{len(jobs)} jobs, {told}; {objective}, best first"
+    table = [[*groups[0].values, objective, "spread", "seeds", "minutes", "jobs"]]
+    table += [cells(group, objective) for group in groups]
+    notes = [f"job {job.directory.name} failed: {job.reason}" for job in jobs if job.status == "failed"]
+    if found := importances(sweep):
+        notes.append(
+            "of the objective's variation is explained by " + ", ".join(f"{k} {v:.0%}" for k, v in found.items())
+        )
+    text = markdown(f"{sweep}: {heading}", table, notes)
     write_csv(sweep / "summary.csv", jobs, objective)
     (sweep / "summary.md").write_text(text)
-    (sweep / "summary.html").write_text(page(sweep.resolve().name, jobs, groups, objective))
+    (sweep / "summary.html").write_text(page(sweep.resolve().name, heading, table, notes, groups, objective))
     print(text, sweep / "summary.html", sep="\n")
 
 
@@ -46,21 +56,10 @@ def write_csv(file: Path, jobs: list[Job], objective: str) -> None:
             writer.writerow([job.directory.name, *values, told, job.status, round(job.seconds), job.reason])
 
 
-def markdown(sweep: Path, jobs: list[Job], groups: list[Group], objective: str) -> str:
-    """A line for each group of seeds, and one for each failed job."""
-    counts = Counter(job.status for job in jobs)
-    told = ", ".join(
-        f"{counts[status]} {status}" for status in ("done", "pruned", "running", "failed") if counts[status]
-    )
-    keys = list(groups[0].values)
-    lines = [f"{sweep}: {len(jobs)} jobs, {told}; {objective}, best first", ""]
-    lines += [row([*keys, objective, "spread", "seeds", "minutes", "jobs"]), row(["---"] * (len(keys) + 5))]
-    lines += [row(cells(group, objective)) for group in groups]
-    if found := importances(sweep):
-        explained = ", ".join(f"{key} {share:.0%}" for key, share in found.items())
-        lines += ["", f"Of the objective's variation is explained by: {explained}"]
-    failed = [f"* job {job.directory.name} failed: {job.reason}" for job in jobs if job.status == "failed"]
-    return "\n".join([*lines, "", *failed, ""] if failed else [*lines, ""])
+def markdown(heading: str, table: list[list[str]], notes: list[str]) -> str:
+    head, *rows = [f"| {' | '.join(cells)} |" for cells in table]
+    lines = [heading, "", head, "|" + " --- |" * len(table[0]), *rows, "", *(f"* {note}" for note in notes)]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def cells(group: Group, objective: str) -> list[str]:
@@ -72,10 +71,6 @@ def cells(group: Group, objective: str) -> list[str]:
     told = ["" if math.isnan(n) else f"{n:.4g}" for n in numbers]
     scored = str(len(group.scores(objective)))
     return [*group.values.values(), *told, scored, "" if math.isnan(minutes) else f"{minutes:.1f}", names]
-
-
-def row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

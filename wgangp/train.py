@@ -171,12 +171,20 @@ def go_on(trainer: "Trainer", run: Path, config: dict[str, Any]) -> None:
     log.info("resuming after step %d from %s", trainer.step, path)
 
 
+def chosen(cfg: DictConfig) -> dict[str, Any]:
+    """What a run is told from others by: its options, and the values of its overrides."""
+    hydra, values = HydraConfig.get(), flatten(plain(cfg))
+    options = {group: name for group, name in hydra.runtime.choices.items() if name and not group.startswith("hydra")}
+    keys = [override.lstrip("+~").partition("=")[0] for override in hydra.overrides.task]
+    return options | {key: values[key] for key in keys if key in values}
+
+
 def finish(trainer: "Trainer", logger: "Logger", cfg: DictConfig) -> None:
     """Writes down what the last step came to, and tells it."""
     from wgangp.metrics.scores import record
 
     scores = {name: v for name, v in trainer.latest.items() if name.startswith("eval/")}
-    logger.hyperparameters(flatten(plain(cfg)), scores or {"critic/wasserstein": trainer.latest["critic/wasserstein"]})
+    logger.hyperparameters(chosen(cfg), scores or {"critic/wasserstein": trainer.latest["critic/wasserstein"]})
     if scores:
         measured_with = {"generator": "ema", "batchnorm": "batch", "seed": cfg.seed}
         record(logger.run, trainer.step, measured_with, trainer.observer.metrics.results)  # type: ignore[attr-defined]

@@ -2,7 +2,7 @@
 
 import pytest
 from conftest import composed
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from wgangp.config import flatten, plain
@@ -85,6 +85,7 @@ def quiet(call, monkeypatch):
 @pytest.mark.parametrize("command", ["train", "sample", "evaluate", "summarize"])
 @settings(max_examples=settings().max_examples // 5)
 @given(arguments=st.lists(OVERRIDE | OPTIONS, max_size=3))
+@example(arguments=["generator=mlp"])  # a group of another command's
 def test_any_command_line(quiet, command, arguments):
     answered(quiet, command, arguments)
 
