@@ -103,7 +103,7 @@ def _torchvision_parts(name: str, root: str, download: bool) -> list[Split]:
     except Exception as error:  # no network, no file, a damaged file: torchvision has an exception for each
         damaged = _damaged_cifar(where) if name == "CIFAR10" else _damaged_idx(where)
         advice = f"{damaged[0]} is damaged, replace it" if damaged else f"put {files} into {where}"
-        told = textwrap.shorten(str(error), 200) or type(error).__name__
+        told = textwrap.shorten(str(error).partition(". ")[0], 200) or type(error).__name__  # advice comes after
         raise ValueError(f"{name} cannot be read: {advice} ({told})") from error
 
 
