@@ -7,8 +7,8 @@ import json
 import logging
 import math
 import os
-import pickle
 import re
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,8 +48,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if seal != sealed(hashlib.sha256(body)):
         raise ValueError(f"{path} is damaged or no checkpoint of wgangp")
     try:
+        check_size(body)
         state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # sealed, and yet with more in it than tensors and plain containers
+    except Exception as error:  # sealed, and yet with more in it than tensors and plain containers
         raise ValueError(f"{path} is no checkpoint of wgangp") from error
     if (
         not isinstance(state, dict)
@@ -57,6 +58,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     ):
         raise ValueError(f"{path} is no checkpoint of wgangp")
     return state
+
+
+def check_size(body: bytes) -> None:
+    """Raises ValueError where a checkpoint would unpack to more than it is: torch itself packs nothing."""
+    members = zipfile.ZipFile(io.BytesIO(body)).infolist()
+    if sum(member.file_size for member in members) > len(body):
+        raise ValueError("it unpacks to more than it is")
 
 
 def load_newest(run: Path, set_aside: bool = False) -> tuple[Path, dict[str, Any]]:

@@ -31,14 +31,22 @@ def load_generator(run: str | Path, ema: bool = True, batchnorm: str = "batch", 
     `allow` names packages beside wgangp whose networks you trust. Raises FileNotFoundError or ValueError where there is
     no sound checkpoint, or one of other networks.
     """
+    import torch
+
     from wgangp.checkpoint import load_newest
     from wgangp.layers import use_batch_statistics
 
     _, state = load_newest(Path(run))
     config = recorded(state["config"])
     trust.allowed = (*trust.allowed, *allow)
-    generator = build(config.generator, shape=state["shape"], num_classes=state["num_classes"])
-    generator.load_state_dict(state["ema" if ema else "generator"])
+    weights, data = state["ema" if ema else "generator"], {"shape": state["shape"], "num_classes": state["num_classes"]}
+    try:
+        with torch.device("meta"):  # without memory at first: a stranger's configuration may be of any width
+            build(config.generator, **data).load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise ValueError(f"run={run}: its weights are not those of the generator that it describes") from error
+    generator = build(config.generator, **data)
+    generator.load_state_dict(weights)
     generator.vocabulary = state.get("vocabulary")
     if batchnorm == "batch":
         use_batch_statistics(generator)

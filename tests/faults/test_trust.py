@@ -1,14 +1,17 @@
 """A stranger's run directory, checkpoint or configuration runs none of its code: the marker file never appears."""
 
 import copy
+import hashlib
+import io
 import os
+import zipfile
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 
 from wgangp import trust
-from wgangp.checkpoint import newest_checkpoint, save_checkpoint
+from wgangp.checkpoint import newest_checkpoint, save_checkpoint, sealed
 from wgangp.config import build
 
 SMALL = ["steps=2", "batch_size=8", "log_every=1", "evaluation_samples=50", "generator.width=8", "critic.width=8"]
@@ -93,6 +96,26 @@ def test_a_pickle_is_not_run(command, run, call, marker):
     save_checkpoint(newest_checkpoint(run), Payload(marker))
     code, text = call(command, "run=run", *(["steps=3"] if command == "resume" else []))
     assert code == 1 and "is no checkpoint of wgangp" in text and "Traceback" not in text
+
+
+def test_a_checkpoint_does_not_unpack_to_more_than_it_is(run, call, monkeypatch):
+    """torch.load would: 300 kB to 300 MB."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", bytes(2**22))
+    body = packed.getvalue()
+    newest_checkpoint(run).write_bytes(body + sealed(hashlib.sha256(body)))
+    monkeypatch.setattr(torch, "load", None)
+    code, text = call("sample", "run=run")
+    assert code == 1 and "is no checkpoint of wgangp" in text and "Traceback" not in text
+
+
+@pytest.mark.parametrize("width", [9, 10**9])
+def test_a_generator_of_another_size_takes_no_memory(width, run, call):
+    config = torch.load(newest_checkpoint(run), weights_only=True)["config"]
+    edited(run, config=config.replace("width: 8", f"width: {width}"))
+    code, text = call("sample", "run=run")
+    assert code == 1 and "its weights are not those of the generator that it describes" in text
 
 
 @pytest.mark.parametrize("command", ["sample", "evaluate"])
