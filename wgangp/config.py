@@ -31,6 +31,8 @@ CONF = Path(__file__).parent / "conf"  # in a wheel
 if not CONF.is_dir():
     CONF = Path(__file__).parents[1] / "conf"  # in a checkout
 
+sys.path.append(str(Path(__file__).parent / "plugins"))  # where Hydra finds hydra_plugins/wgangp_sweeper.py
+
 CHOICES = {
     "precision": ("float32", "tf32", "bfloat16"),
     "compile": ("auto", True, False),

@@ -12,18 +12,28 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 WORLD_SIZE, RANK = 1, 0  # once joined; plain numbers, which compiled functions can read
+STORE: Any = None  # of torchrun, which stays when it restarts the processes
 TIMEOUT = timedelta(minutes=10)  # of an exchange: the main rank evaluates while the others wait
 
 
 def join() -> None:
     """Joins the processes of torchrun; each of a machine has its own GPU, if there are GPUs."""
-    global WORLD_SIZE, RANK
+    global WORLD_SIZE, RANK, STORE
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
-    WORLD_SIZE, RANK = dist.get_world_size(), dist.get_rank()
+    STORE, RANK, WORLD_SIZE = next(rendezvous("env://", timeout=TIMEOUT))
+    # The addresses from before a restart are still in the store. On several machines, each counts restarts for itself.
+    attempt = os.environ["TORCHELASTIC_RESTART_COUNT"] if os.environ["GROUP_WORLD_SIZE"] == "1" else "any"
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+        store=dist.PrefixStore(f"wgangp/{attempt}", STORE),
+        rank=RANK,
+        world_size=WORLD_SIZE,
+        timeout=TIMEOUT,
+    )
 
 
 def leave() -> None:
@@ -91,6 +101,4 @@ def any_rank(flag: bool) -> bool:
 
 def agreed(name: str, value: str) -> str:
     """The value of the process that asks first: for all of them, and for those after a restart by torchrun."""
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = dist.TCPStore(address, port, is_master=False, wait_for_workers=False)  # torchrun's own, which stays
-    return store.compare_set(f"wgangp/{name}", "", value).decode()
+    return STORE.compare_set(f"wgangp/{name}", "", value).decode()

@@ -34,7 +34,6 @@ WORTH_COMPILING = {"cuda": 5000, "cpu": 20000}
 
 
 def main() -> None:
-    sys.path.append(str(Path(__file__).parent / "plugins"))  # hydra_plugins/wgangp_sweeper.py
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         command(train, "train")
     else:
