@@ -143,6 +143,13 @@ def test_every_ready_study_runs(name, call):
     assert code == 0, text
 
 
+def test_a_job_of_a_study_is_gone_on_with_alone(call, tmp_path):
+    assert call("train", "sweep=seeds", "seed=0,1", *SWEEP)[0] == 0
+    code, text = call("resume", "run=sweep/1", "steps=6")
+    assert code == 0 and "resuming after step 4" in text and not (tmp_path / "outputs").exists()
+    assert [read_jobs(tmp_path / "sweep")[i].rows[-1]["step"] for i in (0, 1)] == [4, 6]
+
+
 def test_the_study_of_penalties_has_them_all():
     study = OmegaConf.load(CONF / "sweep" / "penalties.yaml")
     own = {"wgan_gp_toy", "wgan_gp_gan_toy"}  # the same with a weight for points

@@ -29,7 +29,7 @@ def main() -> None:
         before = recorded_overrides(overrides_in(overrides))
     except ValueError as error:
         sys.exit(str(error))
-    sys.argv[1:] = [*before, *extra, f"hydra.run.dir={run.resolve()}"]
+    sys.argv[1:] = [*before, *extra, f"hydra.run.dir={run.resolve()}", "hydra.mode=RUN"]  # also a job of sweep=NAME
     train()
 
 
