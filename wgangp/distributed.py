@@ -26,7 +26,7 @@ def join() -> None:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     STORE, RANK, WORLD_SIZE = next(rendezvous("env://", timeout=TIMEOUT))
     # The addresses from before a restart are still in the store. On several machines, each counts restarts for itself.
-    attempt = os.environ["TORCHELASTIC_RESTART_COUNT"] if os.environ["GROUP_WORLD_SIZE"] == "1" else "any"
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if os.environ.get("GROUP_WORLD_SIZE") == "1" else "any"
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
         store=dist.PrefixStore(f"wgangp/{attempt}", STORE),
