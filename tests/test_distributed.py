@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,6 +59,29 @@ def test_two_ranks_train_as_one(options, call, tmp_path):
     assert [row["step"] for row in logs[1]] == [5, 10, 15, 20]
     for name in logs[0][-1].keys() - {"throughput/steps_per_second", "throughput/images_per_second"}:
         assert logs[0][-1][name] == pytest.approx(logs[1][-1][name], rel=1e-3, abs=1e-4), name
+
+
+SAME = """
+import torch
+from conftest import small_trainer
+from wgangp import distributed
+distributed.join()
+trainer = small_trainer()
+for _ in range(20):
+    trainer.train_step()
+mine = torch.cat([p.detach().flatten() for p in (*trainer.critic_params, *trainer.generator_params)])
+one, two = distributed.gathered({distributed.RANK: mine}).values()
+print(torch.equal(one, two), one.norm().item() > 0)
+distributed.leave()
+"""
+
+
+def test_ranks_stay_bit_identical(tmp_path):
+    (tmp_path / "same.py").write_text(SAME)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "same.py"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.stdout.splitlines() == ["True True"] * 2, done.stderr
 
 
 def test_resuming_with_another_number_of_ranks(call, tmp_path):
