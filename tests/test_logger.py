@@ -22,3 +22,12 @@ def test_tensorboards_files_are_bounded(tmp_path, monkeypatch):
     assert steps == list(range(steps[0], 201)) and len(steps) > 20
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(1, 201))
+
+
+def test_training_goes_on_where_somebody_removes_the_files(tmp_path):
+    log = logger.Logger(tmp_path, 0, 1)
+    for file in tmp_path.glob("events*"):
+        file.unlink()
+    log.write(1, {"critic/loss": -1.0})
+    log.close()
+    assert json.loads((tmp_path / "metrics.jsonl").read_text())["step"] == 1

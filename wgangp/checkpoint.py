@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import pickle
 import re
 import zipfile
 from collections.abc import Callable, Iterator
@@ -50,7 +51,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         check_size(body)
         state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-    except Exception as error:  # sealed, and yet with more in it than tensors and plain containers
+    except (pickle.UnpicklingError, zipfile.BadZipFile, ValueError) as error:  # sealed, and yet not what we write
         raise ValueError(f"{path} is no checkpoint of wgangp") from error
     if (
         not isinstance(state, dict)

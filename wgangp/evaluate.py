@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from wgangp.config import build, command
-from wgangp.sample import CHUNK, load_generator
+from wgangp.sample import load_generator
 from wgangp.trust import recorded
 
 if TYPE_CHECKING:
@@ -70,13 +70,13 @@ def draw(generator: Any, dataset: Any, n: int, seed: int, device: "torch.device"
     from wgangp import distributed
     from wgangp.device import seed_step
     from wgangp.metrics.scores import observed
+    from wgangp.observer import CHUNK
 
     seed_step(seed, 0, "evaluate")
     z, y = torch.randn(n, generator.nz), torch.randint(max(1, generator.num_classes), (n,))
-    chunks = list(enumerate(zip(z.split(CHUNK), y.split(CHUNK), strict=True)))[
-        distributed.RANK :: distributed.WORLD_SIZE
-    ]
-    made = distributed.gathered({i: observed(dataset, generator(a.to(device), b.to(device))) for i, (a, b) in chunks})
+    chunks = list(enumerate(zip(z.split(CHUNK), y.split(CHUNK), strict=True)))
+    mine = chunks[distributed.RANK :: distributed.WORLD_SIZE]
+    made = distributed.gathered({i: observed(dataset, generator(a.to(device), b.to(device))) for i, (a, b) in mine})
     parts = [made[i] for i in sorted(made)]
     x = torch.cat(parts) if isinstance(parts[0], torch.Tensor) else [line for part in parts for line in part]
     return x, y

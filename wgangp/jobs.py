@@ -18,11 +18,10 @@ from wgangp.trust import overrides_in
 
 @dataclass(frozen=True)
 class Job:
-    """A job: what it was started with, how far it came, and its scalars (n_rows of {"step": ..., NAME: ...})."""
+    """A job: what it was started with, how it stands, and its scalars (n_rows of {"step": ..., NAME: ...})."""
 
     directory: Path
     overrides: dict[str, str]
-    steps: int
     monitor: str
     status: str  # done, pruned, running or failed
     reason: str  # of the failure
@@ -53,7 +52,6 @@ def read_job(directory: Path) -> Job:
     return Job(
         directory=directory,
         overrides={key: _shortened(value) for key, _, value in overrides},
-        steps=steps,
         monitor=config.get("monitor", ""),
         status=status,
         reason=_reason(directory, step) if status == "failed" else "",

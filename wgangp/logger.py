@@ -70,7 +70,7 @@ class Logger(Silence):
     def _bound_events(self) -> None:
         """A new file where TensorBoard's is long, and at most EVENT_FILES of them."""
         files = sorted(self.run.glob("events.out.tfevents.*"), key=lambda file: file.stat().st_mtime_ns)
-        if files[-1].stat().st_size > EVENT_FILE_BYTES:
+        if files and files[-1].stat().st_size > EVENT_FILE_BYTES:
             self.events.close()
             self.events = SummaryWriter(self.run, flush_secs=10)
             for old in files[: 1 - EVENT_FILES]:

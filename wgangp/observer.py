@@ -14,6 +14,8 @@ from wgangp.gradients import gradient_norm
 from wgangp.layers import frozen
 from wgangp.penalties import interpolates
 
+CHUNK = 100  # samples that share batch statistics, as in the official evaluation
+
 
 def weight_gradient_norm(params: list[nn.Parameter]) -> Tensor:
     return torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
@@ -60,17 +62,17 @@ class Observer:
         return {f"eval/{name}": value for name, value in self.metrics(self.generate).items()}
 
     @torch.no_grad()
-    def generate(self, n: int, chunk: int = 100) -> Tensor:
-        """n samples (n, *) of the averaged generator, in chunks of the size that the paper's scores use.
+    def generate(self, n: int) -> Tensor:
+        """n samples (n, *) of the averaged generator, in chunks.
 
         Each rank makes some of the chunks, and all have them all.
         """
         t = self.trainer
         generator, samples = frozen(t.ema.module), torch.zeros(n, *t.dataset.shape, device=t.device)
-        for i in range(0, n, chunk):
-            k = min(chunk, n - i)
+        for i in range(0, n, CHUNK):
+            k = min(CHUNK, n - i)
             z, y = t.noise(k), t.labels(k)
-            if i // chunk % distributed.WORLD_SIZE == distributed.RANK:
+            if i // CHUNK % distributed.WORLD_SIZE == distributed.RANK:
                 samples[i : i + k] = generator(z, y)
         return sum_over_ranks(samples)
 

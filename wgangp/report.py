@@ -43,7 +43,7 @@ def page(
     ]
     figures.append(curves(groups, objective))
     best = min(groups[0].jobs, key=lambda job: rank(job.last(objective), objective))
-    pictures = sorted((best.directory / "samples").glob("*.png"))
+    pictures = [] if math.isnan(best.last(objective)) else sorted((best.directory / "samples").glob("*.png"))
     parts = [
         f"<h1>{html.escape(name)}</h1>",
         f"<p>{html.escape(heading)}.</p>",

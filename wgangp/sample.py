@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 log = logging.getLogger(__name__)
-CHUNK = 100  # samples that share batch statistics, as in the official evaluation
 
 
 def main() -> None:
@@ -113,6 +112,7 @@ def sample(cfg: DictConfig) -> None:
     import torch
 
     from wgangp.device import choose_device, seed_step
+    from wgangp.observer import CHUNK
 
     device, run = choose_device(cfg.device), Path(cfg.run)
     generator = load_generator(run, cfg.ema, cfg.batchnorm).to(device)

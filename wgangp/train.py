@@ -47,9 +47,8 @@ def train_on_all_ranks() -> None:
     if {"-m", "--multirun"} & set(sys.argv):
         sys.exit("torchrun trains one run: start a sweep without it, or choose a launcher")
     distributed.join()
-    os.environ["WGANGP_STARTED"] = distributed.agreed(
-        "started", time.strftime("%Y-%m-%d_%H-%M-%S")
-    )  # of the run directory
+    now = time.strftime("%Y-%m-%d_%H-%M-%S")
+    os.environ["WGANGP_STARTED"] = distributed.agreed("started", now)  # of the run directory's name
     if not distributed.is_main():
         sys.argv += ["hydra.output_subdir=null", "hydra/job_logging=stdout", "hydra.job_logging.root.level=ERROR"]
     try:

@@ -311,7 +311,7 @@ CASES = {
     "zip": (zipped(MEMBERS), ZIP, TRAINS),
     "zip, ../": (zipped(MEMBERS | {"../out.png": encoded()}), ZIP, "member ../out.png has a name that leads out"),
     "zip, a/../../": (zipped(MEMBERS | {"a/../../out.png": b""}), ZIP, "a/../../out.png has a name that leads out"),
-    "zip, absolute": (zipped(MEMBERS | {"/tmp/out.png": b""}), ZIP, "member /tmp/out.png has a name that leads out"),
+    "zip, absolute": (zipped(MEMBERS | {"/out.png": b""}), ZIP, "member /out.png has a name that leads out"),
     "zip, ..\\": (zipped(MEMBERS | {"..\\out.png": b""}), ZIP, "member ..\\out.png has a name that leads out"),
     "zip, bomb": (zipped(MEMBERS | {"bomb.png": BOMB}), ZIP, "member bomb.png claims to be 73,400,320 bytes"),
     "zip, encrypted": (encrypted("photos.zip", MEMBERS), ZIP, "member 0.png is encrypted"),

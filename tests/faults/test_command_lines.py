@@ -9,15 +9,9 @@ from wgangp.config import flatten, plain
 
 KEYS = [
     *flatten(plain(composed())),
-    "generator",
-    "penalty",
-    "dataset",
-    "experiment",
-    "penalty/schedule",
-    "sweep",
-    "x.y",
+    *["generator", "penalty", "dataset", "experiment", "penalty/schedule", "sweep", "x.y", "run", "n"],
 ]
-KEYS += ["run", "n", "format", "metrics", "seed", "hydra.run.dir", "optimizer@critic_optimizer", "objective"]
+KEYS += ["format", "metrics", "seed", "hydra.run.dir", "optimizer@critic_optimizer", "objective"]
 VALUES = [
     "0",
     "-1",
@@ -27,37 +21,25 @@ VALUES = [
     "true",
     "[",
     "[1,2]",
-    "{a: 1}",
     "1,2",
     "range(3)",
+    "interval(0,1)",
     "${seed}",
     "${oc.env:HOME}",
-    "''",
-]
-VALUES += [
     "${",
     "???",
-    "!!python/name:os.system",
     "../x",
     "x/y",
     "mlp",
-    "\x00",
-    "é",
-    "\udcff",
-    "a b",
-    "=",
-    "'\"",
-    "\\",
-    "interval(0,1)",
 ]
+VALUES += ["{a: 1}", "!!python/name:os.system", "é", "\udcff", "a b", "=", "''", "'\"", "\\"]
 TEXT = st.text(st.characters(exclude_characters="\x00"), max_size=8)  # no argument of a process can hold a zero byte
-WORDS = st.sampled_from([value for value in VALUES if value != "\x00"])
 OVERRIDE = st.builds(
     "{}{}{}{}".format,
     st.sampled_from(["", "+", "~", "++"]),
     st.sampled_from(KEYS) | TEXT,
     st.sampled_from(["=", "", "=="]),
-    WORDS | TEXT,
+    st.sampled_from(VALUES) | TEXT,
 )
 OPTIONS = st.sampled_from(["-m", "--cfg", "--resolve", "--cfg=job", "-p", "--multirun", "--package=x"])
 

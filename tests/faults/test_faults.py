@@ -100,6 +100,17 @@ def test_a_damaged_checkpoint_is_set_aside_and_not_deleted(call, tmp_path):
     assert newest.with_suffix(".damaged").stat().st_size > 0
 
 
+def test_a_sound_checkpoint_is_not_set_aside_for_lack_of_memory(tmp_path, monkeypatch):
+    def load(*arguments, **options):
+        raise MemoryError
+
+    newest = save(tmp_path, [1])
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(MemoryError):
+        load_newest(tmp_path, set_aside=True)
+    assert newest.exists()
+
+
 def test_checkpoints_open_with_torch_alone(tmp_path):
     """The seal at the end does not hinder other programs."""
     assert torch.load(save(tmp_path, [3]), weights_only=True)["step"] == 3
