@@ -32,11 +32,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import flop_registry
 
-from wgangp import layers
-from wgangp.config import CONF, VERSION_BASE, build
+from wgangp.app.compose import CONF, VERSION_BASE, build
 from wgangp.data.images import Images, Split
-from wgangp.device import choose_device, keep_freed_memory, set_precision
-from wgangp.models import mlp, resnet
+from wgangp.machine.device import choose_device, keep_freed_memory, set_precision
+from wgangp.models import layers, mlp, resnet
 from wgangp.train import make_trainer
 from wgangp.trainer import Trainer
 

@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from wgangp.config import CONF, VERSION_BASE, build
+from wgangp.app.compose import CONF, VERSION_BASE, build
 from wgangp.losses import Wasserstein
 from wgangp.penalties import NoPenalty
 from wgangp.trainer import update

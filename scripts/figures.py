@@ -21,11 +21,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 
-from wgangp.checkpoint import load_newest
-from wgangp.config import build
-from wgangp.device import seed_step
-from wgangp.report import set_scale
-from wgangp.trust import recorded
+from wgangp.app.compose import build
+from wgangp.app.trust import recorded
+from wgangp.machine.device import seed_step
+from wgangp.run_dir.checkpoint import load_newest
+from wgangp.sweeps.report import set_scale
 
 CPU = torch.device("cpu")
 

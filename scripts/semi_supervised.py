@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from tqdm import trange
 
-from wgangp.config import CONF, VERSION_BASE, check, one_line
+from wgangp.app.compose import CONF, VERSION_BASE, check, one_line
 from wgangp.data.images import Images, Split
 from wgangp.losses import class_loss
 from wgangp.train import make_trainer, prepare

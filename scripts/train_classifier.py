@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import trange
 
-from wgangp.config import CONF, VERSION_BASE, build, one_line
+from wgangp.app.compose import CONF, VERSION_BASE, build, one_line
 from wgangp.data.images import Images, Split
-from wgangp.device import choose_device, keep_freed_memory, set_precision
+from wgangp.machine.device import choose_device, keep_freed_memory, set_precision
 from wgangp.metrics.classifier import ResNet, read
 
 BATCH = 128

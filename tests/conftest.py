@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
-from wgangp.config import CONF, check
+from wgangp.app.compose import CONF, check
 from wgangp.data import Dataset
 from wgangp.losses import Wasserstein
 from wgangp.models import mlp

@@ -20,7 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 import wgangp
-from wgangp.checkpoint import load_checkpoint, newest_checkpoint
+from wgangp.run_dir.checkpoint import load_checkpoint, newest_checkpoint
 
 SMALL = ["batch_size=16", "generator.width=8", "critic.width=8", "evaluation_samples=200", "log_every=5"]
 TAGS = {

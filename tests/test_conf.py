@@ -8,11 +8,11 @@ import pytest
 import torch
 from conftest import composed, options, picture, small_trainer, write_mnist
 
-from wgangp.config import build, plain
+from wgangp.app.compose import build, plain
 from wgangp.data import sources
 from wgangp.data.images import Split
 from wgangp.data.toy import gaussians8
-from wgangp.layers import couples_samples
+from wgangp.models.layers import couples_samples
 from wgangp.penalties import NoPenalty
 
 DATA = {"shape": [3, 32, 32], "num_classes": 0}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from wgangp.checkpoint import load_checkpoint, newest_checkpoint
+from wgangp.run_dir.checkpoint import load_checkpoint, newest_checkpoint
 
 SMALL = ["batch_size=16", "log_every=5", "evaluation_samples=250", "sample_every=0"]
 # Adam divides a gradient by its own size, be it a rounding error around zero; with a larger epsilon it does not.
@@ -64,7 +64,7 @@ def test_two_ranks_train_as_one(options, call, tmp_path):
 SAME = """
 import torch
 from conftest import small_trainer
-from wgangp import distributed
+from wgangp.machine import distributed
 distributed.join()
 trainer = small_trainer()
 for _ in range(20):

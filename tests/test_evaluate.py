@@ -11,10 +11,10 @@ import torch
 from conftest import run_command
 from test_commands import DCGAN, SMALL, digits, images
 
-from wgangp.checkpoint import load_checkpoint, newest_checkpoint
 from wgangp.data.toy import gaussians8, swissroll
 from wgangp.metrics import scores
 from wgangp.metrics.classifier import ResNet
+from wgangp.run_dir.checkpoint import load_checkpoint, newest_checkpoint
 
 CPU = torch.device("cpu")
 

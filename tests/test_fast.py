@@ -9,8 +9,8 @@ import pytest
 import torch
 from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, Points, small_trainer
 
-from wgangp.compiled import relative_difference
-from wgangp.device import seed_step
+from wgangp.machine.compile import relative_difference
+from wgangp.machine.device import seed_step
 from wgangp.models import dcgan, mlp, resnet, resnet101
 
 DATA = {"shape": (3, 16, 16), "num_classes": 0}
@@ -115,7 +115,7 @@ def test_fifty_compiled_steps_follow_the_eager_ones(critic, caplog, float64):
 PLATEAU = """
 import sys
 from conftest import small_trainer
-from wgangp.device import keep_freed_memory
+from wgangp.machine.device import keep_freed_memory
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096

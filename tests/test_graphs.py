@@ -10,7 +10,7 @@ from test_fast import CRITICS, DATA, Images
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from wgangp.graphs import Replayed, make_capturable
+from wgangp.machine.cuda_graphs import Replayed, make_capturable
 from wgangp.models import dcgan
 from wgangp.penalties import GradientPenalty, WeightClipping
 from wgangp.trainer import set_lr

@@ -4,7 +4,7 @@ import json
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from wgangp import logger
+from wgangp.run_dir import logger
 
 
 def test_tensorboards_files_are_bounded(tmp_path, monkeypatch):

@@ -8,9 +8,9 @@ import torch
 from conftest import PENALTY, composed, options
 from torch import nn
 
-from wgangp.config import build
-from wgangp.layers import ScoredFeatures
+from wgangp.app.compose import build
 from wgangp.models import char, mlp
+from wgangp.models.layers import ScoredFeatures
 from wgangp.penalties import (
     Consistency,
     FiniteDifference,

@@ -19,11 +19,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from wgangp.checkpoint import locked
-from wgangp.config import CONF
-from wgangp.jobs import grouped, read_jobs, swept_keys
-from wgangp.monitor import sign
-from wgangp.search import Pruning, Study
+from wgangp.app.compose import CONF
+from wgangp.metrics.objective import sign
+from wgangp.run_dir.checkpoint import locked
+from wgangp.sweeps.jobs import grouped, read_jobs, swept_keys
+from wgangp.sweeps.search import Pruning, Study
 from wgangp.train import number_among_jobs
 
 SMALL = ["steps=4", "batch_size=16", "generator.width=8", "critic.width=8", "evaluation_samples=100", "log_every=2"]
@@ -189,7 +189,7 @@ def test_a_search_learns_from_trials_that_diverge(call, tmp_path):
 
 def test_hopeless_trials_are_pruned(tmp_path, monkeypatch):
     """Six trials whose scores are their learning rates: when the last one reports the worst, it is not gone on with."""
-    monkeypatch.setattr("wgangp.search.trial", None)  # afterwards, too
+    monkeypatch.setattr("wgangp.sweeps.search.trial", None)  # afterwards, too
     overrides = OverridesParser.create().parse_overrides(["lr=interval(0,1)", "steps=3"])
     study = Study(tmp_path, overrides, "fid", 0)
     for score in (0.1, 0.2, 0.3, 0.4, 0.5, 0.9):

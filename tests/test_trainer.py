@@ -8,7 +8,7 @@ from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, PENALTY, Points, small_train
 from torch import nn
 
 from wgangp.data.toy import gaussians25
-from wgangp.device import choose_device, seed_step
+from wgangp.machine.device import choose_device, seed_step
 from wgangp.models import dcgan, mlp, real_plus_noise, resnet
 from wgangp.penalties import GradientPenalty, NoPenalty, WeightClipping
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from wgangp.config import build, command
+from wgangp.app.compose import build, command
+from wgangp.app.trust import recorded
 from wgangp.sample import load_generator
-from wgangp.trust import recorded
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,7 @@ def main() -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         command(evaluate, "evaluate")
         return
-    from wgangp import distributed
+    from wgangp.machine import distributed
 
     distributed.join()
     try:
@@ -36,10 +36,10 @@ def main() -> None:
 
 def evaluate(cfg: DictConfig) -> None:
     """Scores the run's generator against its dataset, both as the checkpoint records them."""
-    from wgangp.checkpoint import load_newest
-    from wgangp.device import choose_device
-    from wgangp.distributed import is_main
+    from wgangp.machine.device import choose_device
+    from wgangp.machine.distributed import is_main
     from wgangp.metrics import scores
+    from wgangp.run_dir.checkpoint import load_newest
 
     checkpoint, state = load_newest(Path(cfg.run))
     device = choose_device(cfg.device)
@@ -67,8 +67,8 @@ def draw(generator: Any, dataset: Any, n: int, seed: int, device: "torch.device"
     """
     import torch
 
-    from wgangp import distributed
-    from wgangp.device import seed_step
+    from wgangp.machine import distributed
+    from wgangp.machine.device import seed_step
     from wgangp.metrics.scores import observed
     from wgangp.observer import CHUNK
 

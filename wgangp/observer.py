@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wgangp import distributed, plots
-from wgangp.device import seed_step
-from wgangp.distributed import mean_over_ranks, sum_over_ranks
-from wgangp.gradients import gradient_norm
-from wgangp.layers import frozen
+from wgangp.machine import distributed
+from wgangp.machine.device import seed_step
+from wgangp.machine.distributed import mean_over_ranks, sum_over_ranks
+from wgangp.models.layers import frozen
 from wgangp.penalties import interpolates
+from wgangp.penalties.gradients import gradient_norm
+from wgangp.pictures import plots
 
 CHUNK = 100  # samples that share batch statistics, as in the official evaluation
 

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
+from wgangp.app.trust import overrides_in, recorded_overrides
 from wgangp.train import main as train
-from wgangp.trust import overrides_in, recorded_overrides
 
 USAGE = """wgangp-resume run=DIR [key=value ...]
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from wgangp import trust
-from wgangp.config import build, command
-from wgangp.trust import recorded
+from wgangp.app import trust
+from wgangp.app.compose import build, command
+from wgangp.app.trust import recorded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,8 +32,8 @@ def load_generator(run: str | Path, ema: bool = True, batchnorm: str = "batch", 
     """
     import torch
 
-    from wgangp.checkpoint import load_newest
-    from wgangp.layers import use_batch_statistics
+    from wgangp.models.layers import use_batch_statistics
+    from wgangp.run_dir.checkpoint import load_newest
 
     _, state = load_newest(Path(run))
     config = recorded(state["config"])
@@ -83,8 +83,8 @@ def write(x: "Tensor", vocabulary: str | None, columns: int | None, separate: bo
     """Samples x (n, *) as one picture, or separate: image files, lines of text."""
     from PIL import Image
 
-    from wgangp import plots
     from wgangp.data.text import decode
+    from wgangp.pictures import plots
 
     folder.mkdir(parents=True, exist_ok=True)
     if separate and x.ndim == 4:
@@ -111,7 +111,7 @@ def sample(cfg: DictConfig) -> None:
     """Writes a grid, single files, or rows of interpolations, and tells where."""
     import torch
 
-    from wgangp.device import choose_device, seed_step
+    from wgangp.machine.device import choose_device, seed_step
     from wgangp.observer import CHUNK
 
     device, run = choose_device(cfg.device), Path(cfg.run)

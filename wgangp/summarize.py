@@ -7,9 +7,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from wgangp.config import plain_command
-from wgangp.jobs import Group, Job, grouped, read_jobs, swept_keys
-from wgangp.search import importances
+from wgangp.app.compose import plain_command
+from wgangp.sweeps.jobs import Group, Job, grouped, read_jobs, swept_keys
+from wgangp.sweeps.search import importances
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
 
 def summarize(cfg: DictConfig) -> None:
     """Prints a table, with a line for each group of seeds, and writes summary.csv (a line a job), .md and .html."""
-    from wgangp.report import page
+    from wgangp.sweeps.report import page
 
     sweep = Path(cfg.sweep)
     jobs = read_jobs(sweep)

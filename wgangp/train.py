@@ -16,13 +16,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from wgangp.config import build, command, flatten, plain
+from wgangp.app.compose import build, command, flatten, plain
 
 if TYPE_CHECKING:
     import torch
 
     from wgangp.data import Dataset
-    from wgangp.logger import Logger
+    from wgangp.run_dir.logger import Logger
     from wgangp.trainer import Trainer
 
 # torch takes seconds to import, and --help and configuration errors need none of it: hence the imports inside.
@@ -42,7 +42,7 @@ def main() -> None:
 
 def train_on_all_ranks() -> None:
     """One run by the processes that torchrun started: the main one writes, the others tell nothing but their errors."""
-    from wgangp import distributed
+    from wgangp.machine import distributed
 
     if {"-m", "--multirun"} & set(sys.argv):
         sys.exit("torchrun trains one run: start a sweep without it, or choose a launcher")
@@ -97,7 +97,7 @@ def prepare(cfg: DictConfig) -> "tuple[Dataset, torch.device]":
     """The data, and the device they are on; precision and seed are set."""
     import torch
 
-    from wgangp.device import be_deterministic, choose_device, keep_freed_memory, set_precision
+    from wgangp.machine.device import be_deterministic, choose_device, keep_freed_memory, set_precision
 
     device = choose_device(cfg.device)
     if cfg.device == "auto" and device.type == "cuda" and (number := number_among_jobs()) is not None:
@@ -119,7 +119,7 @@ def number_among_jobs() -> int | None:
 
 def make_trainer(cfg: DictConfig, dataset: Any, device: "torch.device") -> "Trainer":
     """The trainer that a configuration describes, before its first step."""
-    from wgangp import distributed
+    from wgangp.machine import distributed
     from wgangp.metrics import scores
     from wgangp.trainer import Trainer
 
@@ -155,8 +155,8 @@ def make_trainer(cfg: DictConfig, dataset: Any, device: "torch.device") -> "Trai
 
 def go_on(trainer: "Trainer", run: Path, config: dict[str, Any]) -> None:
     """Loads the run's newest sound checkpoint, if there is one, and tells what is configured otherwise than it was."""
-    from wgangp.checkpoint import all_checkpoints, load_newest
-    from wgangp.distributed import is_main
+    from wgangp.machine.distributed import is_main
+    from wgangp.run_dir.checkpoint import all_checkpoints, load_newest
 
     if not all_checkpoints(run):
         return
@@ -196,11 +196,11 @@ def train(cfg: DictConfig) -> float:
     run = Path(HydraConfig.get().runtime.output_dir)
     log.info("run directory %s", run)
 
-    from wgangp.checkpoint import locked
-    from wgangp.device import release_memory
-    from wgangp.distributed import is_main
-    from wgangp.divergence import Diverged
-    from wgangp.search import note_divergence
+    from wgangp.machine.device import release_memory
+    from wgangp.machine.distributed import is_main
+    from wgangp.machine.finite import Diverged
+    from wgangp.run_dir.checkpoint import locked
+    from wgangp.sweeps.search import note_divergence
 
     tries = cfg.rollbacks if cfg.on_divergence == "rollback" else 0
     with locked(run) if is_main() else nullcontext():
@@ -219,12 +219,12 @@ def train(cfg: DictConfig) -> float:
 
 def train_in(run: Path, cfg: DictConfig, attempt: int) -> float:
     """The same in a run directory that nobody else writes into; later attempts have other random numbers."""
-    from wgangp.checkpoint import Checkpoints
-    from wgangp.distributed import is_main
-    from wgangp.logger import Logger, Silence, traced
-    from wgangp.monitor import monitored
-    from wgangp.preflight import check_disk, check_memory, record_environment
-    from wgangp.search import Pruning
+    from wgangp.machine.distributed import is_main
+    from wgangp.metrics.objective import monitored
+    from wgangp.run_dir.checkpoint import Checkpoints
+    from wgangp.run_dir.environment import check_disk, check_memory, record_environment
+    from wgangp.run_dir.logger import Logger, Silence, traced
+    from wgangp.sweeps.search import Pruning
 
     dataset, device = prepare(cfg)
     trainer, config = make_trainer(cfg, dataset, device), plain(cfg)

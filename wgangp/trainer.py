@@ -10,21 +10,21 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from tqdm import tqdm
 
-from wgangp import distributed
-from wgangp.checkpoint import Checkpoints
-from wgangp.compiled import compile_if_equal
 from wgangp.data import Dataset
-from wgangp.device import seed_step
-from wgangp.distributed import any_rank, average_gradients, is_main, mean_over_ranks, share
-from wgangp.divergence import check_finite
-from wgangp.ema import EMA
-from wgangp.gradients import at_least_float32
-from wgangp.graphs import Replayed, make_capturable
-from wgangp.layers import couples_samples
-from wgangp.logger import Silence
 from wgangp.losses import Wasserstein, class_loss
+from wgangp.machine import distributed
+from wgangp.machine.compile import compile_if_equal
+from wgangp.machine.cuda_graphs import Replayed, make_capturable
+from wgangp.machine.device import seed_step
+from wgangp.machine.distributed import any_rank, average_gradients, is_main, mean_over_ranks, share
+from wgangp.machine.ema import EMA
+from wgangp.machine.finite import check_finite
+from wgangp.models.layers import couples_samples
 from wgangp.observer import Observer
 from wgangp.penalties import NoPenalty
+from wgangp.penalties.gradients import at_least_float32
+from wgangp.run_dir.checkpoint import Checkpoints
+from wgangp.run_dir.logger import Silence
 
 Logs = dict[str, Tensor]
 

@@ -5,7 +5,7 @@ from conftest import composed
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wgangp.config import flatten, plain
+from wgangp.app.compose import flatten, plain
 
 KEYS = [
     *flatten(plain(composed())),

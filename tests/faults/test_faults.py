@@ -15,10 +15,10 @@ import pytest
 import torch
 from conftest import run_command, small_trainer
 
-from wgangp.checkpoint import Checkpoints, all_checkpoints, load_checkpoint, load_newest, newest_checkpoint
-from wgangp.divergence import Diverged, check_finite
+from wgangp.machine.finite import Diverged, check_finite
 from wgangp.models import mlp
-from wgangp.preflight import check_memory, checkpoint_bytes
+from wgangp.run_dir.checkpoint import Checkpoints, all_checkpoints, load_checkpoint, load_newest, newest_checkpoint
+from wgangp.run_dir.environment import check_memory, checkpoint_bytes
 
 SMALL = [
     "batch_size=16",
@@ -117,7 +117,7 @@ def test_checkpoints_open_with_torch_alone(tmp_path):
 
 
 # In the order of a checkpoint's life: opened, half written, written, synchronised, renamed.
-MOMENTS = ["builtins.open", "torch.save", "os.fsync", "os.replace", "wgangp.checkpoint.sync"]
+MOMENTS = ["builtins.open", "torch.save", "os.fsync", "os.replace", "wgangp.run_dir.checkpoint.sync"]
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -126,7 +126,7 @@ def test_a_crash_at_any_moment_of_writing_leaves_a_sound_checkpoint(moment, afte
     """The process kills itself before or after that call of its second checkpoint."""
     save(tmp_path, [1])
     program = f"""
-import builtins, os, signal, torch, wgangp.checkpoint
+import builtins, os, signal, torch, wgangp.run_dir.checkpoint
 from conftest import small_trainer
 module, name = {moment.rpartition(".")[0]}, {moment.rpartition(".")[2]!r}
 original = getattr(module, name)
@@ -137,8 +137,8 @@ def killed(*arguments, **options):
     os.kill(os.getpid(), signal.SIGKILL)
 trainer = small_trainer()
 trainer.step = 2
-run = wgangp.checkpoint.Path({str(tmp_path)!r})
-checkpoints = wgangp.checkpoint.Checkpoints(run, 3, {HEADER!r}, "x")
+run = wgangp.run_dir.checkpoint.Path({str(tmp_path)!r})
+checkpoints = wgangp.run_dir.checkpoint.Checkpoints(run, 3, {HEADER!r}, "x")
 setattr(module, name, killed)
 checkpoints.save(2, trainer.state())
 """
@@ -146,7 +146,7 @@ checkpoints.save(2, trainer.state())
         [sys.executable, "-c", program], cwd=Path(__file__).parents[1], capture_output=True, text=True
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
-    renamed = (moment, after) in [("os.replace", True)] or moment == "wgangp.checkpoint.sync"
+    renamed = (moment, after) in [("os.replace", True)] or moment == "wgangp.run_dir.checkpoint.sync"
     assert load_newest(tmp_path)[1]["step"] == (2 if renamed else 1)
 
 

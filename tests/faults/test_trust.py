@@ -10,9 +10,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from wgangp import trust
-from wgangp.checkpoint import newest_checkpoint, save_checkpoint, sealed
-from wgangp.config import build
+from wgangp.app import trust
+from wgangp.app.compose import build
+from wgangp.run_dir.checkpoint import newest_checkpoint, save_checkpoint, sealed
 
 SMALL = ["steps=2", "batch_size=8", "log_every=1", "evaluation_samples=50", "generator.width=8", "critic.width=8"]
 RUN = [*SMALL, "hydra.run.dir=run", "sample_every=0"]
@@ -57,7 +57,7 @@ def edited(run, **changes):
         "wgangp.train.os.mkdir",
         "wgangp.data.files.decode",
         "wgangp.models.mlp.math.prod",
-        "wgangp.checkpoint.Checkpoints",
+        "wgangp.run_dir.checkpoint.Checkpoints",
         "hydra.utils.call",
         "wgangp",
     ],

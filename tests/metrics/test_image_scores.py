@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch_fidelity
 
-from wgangp import plots
 from wgangp.metrics import images
 from wgangp.metrics.classifier import ResNet, read
+from wgangp.pictures import plots
 
 CPU = torch.device("cpu")
 ALL = ["fid", "is", "kid", "prc"]

@@ -9,7 +9,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from wgangp.layers import (
+from wgangp.models import char, dcgan, mlp, random_architecture, resnet, resnet101
+from wgangp.models.layers import (
     Norm,
     conv,
     conv_mean_pool,
@@ -24,7 +25,6 @@ from wgangp.layers import (
     shifted_softplus,
     upsample_conv,
 )
-from wgangp.models import char, dcgan, mlp, random_architecture, resnet, resnet101
 from wgangp.penalties import GradientPenalty
 
 TOY, MNIST, CIFAR, FACES = (2,), (1, 28, 28), (3, 32, 32), (3, 64, 64)

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wgangp import plots
-from wgangp.distributed import is_main
+from wgangp.machine.distributed import is_main
 from wgangp.metrics import toy
 from wgangp.metrics.text import ngram_js
+from wgangp.pictures import plots
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from wgangp.layers import ScoredFeatures, linear, relu, spectral_norm, uniform
+from wgangp.models.layers import ScoredFeatures, linear, relu, spectral_norm, uniform
 
 
 def conv1d(c_in: int, c_out: int, kernel: int) -> nn.Conv1d:

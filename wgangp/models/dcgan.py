@@ -8,7 +8,17 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from wgangp.layers import Norm, ScoredFeatures, activate, channels_of, conv, deconv, initialise, linear, spectral_norm
+from wgangp.models.layers import (
+    Norm,
+    ScoredFeatures,
+    activate,
+    channels_of,
+    conv,
+    deconv,
+    initialise,
+    linear,
+    spectral_norm,
+)
 
 
 def image_sizes(shape: Sequence[int]) -> list[int]:

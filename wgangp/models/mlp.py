@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wgangp.layers import ScoredFeatures, linear, relu, spectral_norm
+from wgangp.models.layers import ScoredFeatures, linear, relu, spectral_norm
 
 
 class Hidden(nn.Module):

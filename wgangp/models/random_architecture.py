@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from wgangp.layers import Norm, ScoredFeatures, activate, conv, deconv, linear
+from wgangp.models.layers import Norm, ScoredFeatures, activate, conv, deconv, linear
 
 RESAMPLINGS = 3
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wgangp.distributed import drawn
+from wgangp.machine.distributed import drawn
 
 
 class Generator(nn.Module):

@@ -10,7 +10,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wgangp.layers import (
+from wgangp.models.layers import (
     Norm,
     ScoredFeatures,
     conv,

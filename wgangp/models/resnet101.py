@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from wgangp.layers import Norm, ScoredFeatures, conv, deconv, linear, relu, spectral_norm
+from wgangp.models.layers import Norm, ScoredFeatures, conv, deconv, linear, relu, spectral_norm
 
 
 def stages(shape: Sequence[int], blocks: Sequence[int], width: int) -> list[tuple[int, int]]:

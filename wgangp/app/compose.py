@@ -22,16 +22,17 @@ from hydra.errors import (
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from wgangp import trust
+from wgangp.app import trust
 
 log = logging.getLogger(__name__)
 
 VERSION_BASE = "1.3"
-CONF = Path(__file__).parent / "conf"  # in a wheel
+PACKAGE = Path(__file__).parents[1]
+CONF = PACKAGE / "conf"  # in a wheel
 if not CONF.is_dir():
-    CONF = Path(__file__).parents[1] / "conf"  # in a checkout
+    CONF = PACKAGE.parent / "conf"  # in a checkout
 
-sys.path.append(str(Path(__file__).parent / "plugins"))  # where Hydra finds hydra_plugins/wgangp_sweeper.py
+sys.path.append(str(PACKAGE / "sweeps" / "plugins"))  # where Hydra finds hydra_plugins/wgangp_sweeper.py
 
 CHOICES = {
     "precision": ("float32", "tf32", "bfloat16"),

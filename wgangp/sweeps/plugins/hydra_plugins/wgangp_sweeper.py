@@ -1,6 +1,6 @@
 """What wgangp-train -m does: a grid of jobs, any of which may fail, in a directory with which can be gone on.
 
-It is here because Hydra takes plugins from modules of this name alone; wgangp.train puts the folder on the path.
+It is here because Hydra takes plugins from modules of this name alone; wgangp.app.compose puts the folder on the path.
 """
 
 import logging
@@ -16,8 +16,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
-from wgangp.config import explain
-from wgangp.jobs import read_job
+from wgangp.app.compose import explain
+from wgangp.sweeps.jobs import read_job
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Sweeper(BasicSweeper):
 
     def search(self, folder: Path, overrides: list[Override]) -> list[JobReturn]:
         """Up to `trials` jobs, one after the other, each where Optuna expects most of it after those before."""
-        from wgangp.search import Study
+        from wgangp.sweeps.search import Study
 
         assert self.config is not None
         study = Study(folder, overrides, self.config.monitor, self.config.seed)

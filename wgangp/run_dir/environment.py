@@ -33,7 +33,7 @@ def record_environment(run: Path, device: torch.device) -> None:
 
 def commit() -> str | None:
     """The git commit of this checkout; None where the package is installed, or git is not."""
-    checkout = Path(__file__).parents[1]
+    checkout = Path(__file__).parents[2]
     if not (checkout / ".git").exists():
         return None
     git = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from wgangp.monitor import monitored, sign
+from wgangp.metrics.objective import monitored, sign
 
 trial: Any = None  # whose job runs in this process: it is told the scores, and may end the job
 

@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 
 import torch
 
-from wgangp.distributed import is_main
-from wgangp.monitor import monitored, sign
+from wgangp.machine.distributed import is_main
+from wgangp.metrics.objective import monitored, sign
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from wgangp.monitor import sign
-from wgangp.trust import overrides_in
+from wgangp.app.trust import overrides_in
+from wgangp.metrics.objective import sign
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wgangp.distributed import drawn
-from wgangp.gradients import Critic, at_least_float32, gradient_norm, jacobian_norm, scores
-from wgangp.layers import spectral_norm
+from wgangp.machine.distributed import drawn
+from wgangp.models.layers import spectral_norm
+from wgangp.penalties.gradients import Critic, at_least_float32, gradient_norm, jacobian_norm, scores
 from wgangp.schedules import Schedule
 
 __all__ = ["GradientPenalty", "gradient_norm", "gradient_penalty", "jacobian_norm"]  # for other training loops

@@ -1,0 +1,1 @@
+"""Pictures of samples, as arrays (h, w, 3) uint8."""

@@ -1,0 +1,48 @@
+"""How files of a run directory are written: whole or not at all, and never through a link."""
+
+import json
+import os
+from pathlib import Path
+from typing import IO, Any
+
+NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has none
+
+
+def open_for_writing(path: Path, mode: str = "w") -> IO[Any]:
+    """Opens a file of a run as `open` does, text in UTF-8. Raises OSError if it is a link, which could lead elsewhere."""
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | NOFOLLOW, 0o666)
+
+    return open(path, mode, encoding=None if "b" in mode else "utf-8", opener=opener)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes beside, flushes and renames: readers see the old content or the new, never half of it."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with open_for_writing(partial) as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        sync_folder(path.parent)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def replace_json(path: Path, content: Any) -> None:
+    """As `replace_text`, indented JSON."""
+    replace_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def sync_folder(folder: Path) -> None:
+    """Flushes a renaming to the disk. Does nothing on Windows, where folders cannot be opened."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

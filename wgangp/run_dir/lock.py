@@ -1,0 +1,39 @@
+"""The lock of a run directory, so that two processes never write into one run."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout  # torch depends on it
+
+
+def run_lock(run: Path) -> FileLock:
+    # filelock opens the file without truncating it, and refuses links where the system can.
+    return FileLock(run / ".lock")
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Holds the run's lock. Raises ValueError if another process holds it.
+
+    The operating system releases the lock when the process ends, however it ends.
+    """
+    try:
+        lock = run_lock(run).acquire(blocking=False)
+    except Timeout as error:
+        raise ValueError(f"{run} is in use by another run: wait until it ends, or give another hydra.run.dir") from error
+    with lock:
+        yield
+
+
+def is_locked(run: Path) -> bool:
+    """Whether a process holds the run's lock."""
+    if not (run / ".lock").exists():
+        return False
+    try:
+        with run_lock(run).acquire(blocking=False):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder without permission to write: nobody of this user trains there
+        return False

@@ -1,0 +1,52 @@
+"""How a run stands: status.json, which is replaced as a whole at each change."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from wgangp.run_dir.files import replace_json
+from wgangp.run_dir.lock import is_locked
+
+STATES = ("running", "done", "pruned", "stopped", "failed")
+
+
+@dataclass(frozen=True)
+class Status:
+    """One state of `STATES`, with the step that the newest checkpoint holds and the step that ends the run.
+
+    `reason` is one line and `error` the exception's class, both empty unless the run failed. `monitor` is the scalar
+    that judges the run, `value` its last value (None: not measured), `seconds` the time spent in this process.
+    """
+
+    state: str
+    step: int = 0
+    steps: int = 0
+    reason: str = ""
+    error: str = ""
+    monitor: str = ""
+    higher_is_better: bool = False
+    value: float | None = None
+    seconds: float = 0.0
+
+
+def write_status(run: Path, status: Status) -> None:
+    """Replaces RUN/status.json."""
+    replace_json(run / "status.json", asdict(status))
+
+
+def read_status(run: Path) -> Status | None:
+    """The run's status; None if it has no readable status.json.
+
+    A run that claims to be running, while no process holds its lock, has failed: its process died.
+    """
+    try:
+        found = json.loads((run / "status.json").read_bytes())
+        status = Status(**{field.name: found[field.name] for field in fields(Status) if field.name in found})
+        if status.state not in STATES:
+            return None
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
+    if status.state == "running" and not is_locked(run):
+        reason = f"its process died; the newest checkpoint is of step {status.step}"
+        return Status(**asdict(status) | {"state": "failed", "reason": reason})
+    return status

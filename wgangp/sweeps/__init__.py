@@ -1,0 +1,1 @@
+"""Sweeps: their jobs, tables, pages and searches."""
