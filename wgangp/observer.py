@@ -91,7 +91,7 @@ class Observer:
             z, y = t.noise(64), torch.arange(64, device=t.device) % max(1, t.dataset.num_classes)
             return plots.grid(generate_chunk(frozen(t.ema.module), z, y))
         real, _ = t.dataset.batch(0, 1000)
-        return plots.scatter(self.generate(1000).to(t.device), real, t.critic)
+        return plots.scatter(self.generate(1000).to(t.device), real, frozen(t.critic))
 
     def status(self, logs: Logs, rate: float | None) -> str:
         """Returns the progress bar's figures. Reading them waits for the device, so ask at most once a second."""

@@ -5,7 +5,7 @@ from wgangp.penalties.constraints import GradientNormalisation, SpectralNorm, We
 from wgangp.penalties.finite_difference import FiniteDifference
 from wgangp.penalties.gradient_penalty import Consistency, GradientPenalty, gradient_penalty
 from wgangp.penalties.gradients import gradient_norm, jacobian_norm
-from wgangp.penalties.points import interpolates
+from wgangp.penalties.points import interpolates, perturbed
 from wgangp.penalties.sobolev import Sobolev
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "gradient_penalty",
     "interpolates",
     "jacobian_norm",
+    "perturbed",
 ]
