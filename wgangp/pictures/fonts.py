@@ -10,30 +10,31 @@ from PIL import ImageDraw, ImageFont
 log = logging.getLogger(__name__)
 
 
-@lru_cache
-def fonts_for(characters: frozenset[str], family: str) -> dict[str, str]:
+def fonts_for(characters: set[str], family: str) -> dict[str, str]:
     """{character: font file that has it}, without the characters that no font of the computer has.
 
-    `family` and DejaVu Sans, which are parts of matplotlib, come first, and then the font that has most of the rest.
+    `family` and DejaVu Sans, which are parts of matplotlib, come first.
     """
     found: dict[str, str] = {}
-    missing = {c for c in characters if not c.isspace()}
     for path in _bundled(family):
-        found |= dict.fromkeys(missing & _glyphs(path), path)
-        missing -= found.keys()
+        found = dict.fromkeys(characters & _glyphs(path), path) | found
+    return found | _fallbacks(frozenset(c for c in characters - found.keys() if not c.isspace()))
+
+
+@lru_cache
+def _fallbacks(missing: frozenset[str]) -> dict[str, str]:
+    """Other fonts of the computer: the one that has most of the missing characters, then most of the rest, ..."""
+    found: dict[str, str] = {}
     covers = {path: covered for path in _installed() if (covered := missing & _glyphs(path))} if missing else {}
-    while missing and covers:
-        path = max(covers, key=lambda path: len(covers[path] & missing))
-        if not covers[path] & missing:
-            break
-        found |= dict.fromkeys(covers[path] & missing, path)
-        missing -= found.keys()
-    if missing:
+    while rest := set().union(*covers.values()) - found.keys():
+        path = max(covers, key=lambda path: len(covers[path] & rest))
+        found |= dict.fromkeys(covers[path] & rest, path)
+    if lost := sorted(missing - found.keys()):
         log.warning(
             "no font on this computer has %d of the characters (%s): pictures show their code points; install a font "
             "that has them, such as Noto",
-            len(missing),
-            " ".join(code_point(c) for c in sorted(missing)[:3]),
+            len(lost),
+            " ".join(map(code_point, lost[:3])),
         )
     return found
 
@@ -48,23 +49,21 @@ def _installed() -> list[str]:
     """The font files of the computer, in a fixed order; "last resort" fonts draw a box for every character."""
     from matplotlib.font_manager import fontManager
 
-    fonts = {
-        font.fname: (font.style != "normal", str(font.weight) not in ("400", "normal"))
-        for font in fontManager.ttflist
-        if "Last Resort" not in font.name
-    }
-    return sorted(fonts, key=lambda path: (fonts[path], path))  # upright and regular ones first
+    fonts = [font for font in fontManager.ttflist if "Last Resort" not in font.name]
+    fonts.sort(key=lambda font: (font.style != "normal", str(font.weight) not in ("400", "normal"), font.fname))
+    return list(dict.fromkeys(font.fname for font in fonts))  # upright and regular ones first
 
 
-def _glyphs(path: str) -> set[str]:
+@lru_cache(maxsize=8)
+def _glyphs(path: str) -> frozenset[str]:
     """The characters that a font has; none if it cannot be read, or is made of pixels of one size."""
     from matplotlib.ft2font import FT2Font
 
     try:
         font = FT2Font(path)
     except (RuntimeError, OSError):
-        return set()
-    return {chr(c) for c in font.get_charmap()} if font.scalable else set()
+        return frozenset()
+    return frozenset(map(chr, font.get_charmap())) if font.scalable else frozenset()
 
 
 def code_point(character: str) -> str:
@@ -76,7 +75,7 @@ class Pen:
 
     def __init__(self, characters: str, size: int, family: str = "DejaVuSans") -> None:
         self.size, self.default = size, _bundled(family)[0]
-        self.files = fonts_for(frozenset(characters), family)
+        self.files = fonts_for(set(characters), family)
         self.ascent, self.descent = self._font(self.default).getmetrics()
 
     def readable(self, text: str) -> str:

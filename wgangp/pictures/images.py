@@ -13,7 +13,7 @@ from wgangp.pictures.fonts import Pen
 
 log = logging.getLogger(__name__)
 
-LIMIT = 4096  # pixels of a picture's side, without the lines between the images
+LIMIT = 4128  # pixels of a picture's side, without its title: 8 images of 512 pixels and the lines between them
 SMALLEST = 64  # an image is not made smaller to stay below: some are left out
 GAP, STRIP = 2, 28  # pixels: between images, and of the title
 TEXT, LINE = 12, 15  # pixels: of the letters, and of a line
@@ -32,7 +32,8 @@ def to_rgb(images: Tensor) -> np.ndarray:
     if pixels.shape[3] == 4:
         opacity = pixels[..., 3:] / 255
         pixels = (pixels[..., :3] * opacity + 255 * (1 - opacity)).round().astype(np.uint8)
-    return np.broadcast_to(pixels, (*pixels.shape[:3], 3))
+    rgb: np.ndarray = np.broadcast_to(pixels, (*pixels.shape[:3], 3))
+    return rgb
 
 
 def grid(
@@ -47,19 +48,19 @@ def grid(
 
     With `labels` (n,) each class begins a row, under its name; `numbers` writes each image's index in its corner.
     Images of 2 channels, or of more than 4, are shown as their channels side by side, in grey. A picture of more
-    than about 4096 pixels on a side shows smaller images, and fewer of them.
+    than 4128 pixels on a side shows smaller images, and then fewer of them.
     """
     n, c, h, w = images.shape
     if c not in (1, 3, 4):
         images, w = images.transpose(1, 2).reshape(n, 1, h, c * w), c * w
     if n == 1 and not numbers and not title and labels is None and max(h, w) <= LIMIT:
         return to_rgb(images)[0].copy()
-    columns = min(columns or _columns(n, labels), LIMIT // min(w, SMALLEST))
+    columns = min(columns or _columns(n, labels), LIMIT // (min(w, SMALLEST) + GAP))
     rows = _rows(n, columns, labels, class_names)
     columns = max(len(indices) for _, indices in rows)
     scale = _scale(h, w, columns, len(rows) if labels is None else 1, numbers)
     pen = Pen("0123456789" + title + "".join(name for name, _ in rows), TEXT)
-    sheet = Sheet(rows, columns, max(1, round(scale * h)), max(1, round(scale * w)), pen)
+    sheet = Sheet(rows, columns, max(1, int(scale * h)), max(1, int(scale * w)), pen)
     return sheet.draw(images, numbers, title)
 
 
@@ -122,7 +123,10 @@ def _rows(n: int, columns: int, labels: Tensor | None, names: Sequence[str]) -> 
     """The title and the indices of each row."""
     groups = [("", list(range(n)))]
     if labels is not None:
-        groups = [(_name(y, names), (labels == y).nonzero()[:, 0].tolist()) for y in sorted(set(labels.tolist()))]
+        members: dict[int, list[int]] = {}
+        for i, y in enumerate(labels.tolist()):
+            members.setdefault(y, []).append(i)
+        groups = [(_name(y, names), members[y]) for y in sorted(members)]
     return [
         (name if i == 0 else "", indices[i : i + columns])
         for name, indices in groups
@@ -139,5 +143,5 @@ def _scale(h: int, w: int, columns: int, rows: int, numbers: bool) -> float:
     """How large the images are drawn: whole multiples for room for a number, smaller ones to stay below the limit."""
     if numbers and min(h, w) < NUMBERED:
         return math.ceil(NUMBERED / min(h, w))
-    fits = min(1.0, LIMIT / (columns * w), LIMIT / (rows * h))
+    fits = min(1.0, (LIMIT / columns - GAP) / w, (LIMIT / rows - GAP) / h)
     return max(fits, min(1.0, SMALLEST / max(h, w)))

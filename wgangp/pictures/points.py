@@ -30,15 +30,18 @@ def scatter(
     if lost := len(fake) - len(finite(fake)):
         title = f"{title}   {lost} of {len(fake)} samples are not finite".strip()
     with style.apply():
-        figure = style.figure(7, 6.6, layout=None)
-        axes = figure.add_axes((0.09, 0.1, 0.74, 0.785), xlim=(-limit, limit), ylim=(-limit, limit))
+        width = 6.1 if critic is None else 7.0  # inches: all places are fixed, so that frames differ in content alone
+        figure = style.figure(width, 6.6, layout=None)
+        axes = figure.add_axes((0.65 / width, 0.1, 5.18 / width, 0.785), xlim=(-limit, limit), ylim=(-limit, limit))
         axes.grid(visible=critic is None)
         if critic is not None:
             _level_sets(axes, critic, limit, fake.device)
         for x, name, colour, size in parts:
-            axes.scatter(x[:, 0].numpy(), x[:, 1].numpy(), s=size, color=colour, linewidths=0, label=name)
-        figure.text(0.09, 0.955, title, fontsize=12, fontweight="bold", va="center")
-        figure.legend(loc="center left", bbox_to_anchor=(0.08, 0.912), ncols=2, markerscale=2.5, handletextpad=0.2)
+            axes.scatter(x[:, 0].numpy(), x[:, 1].numpy(), s=size, color=colour, linewidths=0, label=name, zorder=3)
+        figure.suptitle(title, x=0.65 / width, y=0.955, ha="left", va="center")
+        if parts:
+            place = (0.55 / width, 0.912)  # above the axes: hides no mode
+            figure.legend(loc="center left", bbox_to_anchor=place, ncols=2, markerscale=2.5, handletextpad=0.2)
         return style.pixels(figure)
 
 
@@ -71,11 +74,11 @@ def _level_sets(axes: "Axes", critic: Callable[[Tensor], Tensor], limit: float, 
         levels=np.linspace(-scale, scale, 25),
         cmap=style.level_colours(),
     )
-    axes.contour(drawn, colors="white", linewidths=0.4)
+    axes.contour(drawn, colors="white", linewidths=0.5, linestyles="solid")
     assert axes.figure is not None
     place = axes.figure.add_axes((0.86, 0.1, 0.025, 0.785))
-    bar = axes.figure.colorbar(drawn, cax=place, ticks=np.linspace(-scale, scale, 5), format="%g")
-    bar.set_label("critic f(x), apart from a constant; higher is more real")
+    bar = axes.figure.colorbar(drawn, cax=place, ticks=np.linspace(-scale, scale, 5))
+    bar.set_label("critic f(x), up to a constant (higher: more real)")
     bar.outline.set_visible(False)
 
 
@@ -101,13 +104,13 @@ def vectors(fake: Tensor, real: Tensor | None = None, title: str = "") -> np.nda
                     for x, name, colour, *_ in parts:
                         _histogram(axes, x[:, i], ranges[i], name, colour)
                 else:
-                    for x, name, colour, size in parts:
+                    for x, _, colour, size in parts:
                         axes.scatter(x[:, j].numpy(), x[:, i].numpy(), s=size / 2, color=colour, linewidths=0)
                     axes.set_ylim(ranges[i])
                 axes.set_xlabel(f"x[{j}]" if i == k - 1 else "")
                 axes.set_ylabel("density" if i == j else f"x[{i}]" if j == 0 else "")
         note = f"the first {k} of {d} dimensions" if k < d else ""
-        figure.suptitle("   ".join(filter(None, (title, note))) or " ", x=0.02, ha="left", fontsize=12)
+        figure.suptitle("   ".join(filter(None, (title, note))) or " ", x=0.02, ha="left")
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
         return style.pixels(figure)
 
@@ -131,18 +134,19 @@ def _range(x: Tensor) -> tuple[float, float]:
 def signals(fake: Tensor, real: Tensor | None = None, title: str = "") -> np.ndarray:
     """Signals (n, t) or (n, c, t), a line per channel: 16 of them, the first 4 real ones if given: (h, w, 3) uint8."""
     real = fake[:0] if real is None else real[: SIGNALS // 4]
-    drawn = [(x, "real") for x in real.float().cpu()]
-    drawn += [(x, "generated") for x in fake[: SIGNALS - len(real)].float().cpu()]
-    low, high = _range(torch.cat([x[x.isfinite()] for x, _ in drawn]))
+    drawn = [(x, *REAL[:2]) for x in real.float().cpu()]
+    drawn += [(x, *FAKE[:2]) for x in fake[: SIGNALS - len(real)].float().cpu()]
+    low, high = _range(torch.cat([x[x.isfinite()] for x, _, _ in drawn]))
     rows = math.ceil(len(drawn) / 4)
     with style.apply():
         figure = style.figure(10, 1.6 * rows + 0.6)
         panels = figure.subplots(rows, 4, squeeze=False, sharex=True, sharey=True)
-        for axes, (x, name) in zip(panels.flat, drawn, strict=False):
-            axes.plot(x.reshape(-1, x.shape[-1]).T.numpy(), linewidth=1)
+        for axes, (x, name, colour) in zip(panels.flat, drawn, strict=False):
+            for line in x.reshape(-1, x.shape[-1]).numpy():
+                axes.plot(line, linewidth=1, **{"color": colour} if x.ndim == 1 else {})
             axes.set_title(name, fontsize=9, color=style.MUTED, fontweight="normal")
             axes.set_ylim(low, high)
         for axes in panels.flat[len(drawn) :]:
             axes.axis("off")
-        figure.suptitle(title or " ", x=0.02, ha="left", fontsize=12)
+        figure.suptitle(title or " ", x=0.02, ha="left")
         return style.pixels(figure)

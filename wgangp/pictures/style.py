@@ -20,15 +20,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, MUTED, LINES = "#1b1f24", "#5f6b7a", "#d8dde3"  # text; secondary text and axes; grid lines
-REAL, FAKE = "#e69f00", "#0b2a4a"  # a light orange and a dark blue
+REAL, FAKE = "#d55e00", "#0a1f38"  # vermilion, and a blue that is nearly black
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK)
 SEQUENTIAL = "cividis"  # of ordered values, from low to high
-LEVELS = ("#7f9db5", "#ffffff")  # of a critic's level sets, from low (generated) to high (real): samples stand out
+LEVELS = ("#a6bfd4", "#ffffff")  # of a critic's level sets, from low (generated) to high (real): samples stand out
 
 RC: dict[str, Any] = {
     "figure.dpi": 100,
     "savefig.dpi": 100,
     "figure.facecolor": "white",
+    "figure.titlesize": 12,
+    "figure.titleweight": "bold",
     "font.family": "DejaVu Sans",  # part of matplotlib: the same on every computer
     "font.size": 10,
     "text.color": INK,
