@@ -18,7 +18,7 @@ SMALLEST = 64  # an image is not made smaller to stay below: some are left out
 GAP, STRIP = 2, 28  # pixels: between images, and of the title
 TEXT, LINE = 12, 15  # pixels: of the letters, and of a line
 NUMBERED = 56  # pixels of a side that has room for a number in its corner
-NAME = 24  # characters of a class name
+NAME, NAMED = 24, 2048  # characters of a class name, and rows with names
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
@@ -48,17 +48,17 @@ def grid(
 
     With `labels` (n,) each class begins a row, under its name; `numbers` writes each image's index in its corner.
     Images of 2 channels, or of more than 4, are shown as their channels side by side, in grey. A picture of more
-    than 4128 pixels on a side shows smaller images, and then fewer of them.
+    than 4128 pixels on a side shows smaller images, and then fewer of them, as does one of more than 2048 classes.
     """
     n, c, h, w = images.shape
     if c not in (1, 3, 4):
         images, w = images.transpose(1, 2).reshape(n, 1, h, c * w), c * w
     if n == 1 and not numbers and not title and labels is None and max(h, w) <= LIMIT:
-        return to_rgb(images)[0].copy()
-    columns = min(columns or _columns(n, labels), LIMIT // (min(w, SMALLEST) + GAP))
+        return np.array(to_rgb(images)[0])
+    columns = min(columns or _columns(n, labels), (LIMIT - GAP) // (min(w, SMALLEST) + GAP))
     rows = _rows(n, columns, labels, class_names)
     columns = max(len(indices) for _, indices in rows)
-    scale = _scale(h, w, columns, len(rows) if labels is None else 1, numbers)
+    scale = _scale(h, w, columns, rows, numbers)
     pen = Pen("0123456789" + title + "".join(name for name, _ in rows), TEXT)
     sheet = Sheet(rows, columns, max(1, int(scale * h)), max(1, int(scale * w)), pen)
     return sheet.draw(images, numbers, title)
@@ -69,18 +69,18 @@ class Sheet:
 
     def __init__(self, rows: list[tuple[str, list[int]]], columns: int, h: int, w: int, pen: Pen) -> None:
         self.h, self.w, self.pen = h, w, pen
+        n, rows = sum(len(indices) for _, indices in rows), rows[:NAMED] if rows[0][0] else rows
         widest = max(pen.width(pen.readable(name)) for name, _ in rows)
         self.names = math.ceil(widest) + 6 * GAP if widest else 0  # pixels of the names' column
         self.down = (max(h, LINE) if widest else h) + GAP
         self.across = self.names + columns * (w + GAP)
         blocks = max(1, int(math.sqrt(len(rows) * self.down / self.across))) if widest else 1
-        self.blocks = min(blocks, max(1, LIMIT // self.across))
-        self.length = min(math.ceil(len(rows) / self.blocks), max(1, LIMIT // self.down))
+        self.blocks = min(blocks, max(1, (LIMIT - GAP) // self.across))
+        self.length = min(math.ceil(len(rows) / self.blocks), max(1, (LIMIT - GAP) // self.down))
         self.blocks = min(self.blocks, math.ceil(len(rows) / self.length))
         self.rows = rows[: self.blocks * self.length]
-        shown, n = (sum(len(indices) for _, indices in part) for part in (self.rows, rows))
-        if shown < n:
-            log.info("the picture shows %d of %d images, to stay below %d pixels on a side", shown, n, LIMIT)
+        if (shown := sum(len(indices) for _, indices in self.rows)) < n:
+            log.info("the picture shows the first %d of %d images: more would not be legible", shown, n)
 
     def draw(self, images: Tensor, numbers: bool, title: str) -> np.ndarray:
         """(h, w, 3) uint8."""
@@ -139,9 +139,14 @@ def _name(label: int, names: Sequence[str]) -> str:
     return name if len(name) <= NAME else f"{name[: NAME - 1]}…"
 
 
-def _scale(h: int, w: int, columns: int, rows: int, numbers: bool) -> float:
+def _scale(h: int, w: int, columns: int, rows: list[tuple[str, list[int]]], numbers: bool) -> float:
     """How large the images are drawn: whole multiples for room for a number, smaller ones to stay below the limit."""
     if numbers and min(h, w) < NUMBERED:
         return math.ceil(NUMBERED / min(h, w))
-    fits = min(1.0, (LIMIT / columns - GAP) / w, (LIMIT / rows - GAP) / h)
+    wide, high = (((LIMIT - GAP) / k - GAP) for k in (columns, len(rows)))
+    if rows[0][0]:  # rows with names fold into several blocks, and the names take some of the room
+        high = 0.7 * LIMIT**2 / (len(rows) * columns * w)
+        fits = min(1.0, wide / w, math.sqrt(high / h))
+    else:
+        fits = min(1.0, wide / w, high / h)
     return max(fits, min(1.0, SMALLEST / max(h, w)))

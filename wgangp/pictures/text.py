@@ -21,18 +21,17 @@ def page(lines: list[str], characters: str = "", numbers: bool = False, title: s
 
     `characters` are all that any page may have, so that pages of one run look for fonts once.
     """
-    pen = Pen(
-        characters + "".join(sorted(set("".join(lines)) - set(characters))) + "0123456789", SIZE, "DejaVuSansMono"
-    )
+    lines, n = lines[:MOST], len(lines)
+    pen = Pen(characters + "".join({*"".join(lines)}) + "0123456789", SIZE, "DejaVuSansMono")
     heading = Pen(title, SIZE, "DejaVuSans-Bold")
     rows = [
         (str(i) if start == 0 else "", line[start : start + LONGEST])
-        for i, line in enumerate(pen.readable(line) for line in lines)
+        for i, line in enumerate(map(pen.readable, lines))
         for start in range(0, max(1, len(line)), LONGEST)
     ]
-    if len(rows) > MOST:
-        log.info("the picture shows the first %d lines of text, of %d", MOST, len(rows))
+    if n > MOST or len(rows) > MOST:
         rows = rows[:MOST]
+        log.info("the picture shows the first %d of %d lines of text", sum(number != "" for number, _ in rows), n)
     indent = max((pen.width(number) for number, _ in rows), default=0) + MARGIN if numbers else 0.0
     width = max([heading.width(title), *(indent + pen.width(row) for _, row in rows)])
     top = MARGIN + (2 * LINE if title else 0)
