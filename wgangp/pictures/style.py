@@ -10,12 +10,14 @@ The colours are those of Okabe and Ito (2008), which people with any common colo
 generated samples differ in lightness, too, so that a black-and-white print shows which is which.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
@@ -29,11 +31,14 @@ RC: dict[str, Any] = {
     "figure.dpi": 100,
     "savefig.dpi": 100,
     "figure.facecolor": "white",
+    "figure.constrained_layout.h_pad": 0.08,  # inches
+    "figure.constrained_layout.w_pad": 0.08,
     "figure.titlesize": 12,
     "figure.titleweight": "bold",
     "font.family": "DejaVu Sans",  # part of matplotlib: the same on every computer
     "font.size": 10,
     "text.color": INK,
+    "text.parse_math": False,  # a $ in the name of a run or of an option is a $
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
@@ -97,3 +102,16 @@ def level_colours() -> "Colormap":
 def direction(name: str, higher_is_better: bool) -> str:
     """The label of an axis that shows a score: "fid (lower is better)"."""
     return f"{name} ({'higher' if higher_is_better else 'lower'} is better)"
+
+
+def set_scale(axes: "Axes", which: Literal["x", "y"], values: Sequence[float]) -> None:
+    """Makes an axis logarithmic, with plain numbers, if the values are positive and span a factor of 10 or more."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    if not values or min(values) <= 0 or max(values) < 10 * min(values):
+        return
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(values) < 1000 * min(values) else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
