@@ -217,9 +217,10 @@ def ranked(runs: list[Run], key: str, by: str) -> dict[tuple[str, bool], list[fl
     groups: dict[tuple[str, bool], list[float]] = {}
     for run in runs:
         try:
-            groups.setdefault(run.option(by), []).append(run.curve(key)[2][-1])
+            value = run.curve(key)[2][-1]
         except ValueError:
             continue
+        groups.setdefault(run.option(by), []).append(value)
     if not groups:
         raise ValueError(f"no run has {key}")
     return dict(sorted(groups.items(), key=lambda group: sign(key) * fmean(group[1])))

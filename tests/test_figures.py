@@ -53,7 +53,7 @@ def test_scores_are_by_option_the_best_first_and_the_default_is_marked(call, fig
     runs = [figures.Run(f"run_{i}") for i in range(4)]
     names = [("weight_clipping", False), ("wgan_gp_toy", True), ("wgan_lp", False)]
     assert list(figures.ranked(runs, "eval/high_quality", "penalty")) == names
-    assert list(figures.ranked(runs, "eval/high_quality", "seed"))[0] == ("2", False)
+    assert next(iter(figures.ranked(runs, "eval/high_quality", "seed"))) == ("2", False)
     with pytest.raises(ValueError, match="no run has eval/fid"):
         figures.ranked(runs, "eval/fid", "penalty")
     assert figures.axis_label("eval/high_quality") == "eval/high_quality (higher is better)"

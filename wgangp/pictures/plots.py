@@ -39,6 +39,7 @@ def draw(
     | vectors (n, d), d <= 16 | histograms and scatter plots | real (m, d) |
     | signals (n, t) or (n, c, t) | line plots | real (m, t) or (m, c, t) |
 
+    `critic` takes points (m, 2) on x's device and returns (m, 1 + num_classes), with f(x) in its first column.
     Raises ValueError if x is none of these, or empty.
     """
     if not isinstance(x, Tensor) or not 2 <= x.ndim <= 4 or x.numel() == 0:
