@@ -114,8 +114,7 @@ def level_sets(runs: list[Run], options: argparse.Namespace) -> Figure:
         axis.scatter(*real.T, s=8, color=style.REAL, linewidths=0, label="real", zorder=3)
         axis.scatter(*fake.T, s=3, color=style.FAKE, linewidths=0, label="generated", zorder=3)
         axis.set(title=run.name, xlim=(-limit, limit), ylim=(-limit, limit), xticks=[], yticks=[], aspect="equal")
-    names = axes[0].get_legend_handles_labels()
-    figure.legend(*names, loc="outside lower left", ncols=2, markerscale=2.5)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=2, markerscale=2.5)
     return figure
 
 
@@ -199,16 +198,15 @@ def scores(runs: list[Run], options: argparse.Namespace) -> Figure:
     figure = style.figure(6.5 * len(found), 1.2 + 0.3 * max(map(len, found)))
     for key, groups, axes in zip(options.key, found, figure.subplots(1, len(found), squeeze=False).flat, strict=True):
         for y, values in enumerate(groups.values()):
-            axes.plot(values, [y] * len(values), "o", color=style.SERIES[0], alpha=0.6, label="a run" if y == 0 else "")
-            axes.plot(fmean(values), y, "|", color=style.SERIES[1], markersize=14, markeredgewidth=2.2,
-                      label="mean" if y == 0 else "")  # fmt: skip
+            axes.plot(values, [y] * len(values), "o", color=style.SERIES[0], alpha=0.6)
+            axes.plot(fmean(values), y, "|", color=style.SERIES[1], markersize=14, markeredgewidth=2.2)
         axes.set_yticks(range(len(groups)), [f"{name} (default)" if it else name for name, it in groups])
         for tick, (_, is_default) in zip(axes.get_yticklabels(), groups, strict=True):
             tick.set_fontweight("bold" if is_default else "normal")
         axes.set(title=f"{key.removeprefix('eval/')} by {options.by}", xlabel=axis_label(key))
         axes.set_ylim(len(groups) - 0.5, -0.5)  # the best at the top
         style.set_scale(axes, "x", [value for values in groups.values() for value in values])
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower right", ncols=2)
+    figure.legend(figure.axes[0].lines[:2], ["a run", "mean"], loc="outside lower right", ncols=2)
     return figure
 
 
