@@ -81,7 +81,7 @@ def load_generator(run: str | Path, ema: bool = True, batchnorm: str = "batch", 
     """
     _, state = load_newest(Path(run).expanduser())
     header, weights = header_of(state), state["ema" if ema else "generator"]
-    node = OmegaConf.create(header.config.get("generator") or {})
+    node = OmegaConf.create(header.config["generator"])
     data = {"shape": list(header.shape), "num_classes": header.num_classes}
     try:
         with torch.device("meta"), at_most_modules(1000 + 10 * len(weights)):
