@@ -341,3 +341,46 @@ def test_sizes_that_do_not_fit_are_refused_in_one_line(size):
             check((3, size, size))
         with pytest.raises(ValueError, match="square"):
             check((3, 32, size))
+
+
+IMAGES, STRINGS = {"shape": (3, 32, 32), "num_classes": 0}, {"shape": (9, 12), "num_classes": 0}
+CHAR_G, CHAR_D = {"nz": 4, "width": 8, "blocks": 1}, {"width": 8, "blocks": 1, "spectral": False}
+G_101 = {"nz": 4, "width": 8, "blocks": [1, 1, 1, 1], "norm": "batch"}
+G_DCGAN, D_DCGAN = {"nz": 4, "width": 4, "norm": "batch"}, {"width": 4, "norm": "none", "spectral": False}
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "key", "value"),
+    [
+        (mlp.Generator, {"nz": 4, "width": 8, "depth": 2}, "generator.width", 0),
+        (mlp.Generator, {"nz": 4, "width": 8, "depth": 2}, "generator.nz", -1),
+        (mlp.Critic, {"width": 8, "depth": 2, "spectral": False}, "critic.depth", 0),
+        (dcgan.Generator, G_DCGAN | DCGAN_GENERATOR, "generator.width", 0),
+        (dcgan.Generator, G_DCGAN | DCGAN_GENERATOR, "generator.max_width", 0),
+        (dcgan.Generator, G_DCGAN | DCGAN_GENERATOR, "generator.first_norm", "unit"),
+        (dcgan.Critic, D_DCGAN | DCGAN_CRITIC, "critic.width", 2.5),
+        (resnet.Generator, G_RESNET, "generator.max_width", True),
+        (resnet.Critic, {"width": 4, "norm": "none", "spectral": False}, "critic.width", 0),
+        (resnet.PyramidCritic, {"width": 4, "max_width": 8, "norm": "none", "spectral": False}, "critic.max_width", 0),
+        (resnet101.Generator, G_101, "generator.nz", 0),
+        (resnet101.Generator, G_101, "width", 6),
+        (random_architecture.Generator, {"nz": 4, "norm": "none", "architecture_seed": 0}, "generator.nz", 0),
+        (char.Generator, CHAR_G, "generator.blocks", 0),
+        (char.Critic, CHAR_D, "critic.width", 0),
+        (char.GRUCritic, {"width": 8, "layers": 1}, "critic.layers", 0),
+        (char.AttentionCritic, {"width": 8, "heads": 2, "blocks": 1}, "critic.heads", 0),
+        (char.AttentionCritic, {"width": 8, "heads": 2, "blocks": 1}, "critic.heads", 3),
+    ],
+)
+def test_a_bad_number_is_refused_by_its_key(network, options, key, value):
+    data = STRINGS if network.__module__.endswith("char") else IMAGES
+    network(**data, **options)
+    with pytest.raises(ValueError, match=rf"{key}\b") as error:
+        network(**data, **(options | {key.split(".")[-1]: value}))
+    assert str(value) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_conditional_generator_asks_for_labels():
+    for generator, _ in families((3, 16, 16), 3):
+        with pytest.raises(ValueError, match="give it labels y"):
+            generator(torch.randn(2, generator.nz))

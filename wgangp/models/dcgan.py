@@ -1,6 +1,6 @@
-"""Strided 5x5 convolutions as in the official gan_mnist.py, gan_cifar.py and gan_64x64.py (DCGAN).
+"""DCGAN: strided 5x5 convolutions, as in the official gan_mnist.py, gan_cifar.py and gan_64x64.py.
 
-The sizes are the image's, halved and rounded up until 4 remain: 28, 14, 7, 4 for MNIST. Widths double as sizes halve.
+The image's size is halved and rounded up until it is 4: 28, 14, 7, 4 for MNIST. Widths double as sizes halve.
 """
 
 from collections.abc import Sequence
@@ -8,21 +8,13 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from wgangp.models.layers import (
-    Norm,
-    ScoredFeatures,
-    activate,
-    channels_of,
-    conv,
-    deconv,
-    initialise,
-    linear,
-    spectral_norm,
-)
+from wgangp import models
+from wgangp.models import check_counts
+from wgangp.models.layers import Norm, activate, channels_of, conv, deconv, initialise, linear, spectral_norm
 
 
 def image_sizes(shape: Sequence[int]) -> list[int]:
-    """[4, ..., size] for square images whose size, halved with rounding up, comes to 4; else a ValueError."""
+    """Returns [4, ..., size]. Raises ValueError if images are not square or their size does not come down to 4."""
     if len(shape) != 3 or shape[1] != shape[2]:
         raise ValueError(f"dcgan needs square images, and the data is {tuple(shape)}: set dataset.size, or use mlp")
     sizes = [shape[1]]
@@ -35,11 +27,11 @@ def image_sizes(shape: Sequence[int]) -> list[int]:
     return sizes
 
 
-class Generator(nn.Module):
-    """Linear to 4x4, then transposed convolutions; norm and activation after each layer but the last, tanh.
+class Generator(models.Generator):
+    """Linear to 4x4, then transposed convolutions; norm and activation after each layer except the last; tanh.
 
-    `first_norm` says whether the first layer is normalised by units (gan_cifar.py, axis 0) or by channels
-    (gan_64x64.py). `std` is that of all weights; None: the official initialisation.
+    `first_norm` normalises the first layer over units (gan_cifar.py, axis 0) or over channels (gan_64x64.py).
+    `std` is the standard deviation of all weights; None is the official initialisation of each layer.
     """
 
     def __init__(
@@ -56,6 +48,9 @@ class Generator(nn.Module):
         std: float | None,
     ) -> None:
         super().__init__()
+        check_counts("generator", nz=nz, width=width, max_width=max_width)
+        if first_norm not in ("units", "channels"):
+            raise ValueError(f"generator.first_norm is {first_norm!r}: choose units or channels")
         self.nz, self.num_classes, self.sizes = nz, num_classes, image_sizes(shape)
         self.activation, each = activation, channels_of(activation)
         ups = len(self.sizes) - 1
@@ -68,7 +63,7 @@ class Generator(nn.Module):
         initialise(self, std)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        x = self.norms[0](self.input(z).view(len(z), self.units, -1, 1), y)
+        x: Tensor = self.norms[0](self.input(z).view(len(z), self.units, -1, 1), y)
         x = activate(x.reshape(len(z), -1, 4, 4), self.activation)
         for i, (up, size) in enumerate(zip(self.deconvs, self.sizes[1:], strict=True), start=1):
             x = up(x)[:, :, :size, :size]  # 8x8 is cropped to 7x7 for 28
@@ -77,8 +72,8 @@ class Generator(nn.Module):
         return x.tanh()
 
 
-class Critic(ScoredFeatures):
-    """Strided convolutions with an activation each, norm on all but the first, then one linear layer."""
+class Critic(models.Critic):
+    """Strided convolutions, each with an activation and, except the first, a norm; then a linear layer."""
 
     def __init__(
         self,
@@ -92,6 +87,7 @@ class Critic(ScoredFeatures):
         spectral: bool,
     ) -> None:
         super().__init__()
+        check_counts("critic", width=width)
         self.activation, each = activation, channels_of(activation)
         downs = len(image_sizes(shape)) - 1
         channels = [shape[0], *(width * 2**k for k in range(downs))]  # e.g. [c, w, 2w, 4w]
