@@ -8,7 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from wgangp import models
 from wgangp.models import check_counts
-from wgangp.models.layers import linear, relu, spectral_norm, uniform
+from wgangp.models.layers import Head, linear, relu, spectral_norm, uniform
 
 
 def conv1d(c_in: int, c_out: int, kernel: int) -> nn.Conv1d:
@@ -66,13 +66,40 @@ class Critic(models.Critic):
         v, t = check_shape(shape)
         self.input = conv1d(v, width, 1)
         self.blocks = nn.Sequential(*(Block(width) for _ in range(blocks)))
-        self.output = linear(width * t, 1 + num_classes)
+        self.output = Head(width * t, num_classes)
         if spectral:
             spectral_norm(self)
 
     def features(self, x: Tensor) -> Tensor:
         x = self.blocks(self.input(x))
         return x.flatten(1)  # (n, width * t)
+
+
+class GRU(nn.Module):
+    """Gated recurrent units, (n, t, features) to (n, t, width), with nn.GRU's parameters and initialisation.
+
+    nn.GRU moves its weights to other addresses when it is copied, and a captured CUDA graph then reads freed memory.
+    """
+
+    NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+    def __init__(self, features: int, width: int, layers: int) -> None:
+        super().__init__()
+        self.width, self.layers, bound = width, layers, width**-0.5
+        for i in range(layers):
+            shapes = (3 * width, width if i else features), (3 * width, width), (3 * width,), (3 * width,)
+            for name, shape in zip(self.NAMES, shapes, strict=True):
+                weight = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
+                self.register_parameter(f"{name}_l{i}", weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = [getattr(self, f"{name}_l{i}") for i in range(self.layers) for name in self.NAMES]
+        start = x.new_zeros(self.layers, len(x), self.width)
+        biases, dropout, bidirectional, batch_first = True, 0.0, False, True
+        states, _ = torch.gru(
+            x, start, weights, biases, self.layers, dropout, self.training, bidirectional, batch_first
+        )
+        return states
 
 
 class GRUCritic(models.Critic):
@@ -84,13 +111,13 @@ class GRUCritic(models.Critic):
     def __init__(self, *, shape: Sequence[int], num_classes: int, width: int, layers: int) -> None:
         super().__init__()
         check_counts("critic", width=width, layers=layers)
-        self.gru = nn.GRU(check_shape(shape)[0], width, layers, batch_first=True)
+        self.gru = GRU(check_shape(shape)[0], width, layers)
         self.dropout = nn.Dropout(0)
-        self.output = linear(width, 1 + num_classes)
+        self.output = Head(width, num_classes)
 
     def features(self, x: Tensor) -> Tensor:
         with torch.backends.cudnn.flags(enabled=False):
-            states, _ = self.gru(x.transpose(1, 2))  # (n, t, width)
+            states = self.gru(x.transpose(1, 2))  # (n, t, width)
         last: Tensor = self.dropout(states[:, -1])
         return last  # (n, width)
 
@@ -114,7 +141,7 @@ class AttentionCritic(models.Critic):
             width, heads, 4 * width, dropout=0.0, activation=relu, batch_first=True, norm_first=True
         )
         self.blocks = nn.TransformerEncoder(block, blocks, enable_nested_tensor=False)
-        self.output = linear(width, 1 + num_classes)
+        self.output = Head(width, num_classes)
 
     def features(self, x: Tensor) -> Tensor:
         with sdpa_kernel(SDPBackend.MATH):

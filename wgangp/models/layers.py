@@ -31,6 +31,25 @@ def linear(fan_in: int, fan_out: int, he: bool = False) -> nn.Linear:
     return layer
 
 
+class Head(nn.Linear):
+    """The last layer of a critic, (n, fan_in) to (n, 1 + num_classes), divided by `divisor`.
+
+    The row of the score and the rows of AC-GAN's logits are initialised as two linear layers, as in the official code.
+    """
+
+    def __init__(self, fan_in: int, num_classes: int, divisor: float = 1.0) -> None:
+        super().__init__(fan_in, 1 + num_classes)
+        self.divisor = divisor
+        weight = self.weight.detach()
+        uniform(weight[:1], 2 / (fan_in + 1))
+        uniform(weight[1:], 2 / (fan_in + num_classes))
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = super().forward(x)
+        return out if self.divisor == 1 else out / self.divisor
+
+
 def _initialise_convolution(layer: nn.Conv2d | nn.ConvTranspose2d, fan_in: float, fan_out: float, he: bool) -> None:
     uniform(layer.weight, (4 if he else 2) / (fan_in + fan_out))
     if layer.bias is not None:
@@ -109,6 +128,15 @@ def mean_pool(x: Tensor) -> Tensor:
     return x.view(n, c, h // 2, 2, w // 2, 2).mean(dim=(3, 5))
 
 
+def upsample(x: Tensor) -> Tensor:
+    """Nearest-neighbour upsampling: (n, c, h, w) to (n, c, 2h, 2w).
+
+    As F.interpolate, whose backward pass Inductor compiles to slow atomic additions.
+    """
+    n, c, h, w = x.shape
+    return x[:, :, :, None, :, None].expand(n, c, h, 2, w, 2).reshape(n, c, 2 * h, 2 * w)
+
+
 # A k x k convolution followed by 2x2 mean-pooling equals a (k + 1) x (k + 1) convolution of stride 2. After
 # nearest-neighbour upsampling it equals a transposed one. That is 4/9 of the arithmetic for k = 3, and no tensor at the
 # larger size.
@@ -134,12 +162,13 @@ class Norm(nn.Module):
     """Normalisation of x (n, c, h, w) by name: batch, layer, instance or none; affine per class if num_classes > 0.
 
     "layer" has statistics over (c, h, w) of each sample and an affine per channel: GroupNorm(1, c), as in
-    tflib/ops/layernorm.py. Raises ValueError if the name is unknown, or if labels are missing in the forward pass.
+    tflib/ops/layernorm.py. In training the batch is split into `groups` parts; each has its own batch statistics.
+    Raises ValueError if the name is unknown, or if labels are missing in the forward pass.
     """
 
-    def __init__(self, kind: str, channels: int, num_classes: int = 0) -> None:
+    def __init__(self, kind: str, channels: int, num_classes: int = 0, groups: int = 1) -> None:
         super().__init__()
-        affine = num_classes == 0
+        self.groups, affine = groups, num_classes == 0
         match kind:
             case "batch":
                 self.norm: nn.Module = nn.BatchNorm2d(channels, affine=affine)
@@ -158,7 +187,8 @@ class Norm(nn.Module):
             self.offset = nn.Embedding(*shape, _weight=torch.zeros(shape))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        x = self.norm(x)  # (n, c, h, w)
+        parts = x.chunk(self.groups) if self.training else (x,)
+        x = torch.cat([self.norm(part) for part in parts]) if len(parts) > 1 else self.norm(x)  # (n, c, h, w)
         if self.conditional:
             if y is None:
                 raise ValueError("this generator is conditional: give it labels y of shape (n,)")
@@ -167,10 +197,15 @@ class Norm(nn.Module):
 
 
 def spectral_norm(module: nn.Module) -> None:
-    """Divides every linear and convolution weight by its largest singular value (Miyato et al. 2018), in place."""
+    """Divides every weight by its largest singular value (Miyato et al. 2018), in place.
+
+    A weight is a parameter of two or more axes whose name has "weight" in it. This covers linear layers, convolutions,
+    and the stacked matrices of recurrent and attention layers; biases, position codes and norms stay as they are.
+    """
     for layer in list(module.modules()):
-        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
-            nn.utils.parametrizations.spectral_norm(layer)
+        for name, parameter in list(layer.named_parameters(recurse=False)):
+            if "weight" in name and parameter.ndim > 1:
+                nn.utils.parametrizations.spectral_norm(layer, name)
 
 
 def couples_samples(module: nn.Module) -> bool:

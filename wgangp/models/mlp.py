@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from wgangp import models
 from wgangp.models import check_counts
-from wgangp.models.layers import linear, relu, spectral_norm
+from wgangp.models.layers import Head, linear, relu, spectral_norm
 
 
 class Hidden(nn.Module):
@@ -53,7 +53,7 @@ class Critic(models.Critic):
         super().__init__()
         check_counts("critic", width=width, depth=depth)
         self.hidden = Hidden(math.prod(shape), width, depth)
-        self.output = linear(width, 1 + num_classes)
+        self.output = Head(width, num_classes)
         if spectral:
             spectral_norm(self)
 

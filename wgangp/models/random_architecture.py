@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from wgangp import models
 from wgangp.models import check_counts
-from wgangp.models.layers import Norm, activate, conv, deconv, linear
+from wgangp.models.layers import Head, Norm, activate, conv, deconv, linear
 
 RESAMPLINGS = 3
 
@@ -105,7 +105,7 @@ class Critic(models.Critic):
             self.hidden.append(Layer(conv(c, wider, 5, stride=2), wider, first, drawn.activation))
             self.hidden.extend([Layer(conv(wider, wider, 3), wider, norm, drawn.activation) for _ in range(extra)])
             c = wider
-        self.output = linear(c * 16, 1 + num_classes)
+        self.output = Head(c * 16, num_classes)
 
     def features(self, x: Tensor) -> Tensor:
         x = self.hidden(x)

@@ -12,7 +12,18 @@ from torch.nn import functional as F
 
 from wgangp import models
 from wgangp.models import check_counts
-from wgangp.models.layers import Norm, conv, conv_mean_pool, linear, mean_pool, relu, spectral_norm, upsample_conv
+from wgangp.models.layers import (
+    Head,
+    Norm,
+    conv,
+    conv_mean_pool,
+    linear,
+    mean_pool,
+    relu,
+    spectral_norm,
+    upsample,
+    upsample_conv,
+)
 
 
 def check_size(shape: Sequence[int]) -> int:
@@ -25,23 +36,19 @@ def check_size(shape: Sequence[int]) -> int:
     return size
 
 
-def upsample(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="nearest")
-
-
 class Up(nn.Module):
     """norm, ReLU, upsample, conv, norm, ReLU, conv; shortcut: upsample, 1x1 conv."""
 
-    def __init__(self, c_in: int, c_out: int, norm: str, bias: bool, num_classes: int) -> None:
+    def __init__(self, c_in: int, c_out: int, norm: str, bias: bool, num_classes: int, groups: int) -> None:
         super().__init__()
-        self.norm1, self.norm2 = Norm(norm, c_in, num_classes), Norm(norm, c_out, num_classes)
+        self.norm1, self.norm2 = (Norm(norm, c, num_classes, groups) for c in (c_in, c_out))
         self.conv1, self.conv2 = conv(c_in, c_out, 3, bias=bias), conv(c_out, c_out, 3)
         self.shortcut = conv(c_in, c_out, 1, he=False)
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
         h: Tensor = upsample_conv(self.conv1, F.relu(self.norm1(x, y)))  # (n, c_out, 2h, 2w)
         h = self.conv2(F.relu(self.norm2(h, y)))
-        return upsample(self.shortcut(x)) + h  # a 1x1 conv commutes with upsampling
+        return h + upsample(self.shortcut(x))  # a 1x1 conv commutes with upsampling; h decides the memory layout
 
 
 class FirstBlock(nn.Module):
@@ -92,6 +99,7 @@ class Generator(models.Generator):
 
     The two official networks differ in `bias` (of the first convolution of each block) and in `he_output` (the
     initialisation of the last convolution). The last norm is unconditional, as in the official code.
+    `batchnorm_groups` is the number of parts of a training batch that have their own batch statistics.
     """
 
     def __init__(
@@ -105,15 +113,16 @@ class Generator(models.Generator):
         norm: str,
         bias: bool,
         he_output: bool,
+        batchnorm_groups: int,
     ) -> None:
         super().__init__()
-        check_counts("generator", nz=nz, width=width, max_width=max_width)
+        check_counts("generator", nz=nz, width=width, max_width=max_width, batchnorm_groups=batchnorm_groups)
         size, self.nz, self.num_classes = check_size(shape), nz, num_classes
         resolutions = [4 * 2**k for k in range(size.bit_length() - 2)]  # 4, 8, ..., size
         channels = [min(width * size // r, max_width) for r in resolutions]
         self.input = linear(nz, channels[0] * 16)
-        self.blocks = nn.ModuleList(Up(a, b, norm, bias, num_classes) for a, b in pairwise(channels))
-        self.norm = Norm(norm, channels[-1])
+        self.blocks = nn.ModuleList(Up(a, b, norm, bias, num_classes, batchnorm_groups) for a, b in pairwise(channels))
+        self.norm = Norm(norm, channels[-1], groups=batchnorm_groups)
         self.output = conv(channels[-1], shape[0], 3, he=he_output)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -136,7 +145,7 @@ class Critic(models.Critic):
             *(Down(width, width, norm, bias=True) for _ in range(downs - 1)),
             *(Block(width, width, norm, bias=True) for _ in range(2)),
         )
-        self.output = linear(width, 1 + num_classes)
+        self.output = Head(width, num_classes)
         if spectral:
             spectral_norm(self)
 
@@ -165,7 +174,7 @@ class PyramidCritic(models.Critic):
             conv(shape[0], channels[0], 3, he=False),
             *(Down(a, b, norm, bias=False) for a, b in pairwise(channels)),
         )
-        self.output = linear(channels[-1] * 16, 1 + num_classes)
+        self.output = Head(channels[-1] * 16, num_classes)
         if spectral:
             spectral_norm(self)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from wgangp import models
 from wgangp.models import check_counts
-from wgangp.models.layers import Norm, conv, deconv, linear, relu, spectral_norm
+from wgangp.models.layers import Head, Norm, conv, deconv, linear, relu, spectral_norm
 
 
 def stages(shape: Sequence[int], blocks: Sequence[int], width: int) -> list[tuple[int, int]]:
@@ -31,10 +31,15 @@ def stages(shape: Sequence[int], blocks: Sequence[int], width: int) -> list[tupl
 
 
 class Bottleneck(nn.Module):
-    """shortcut + 0.3 * (ReLU, 1x1, ReLU, 3x3, ReLU, 1x1 without bias, norm); keeps, halves or doubles the size."""
+    """shortcut + 0.3 * (ReLU, 1x1, ReLU, 3x3, ReLU, 1x1 without bias, norm); keeps, halves or doubles the size.
 
-    def __init__(self, c_in: int, c_out: int, resample: str | None, norm: str) -> None:
+    A shortcut that halves the size takes one pixel of each 2x2, at row and column `pixel`, 0 or 1. The 3x3 convolution
+    is centred on 0.
+    """
+
+    def __init__(self, c_in: int, c_out: int, resample: str | None, norm: str, pixel: int = 0) -> None:
         super().__init__()
+        self.pixel = pixel
         self.conv1 = conv(c_in, c_in // 2, 1)
         if resample == "up":
             self.conv2: nn.Module = deconv(c_in // 2, c_out // 2, 3)
@@ -51,7 +56,8 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv2(relu(self.conv1(relu(x))))
-        out: Tensor = self.dropout(self.shortcut(x) + 0.3 * self.norm(self.conv3(relu(h))))
+        shortcut = self.shortcut(x[:, :, self.pixel :, self.pixel :])
+        out: Tensor = self.dropout(shortcut + 0.3 * self.norm(self.conv3(relu(h))))
         return out
 
 
@@ -81,27 +87,39 @@ class Generator(models.Generator):
 
 
 class Critic(models.Critic):
-    """A 1x1 convolution, the stages downwards, flatten, linear / 5."""
+    """A 1x1 convolution, the stages downwards, flatten, linear / 5.
+
+    With shortcut_pixel="last" it is the official critic on images turned by 180 degrees, as is the generator: of each
+    2x2 pixels, TensorFlow's shortcut takes the first, and its 3x3 convolution is centred on the last.
+    """
 
     def __init__(
-        self, *, shape: Sequence[int], num_classes: int, width: int, blocks: Sequence[int], norm: str, spectral: bool
+        self,
+        *,
+        shape: Sequence[int],
+        num_classes: int,
+        width: int,
+        blocks: Sequence[int],
+        norm: str,
+        shortcut_pixel: str,
+        spectral: bool,
     ) -> None:
         super().__init__()
         check_counts("critic", width=width)
+        if shortcut_pixel not in ("first", "last"):
+            raise ValueError(f"critic.shortcut_pixel is {shortcut_pixel!r}: choose first or last")
+        pixel = int(shortcut_pixel == "last")
         plan = stages(shape, blocks, width)[::-1]
         self.input = conv(shape[0], plan[0][1], 1, he=False)
         self.blocks = nn.Sequential()
         for i, (n, c) in enumerate(plan):
             if i > 0:
-                self.blocks.append(Bottleneck(plan[i - 1][1], c, "down", norm))
+                self.blocks.append(Bottleneck(plan[i - 1][1], c, "down", norm, pixel))
             self.blocks.extend([Bottleneck(c, c, None, norm) for _ in range(n)])
-        self.output = linear(plan[-1][1] * 16, 1 + num_classes)
+        self.output = Head(plan[-1][1] * 16, num_classes, divisor=5)
         if spectral:
             spectral_norm(self)
 
     def features(self, x: Tensor) -> Tensor:
         x = self.blocks(self.input(x))
         return x.flatten(1)  # (n, 16 * channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) / 5
