@@ -375,6 +375,8 @@ G_DCGAN, D_DCGAN = {"nz": 4, "width": 4, "norm": "batch"}, {"width": 4, "norm": 
         (resnet.PyramidCritic, {"width": 4, "max_width": 8, "norm": "none", "spectral": False}, "critic.max_width", 0),
         (resnet101.Generator, G_101, "generator.nz", 0),
         (resnet101.Generator, G_101, "width", 6),
+        (resnet101.Generator, G_101, "blocks", [1, 1, 1, 0]),
+        (resnet101.Critic, D_101, "blocks", 6),
         (resnet101.Critic, D_101, "critic.shortcut_pixel", 1),
         (random_architecture.Generator, {"nz": 4, "norm": "none", "architecture_seed": 0}, "generator.nz", 0),
         (char.Generator, CHAR_G, "generator.blocks", 0),

@@ -2,8 +2,8 @@
 
 The image's size is halved and rounded up until it is 4: 28, 14, 7, 4 for MNIST. Widths double as sizes halve.
 
-TensorFlow pads a strided convolution at the end, ours are padded at the start. So these networks are the official ones
-on images turned by 180 degrees: `rotate_weights` converts the weights of one into those of the other.
+TensorFlow pads a strided convolution at the end, ours are padded at the start. So these networks (with crop="start" for
+28x28) are the official ones on images turned by 180 degrees: `rotate_weights` converts the weights of one to the other.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Generator(models.Generator):
 
     `first_norm` normalises the first layer over units (gan_cifar.py, axis 0) or over channels (gan_64x64.py).
     `std` is the standard deviation of all weights; None is the official initialisation of each layer. `crop` is the
-    side on which 8x8 is cut to 7x7 for images of 28x28. `unit_range` ends in a sigmoid, scaled to [-1, 1], for tanh.
+    side on which 8x8 is cut to 7x7 for images of 28x28. `unit_range` replaces tanh by a sigmoid scaled to [-1, 1].
     """
 
     def __init__(
@@ -86,8 +86,8 @@ class Generator(models.Generator):
 class Critic(models.Critic):
     """Strided convolutions, each with an activation and, except the first, a norm; then a linear layer.
 
-    With `unit_range` it is x -> 2 f((x + 1) / 2) for a network f of images in [0, 1]: the gradient has the norm of f's
-    at the image in [0, 1], and Wasserstein estimates are twice as large.
+    With `unit_range` it is x -> 2 f((x + 1) / 2) for a network f of images in [0, 1]: its gradient in x is that of f in
+    the image in [0, 1], and Wasserstein estimates are twice those of f.
     """
 
     def __init__(

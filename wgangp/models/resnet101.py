@@ -17,8 +17,11 @@ from wgangp.models.layers import Head, Norm, conv, deconv, linear, relu, spectra
 def stages(shape: Sequence[int], blocks: Sequence[int], width: int) -> list[tuple[int, int]]:
     """Returns (blocks, channels) of each stage, from 4x4 up.
 
-    Raises ValueError if the number of stages does not fit the image's size, or the width is not a multiple of 4.
+    Raises ValueError if the blocks are not positive numbers, if the width is not a multiple of 4, or if the number of
+    stages does not fit the image's size.
     """
+    if not (isinstance(blocks, Sequence) and all(type(n) is int and n > 0 for n in blocks)):
+        raise ValueError(f"blocks={blocks}: give a list of whole numbers of at least 1, as in [6,6,6,6,5]")
     if width % 4:
         raise ValueError(f"width={width}: resnet101 halves it twice, so give a multiple of 4")
     size = 4 * 2 ** (len(blocks) - 1)
