@@ -140,6 +140,7 @@ def test_every_experiment_trains_for_two_steps(call, option, data, monkeypatch):
         monkeypatch.setattr(sources, "_torchvision_parts", lambda *a: [Split(*small_cifar10(data)), None])
     path = [f"dataset.path={data / 'lines.txt'}"] if option.endswith("language") else []
     small = ["batch_size=2", "n_critic=1", "evaluation_samples=10", "steps=2", "log_every=2", *narrow(option)]
+    small += ["dataset.limit=1000"] if option.startswith("paper/mnist") else []
     code, text = call("train", f"experiment={option}", *small, *path, "hydra.run.dir=run")
     assert code == 0, text
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from wgangp.app.build import build
 from wgangp.app.trust import at_most_modules
 from wgangp.machine.device import seed_step
-from wgangp.models.layers import Generator, use_batch_statistics
+from wgangp.models import Generator
+from wgangp.models.layers import use_batch_statistics
 from wgangp.run_dir.checkpoint import header_of, load_newest
 from wgangp.run_dir.record import Record, read_record
 from wgangp.run_dir.status import Status, read_status

@@ -11,7 +11,7 @@ from wgangp.app.compose import command
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from wgangp.models.layers import Generator
+    from wgangp.models import Generator
 
 log = logging.getLogger(__name__)
 

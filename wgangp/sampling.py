@@ -8,7 +8,7 @@ from torch import Tensor
 
 from wgangp.machine import distributed
 from wgangp.machine.distributed import gather
-from wgangp.models.layers import Generator
+from wgangp.models import Generator
 
 CHUNK = 100  # samples that share BatchNorm's statistics, as in the official evaluation
 
