@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from wgangp.metrics.scores import Measure, Result
+    from wgangp.data import Dataset
+    from wgangp.metrics import Metric, Result
 
 log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Under torchrun the processes share the sampling, and the first one scores and tells."""
+    """Under torchrun the processes share the sampling; the first one scores and reports."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         command(evaluate, "evaluate")
         return
@@ -35,77 +36,92 @@ def main() -> None:
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Scores the run's generator against its dataset, both as the checkpoint records them."""
+    """Scores the run's generator against its dataset, as the checkpoint records both."""
     from wgangp.machine.device import choose_device
     from wgangp.machine.distributed import is_main
-    from wgangp.metrics import scores
+    from wgangp.metrics.scores import leave_out, score
     from wgangp.run_dir.checkpoint import load_newest
+    from wgangp.run_dir.evaluation import record
 
     checkpoint, state = load_newest(Path(cfg.run))
     device = choose_device(cfg.device)
     config = recorded(state["config"])
-    dataset = build(config.dataset, seed=config.seed, device=device)
-    names = list(cfg.metrics or scores.default_names(dataset, cfg.classifier))
-    if cfg.classifier and "classifier" not in names:
-        names.append("classifier")
-    measures = scores.measures(dataset, names, weights=cfg.weights, classifier=cfg.classifier, device=device)
-
+    dataset = build(located(config.dataset, cfg.dataset), seed=config.seed, device=device)
+    metrics = choose_metrics(cfg, dataset)
     generator = load_generator(checkpoint, cfg.ema, cfg.batchnorm).to(device)
     x, y = draw(generator, dataset, cfg.n, cfg.seed, device)
     if not is_main():
         return
-    results = compute(measures, x, y if generator.num_classes else None, all_or_nothing=cfg.metrics is not None)
-    tell(results)
+    results, errors = score(metrics, x, y if generator.num_classes else None, dataset, device)
+    leave_out(errors, metrics, strict=cfg.metrics is not None)
+    print_table(results)
     which = {"generator": "ema" if cfg.ema else "last", "batchnorm": cfg.batchnorm, "seed": cfg.seed}
-    log.info("%s", scores.record(checkpoint.parent.parent, state["step"], which, results))
+    log.info("%s", record(checkpoint.parent.parent, state["step"], which, results))
 
 
-def draw(generator: Any, dataset: Any, n: int, seed: int, device: "torch.device") -> "tuple[Any, Tensor]":
-    """n samples as they are scored, from batches of the official evaluation's size, and the labels asked for (n,).
+def located(recorded_dataset: DictConfig, given: DictConfig) -> DictConfig:
+    """Returns the recorded dataset where it is now. Nothing is downloaded into a folder that only the record names."""
+    for key in ("path", "root"):
+        if given[key] is not None and key in recorded_dataset:
+            recorded_dataset[key] = str(Path(str(given[key])).expanduser())
+    if given.path is not None and "path" not in recorded_dataset:
+        raise ValueError(f"dataset.path={given.path}: this run's dataset has no path; try dataset.root=FOLDER")
+    if given.root is None and "download" in recorded_dataset:
+        recorded_dataset.download = False
+    return recorded_dataset
 
-    Each rank makes some of the batches, and all have them all.
+
+def choose_metrics(cfg: DictConfig, dataset: "Dataset") -> "dict[str, Metric]":
+    """Returns the metrics by name; a given classifier is always one of them."""
+    from wgangp.metrics.scores import check, choose, leave_out
+
+    names = cfg.metrics
+    if names is not None and cfg.classifier and "classifier" not in names:
+        names = [*names, "classifier"]
+    catalogue = {name: build(node) for name, node in cfg.scores.items()}
+    metrics = choose(catalogue, dataset, names, only_quick=False)
+    return leave_out(check(metrics), metrics, strict=names is not None)
+
+
+def draw(generator: Any, dataset: "Dataset", n: int, seed: int, device: "torch.device") -> "tuple[Any, Tensor]":
+    """Returns n samples as metrics take them, and the labels asked for (n,).
+
+    They come in chunks of the official evaluation's size, whole ones, so that BatchNorm sees as many samples in the
+    last one. Each rank makes some of the chunks, and all have them all.
     """
     import torch
 
     from wgangp.machine import distributed
     from wgangp.machine.device import seed_step
-    from wgangp.metrics.scores import observed
     from wgangp.observer import CHUNK
 
     seed_step(seed, 0, "evaluate")
-    z, y = torch.randn(n, generator.nz), torch.randint(max(1, generator.num_classes), (n,))
-    chunks = list(enumerate(zip(z.split(CHUNK), y.split(CHUNK), strict=True)))
-    mine = chunks[distributed.RANK :: distributed.WORLD_SIZE]
-    made = distributed.gathered({i: observed(dataset, generator(a.to(device), b.to(device))) for i, (a, b) in mine})
+    classes = max(1, generator.num_classes)
+    latents = [(torch.randn(CHUNK, generator.nz), torch.randint(classes, (CHUNK,))) for _ in range(-(-n // CHUNK))]
+    mine = list(enumerate(latents))[distributed.RANK :: distributed.WORLD_SIZE]
+    made = distributed.gathered(
+        {i: dataset.to_metric_input(generator(z.to(device), y.to(device))) for i, (z, y) in mine}
+    )
     parts = [made[i] for i in sorted(made)]
     x = torch.cat(parts) if isinstance(parts[0], torch.Tensor) else [line for part in parts for line in part]
-    return x, y
+    return x[:n], torch.cat([y for _, y in latents])[:n]
 
 
-def compute(measures: "dict[str, Measure]", x: Any, y: "Tensor | None", all_or_nothing: bool) -> "list[Result]":
-    """The results. Where scores were not asked for by name, one that cannot be computed is told and left out."""
-    results, failures = [], []
-    for name, measure in measures.items():
-        try:
-            results.append(measure(x, y))
-        except (ValueError, OSError) as error:
-            if all_or_nothing:
-                raise
-            failures.append(f"{name} cannot be computed: {error}")
-    if not results:
-        raise ValueError("; ".join(failures))
-    for failure in failures:
-        log.warning("%s", failure)
-    return results
-
-
-def tell(results: "list[Result]") -> None:
-    """The table."""
+def print_table(results: "list[Result]") -> None:
+    """One line a score: its value, what real data have, the samples, the reference and the extractor."""
     for result in results:
-        using = f" by {result.measured_with['extractor']}" if "extractor" in result.measured_with else ""
         for name, value in result.values.items():
-            against = f"{result.measured_with['samples']:,} samples, reference: {result.measured_with['reference']}"
-            log.info("%-28s %12.5g   %s%s", name, value, against, using)
+            how = result.how(name)
+            using = f" by {how['extractor']}" if "extractor" in how else ""
+            against = f"{how['samples']:,} samples, reference: {how['reference']}"
+            log.info("%-28s %12.5g   %s%s%s", name, value, bound(how), against, using)
+
+
+def bound(how: dict[str, Any]) -> str:
+    """Returns the score's floor or ceiling in words, if it has one."""
+    if floor := how.get("floor"):
+        return f"data against itself {floor['mean']:.3g} +- {floor['std']:.2g}; "
+    return f"real data {how['ceiling']:.3g}; " if "ceiling" in how else ""
 
 
 if __name__ == "__main__":

@@ -127,9 +127,10 @@ def make_trainer(cfg: DictConfig, dataset: Any, device: "torch.device") -> "Trai
         raise ValueError("conditional=true needs labels, and this dataset has none")
     data = {"shape": list(dataset.shape), "num_classes": dataset.num_classes if cfg.conditional else 0}
     generator = build(cfg.generator, **data)
-    weights, classifier = cfg.evaluate.weights, cfg.evaluate.classifier
-    names = list(cfg.evaluate.metrics or scores.quick_names(dataset, classifier))
-    measures = scores.measures(dataset, names, weights=weights, classifier=classifier, device=device)
+    catalogue = {name: build(node) for name, node in cfg.scores.items()}
+    metrics = scores.choose(catalogue, dataset, cfg.evaluate.metrics, only_quick=True)
+    for metric in metrics.values():
+        metric.check()
     return Trainer(
         dataset=dataset,
         generator=distributed.synchronised(generator, device) if cfg.sync_batchnorm else generator,
@@ -138,7 +139,7 @@ def make_trainer(cfg: DictConfig, dataset: Any, device: "torch.device") -> "Trai
         penalty=build(cfg.penalty),
         generator_optimizer=partial(build, cfg.generator_optimizer),
         critic_optimizer=partial(build, cfg.critic_optimizer),
-        metrics=scores.Scores(dataset, measures, cfg.evaluation_samples),
+        metrics=scores.Scores(dataset, metrics, cfg.evaluation_samples),
         device=device,
         seed=cfg.seed,
         steps=cfg.steps,
@@ -179,7 +180,7 @@ def chosen(cfg: DictConfig) -> dict[str, Any]:
 
 def finish(trainer: "Trainer", logger: "Logger", cfg: DictConfig) -> None:
     """Writes down what the last step came to, and tells it."""
-    from wgangp.metrics.scores import record
+    from wgangp.run_dir.evaluation import record
 
     scores = {name: v for name, v in trainer.latest.items() if name.startswith("eval/")}
     logger.hyperparameters(chosen(cfg), scores or {"critic/wasserstein": trainer.latest["critic/wasserstein"]})

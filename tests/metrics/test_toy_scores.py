@@ -24,4 +24,4 @@ def test_wasserstein1_of_a_shifted_and_shuffled_copy_is_the_shift():
 def test_modes_found_have_a_near_sample():
     centres = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     x = torch.tensor([[0.29, 0.0], [0.0, 0.31], [1.0, 0.2], [1.0, -0.1]])
-    assert modes_found(x, centres, std=0.1) == {"modes": 2, "high_quality": 0.75}
+    assert modes_found(x, centres, std=0.1) == (2, 0.75)
