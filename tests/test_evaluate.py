@@ -8,16 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import run_command
+from conftest import run_command, write_mnist
 from test_commands import DCGAN, SMALL, digits, images
 
 from wgangp.data import Dataset
 from wgangp.data.toy import gaussians8, swissroll
+from wgangp.metrics import Result
 from wgangp.metrics.classifier import ResNet
 from wgangp.metrics.scores import Scores, choose
 from wgangp.metrics.text import NgramJS
 from wgangp.metrics.toy import Modes, Wasserstein1
 from wgangp.run_dir.checkpoint import load_checkpoint, newest_checkpoint
+from wgangp.run_dir.evaluation import record
 
 CPU = torch.device("cpu")
 CATALOGUE = {"modes": Modes(samples=2500), "wasserstein1": Wasserstein1(samples=2000, draws=5), "ngram_js": NgramJS()}
@@ -212,3 +214,82 @@ def test_what_training_cannot_score_is_refused_before_the_first_step(call, tmp_p
     data = images(digits(tmp_path / "d.npz"))
     code, text = call("train", *data, *DCGAN, "steps=2", "hydra.run.dir=run", *asked.split())
     assert code == 1 and message in text and not Path("run/checkpoints").exists()
+
+
+def test_one_sample_more_or_less_changes_no_other(call, tmp_path, my_pixels):
+    """A DCGAN with BatchNorm: the last chunk is never of one sample, which has no variance."""
+    call("train", *images(digits(tmp_path / "d.npz")), *DCGAN, "steps=2", "hydra.run.dir=run")
+    found = {}
+    for n in (1, 2, 101, 102):
+        code, text = call("evaluate", "run=run", f"n={n}", "metrics=[pixels]", *my_pixels)
+        assert code == 0, text
+        found[n] = torch.load("pixels.pt")
+    assert [len(x) for x in found.values()] == [1, 2, 101, 102]
+    assert all(torch.equal(found[n], found[102][:n]) for n in found)
+
+
+@pytest.fixture
+def my_pixels(tmp_path, monkeypatch):
+    """A metric that keeps what it is given."""
+    (tmp_path / "my_pixels.py").write_text(
+        "import torch\nfrom wgangp.metrics import Metric, Result\n\n"
+        "class Pixels(Metric):\n"
+        "    higher_is_better = {'pixels': True}\n\n"
+        "    def __call__(self, samples, labels, dataset, device):\n"
+        "        torch.save(samples, 'pixels.pt')\n"
+        "        return Result({'pixels': 0.0}, {'samples': len(samples), 'reference': 'none'})\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    return ["+scores.pixels._target_=my_pixels.Pixels", "allow=[my_pixels]"]
+
+
+def test_data_that_moved_are_found_by_path(call, tmp_path, classifier):
+    before, after = tmp_path / "before.npz", tmp_path / "7"
+    call("train", *images(digits(before)), *DCGAN, "steps=2", "hydra.run.dir=run")
+    before.rename(after)
+    options = ["run=run", "n=20", "metrics=[classifier]", f"classifier={classifier}"]
+    code, text = call("evaluate", *options)
+    assert code == 1 and "before.npz: there is no such file" in text
+    code, text = call("evaluate", *options, "dataset.path=7")
+    assert code == 0, text
+    code, text = call("evaluate", *options, "dataset.root=elsewhere", "dataset.path=7")  # arrays have no root
+    assert code == 0, text
+
+
+def test_data_of_a_folder_of_datasets_are_found_there_and_nothing_is_downloaded_elsewhere(call, tmp_path, monkeypatch):
+    for name in ("before", "after"):
+        write_mnist(tmp_path / name / "MNIST" / "raw")
+    mnist = ["dataset=mnist", "dataset.root=before", "generator.width=4", "critic.width=4", "batch_size=8", *DCGAN]
+    code, text = call("train", *mnist, "steps=1", "hydra.run.dir=run")
+    assert code == 0, text
+    (tmp_path / "before").rename(tmp_path / "gone")
+    options = ["run=run", "n=20", "metrics=[modes]"]
+    for given, environment in [("dataset.root=after", None), ("seed=1", "after")]:
+        if environment:
+            monkeypatch.setenv("WGANGP_DATA", environment)
+        code, text = call("evaluate", *options, given)
+        assert "modes is no score of this data" in text  # so the data were found
+    monkeypatch.delenv("WGANGP_DATA")
+    monkeypatch.setattr(
+        "torchvision.datasets.MNIST", lambda root, train, download: pytest.fail("downloads") if download else 1 / 0
+    )
+    code, text = call("evaluate", *options)
+    assert code == 1 and "MNIST cannot be read" in text
+    code, text = call("evaluate", *options, "dataset.path=here")
+    assert code == 1 and "this run's dataset has no path; try dataset.root=FOLDER" in text
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"step": 3}', '{"step": 3, "metrics": [], "measured_with": {}}', "{"])
+def test_a_foreign_evaluation_is_replaced_as_a_whole(tmp_path, content):
+    (tmp_path / "evaluation.json").write_text(content)
+    result = Result({"a": 1.0, "b": 2.0}, {"samples": 5}, {"b": {"floor": {"mean": 1.0, "std": 0.5}}})
+    assert record(tmp_path, 3, {"seed": 0}, [result]) == tmp_path / "evaluation.json"
+    assert evaluation(tmp_path) == {
+        "step": 3,
+        "metrics": {"eval/a": 1.0, "eval/b": 2.0},
+        "measured_with": {
+            "eval/a": {"seed": 0, "samples": 5},
+            "eval/b": {"seed": 0, "samples": 5, "floor": {"mean": 1.0, "std": 0.5}},
+        },
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["evaluation.json"]

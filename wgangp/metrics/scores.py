@@ -74,6 +74,8 @@ def leave_out(errors: Mapping[str, Exception], metrics: Mapping[str, Metric], *,
 
 def warn(errors: Mapping[str, Exception]) -> None:
     """Logs one line for each reason, with the names of the metrics that are left out for it."""
+    if not is_main():
+        return
     names: dict[str, list[str]] = {}
     for name, error in errors.items():
         names.setdefault(reason(error), []).append(name)
