@@ -73,11 +73,11 @@ def located(recorded_dataset: DictConfig, given: DictConfig) -> DictConfig:
 
 def choose_metrics(cfg: DictConfig, dataset: "Dataset") -> "dict[str, Metric]":
     """Returns the metrics by name; a given classifier is always one of them."""
-    from wgangp.metrics.scores import check, choose, leave_out
+    from wgangp.metrics.scores import check, choose, leave_out, names_in
 
     names = cfg.metrics
-    if names is not None and cfg.classifier and "classifier" not in names:
-        names = [*names, "classifier"]
+    if names is not None and cfg.classifier:
+        names = [*names_in(names), "classifier"]
     catalogue = {name: build(node) for name, node in cfg.scores.items()}
     metrics = choose(catalogue, dataset, names, only_quick=False)
     return leave_out(check(metrics), metrics, strict=names is not None)

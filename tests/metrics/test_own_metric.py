@@ -95,6 +95,7 @@ def test_metrics_are_chosen_by_name_or_by_what_suits():
     assert list(choose(CATALOGUE, Points(), None, only_quick=True)) == ["quick"]
     assert list(choose(CATALOGUE, Points(), None, only_quick=False)) == ["quick", "slow"]
     assert list(choose(CATALOGUE, Points(), ["slow"], only_quick=True)) == ["slow"]
+    assert list(choose(CATALOGUE, Points(), "slow", only_quick=True)) == ["slow"]
     assert choose(CATALOGUE, Points(), [], only_quick=False) == {}
     for name in ("other", "qick"):
         with pytest.raises(ValueError, match=f"^metrics: {name} is no score of this data: .* quick, slow, optional$"):

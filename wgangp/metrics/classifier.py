@@ -4,6 +4,7 @@ The network is the CIFAR ResNet of He et al. 2016, section 4.2: three stages of 
 without weights (option A), 64 features. Its parameter names are those of the public checkpoints of this network.
 """
 
+import functools
 import hashlib
 from pathlib import Path
 
@@ -64,6 +65,13 @@ class ResNet(nn.Module):
 
 
 def sha256(path: Path) -> str:
+    """Returns the hash of a file, which is read again only if it has changed."""
+    status = path.stat()
+    return _sha256(path, status.st_mtime_ns, status.st_size)
+
+
+@functools.cache
+def _sha256(path: Path, changed: int, size: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -28,7 +28,6 @@ class FeatureMetric(Metric):
         super().check()
         self.extractor()
 
-    @torch.no_grad()
     def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
         extractor = self.extractor()
         values = self.score(features(extractor, samples, dataset, device))
@@ -128,7 +127,6 @@ class ByClassifier(FeatureMetric):
     def extractor(self) -> Extractor:
         return classifier(str(self.classifier))
 
-    @torch.no_grad()
     def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
         extractor = self.extractor()
         found = features(extractor, samples, dataset, device)

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def choose(
-    catalogue: Mapping[str, Metric], dataset: Dataset, names: Sequence[str] | None, *, only_quick: bool
+    catalogue: Mapping[str, Metric], dataset: Dataset, names: Sequence[str] | str | None, *, only_quick: bool
 ) -> dict[str, Metric]:
     """Returns the named metrics; if `names` is None, all that suit the data and lack no option, or the quick ones.
 
@@ -24,12 +24,18 @@ def choose(
     suitable = {name: metric for name, metric in catalogue.items() if metric.suits(dataset)}
     if names is None:
         return {n: m for n, m in suitable.items() if not m.missing and (m.quick or not only_quick)}
-    for name in names:
+    for name in names_in(names):
         if name not in suitable:
             raise ValueError(f"metrics: {name} is no score of this data: choose from {', '.join(suitable)}")
         if suitable[name].missing:
             raise ValueError(f"metrics: {name} lacks an option: set {suitable[name].missing}")
-    return {name: suitable[name] for name in names}
+    return {name: suitable[name] for name in names_in(names)}
+
+
+def names_in(option: Sequence[str] | str) -> list[str]:
+    """Returns the names of an option such as metrics=[fid,kid] or metrics=fid."""
+    listed = isinstance(option, Sequence) and not isinstance(option, str)
+    return [str(name) for name in (option if listed else [option])]
 
 
 def check(metrics: Mapping[str, Metric]) -> dict[str, Exception]:
