@@ -1,13 +1,16 @@
 """A user's own metric, outside the package, through the real commands; and which metrics are chosen."""
 
+import inspect
 import json
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import Points
+from conftest import Points, composed
+from omegaconf import OmegaConf
 from test_commands import DCGAN, SMALL, digits, images
 
+from wgangp.app.compose import build
 from wgangp.metrics import Metric, Result, names_of
 from wgangp.metrics.objective import sign
 from wgangp.metrics.scores import Scores, check, choose
@@ -67,6 +70,20 @@ def test_images_by_three_lines_of_yaml(call, my_metrics, tmp_path):
     assert 0 < scores()["metrics"]["eval/spread"] < 128  # of pixels from 0 to 255
     code, text = call("evaluate", *own, "run=run", "n=30", "metrics=[spread]")
     assert code == 0 and scores()["measured_with"]["eval/spread"]["samples"] == 30, text
+
+
+def test_the_catalogue_is_of_metrics_whose_defaults_live_in_conf():
+    for name, node in composed().scores.items():
+        metric = build(node)
+        assert isinstance(metric, Metric) and metric.higher_is_better, name
+        parameters = inspect.signature(type(metric)).parameters.values()
+        assert all(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in parameters), name
+
+
+@pytest.mark.parametrize("target", ["wgangp.metrics.features.inception", "wgangp.metrics.images.inception"])
+def test_functions_that_read_files_are_no_metrics(target):
+    with pytest.raises(ValueError, match=f"_target_={target} is not of"):
+        build(OmegaConf.create({"_target_": target, "path": None}))
 
 
 class Fixed(Metric):

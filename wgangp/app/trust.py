@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 # A target's own module is looked at, not only its name: wgangp.train.os.system is no part of wgangp.
 DATA = ("wgangp.data.sources", "wgangp.data.text", "wgangp.data.toy")
-PACKAGES = (*DATA, "wgangp.models", "wgangp.penalties", "wgangp.schedules", "wgangp.losses", "wgangp.metrics", "torch.optim")
+METRICS = ("wgangp.metrics.images", "wgangp.metrics.text", "wgangp.metrics.toy")  # and not what reads files
+PACKAGES = (*DATA, *METRICS, "wgangp.models", "wgangp.penalties", "wgangp.schedules", "wgangp.losses", "torch.optim")
 allowed: tuple[str, ...] = ()  # by the command line, besides
 
 
