@@ -111,10 +111,11 @@ def print_table(results: "list[Result]") -> None:
     """One line a score: its value, what real data have, the samples, the reference and the extractor."""
     for result in results:
         for name, value in result.values.items():
-            how = result.how(name)
+            how = result.how(name)  # a user's own metric may say nothing
+            parts = [f"{how['samples']:,} samples"] if "samples" in how else []
+            parts += [f"reference: {how['reference']}"] if "reference" in how else []
             using = f" by {how['extractor']}" if "extractor" in how else ""
-            against = f"{how['samples']:,} samples, reference: {how['reference']}"
-            log.info("%-28s %12.5g   %s%s%s", name, value, bound(how), against, using)
+            log.info("%-28s %12.5g   %s%s%s", name, value, bound(how), ", ".join(parts), using)
 
 
 def bound(how: dict[str, Any]) -> str:
