@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wgangp.data import Dataset, Order
+from wgangp.data import Dataset, Order, draw
 
 
 @dataclass
@@ -115,6 +115,16 @@ class Images(Dataset):
             return None
         picked = torch.arange(index * n, (index + 1) * n) % len(self.test)
         return self.scale(self.test.images[picked].to(self.device)), self.test.labels[picked].to(self.device)
+
+    def to_metric_input(self, x: Tensor) -> Tensor:
+        return ((x.float() + 1) * (255.99 / 2)).clamp(0, 255).to(torch.uint8).cpu()
+
+    def reference(self, part: str = "train", n: int | None = None, seed: int = 0) -> tuple[Tensor, Tensor] | None:
+        split = {"train": self.train, "held_out": self.test}.get(part)
+        if split is None or n is None or n >= len(split):
+            return None if split is None else (split.images.cpu(), split.labels.cpu())
+        picked = draw(len(split), n, seed)
+        return split.images[picked.to(split.images.device)].cpu(), split.labels[picked.to(split.labels.device)].cpu()
 
     def scale(self, x: Tensor) -> Tensor:
         """Pixels (uint8) as the networks see them."""
