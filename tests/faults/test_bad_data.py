@@ -20,12 +20,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from wgangp.data import files as files_module
-from wgangp.data.files import Files, decode
-from wgangp.data.sources import _read_arrays, _sound_idx, array, image_folder
+from wgangp.data.files import Files, decode, decoding
+from wgangp.data.files import cache as cache_module
+from wgangp.data.files.pixels import decode_file
+from wgangp.data.sources import array, image_folder
+from wgangp.data.sources.arrays import _read_arrays
+from wgangp.data.sources.published import _sound_idx
 
 DRAW = {"limit": None, "flip": False, "dequantise": False, "seed": 0, "device": torch.device("cpu")}
-PHOTOS = {"size": 8, "channels": 3, "classes": None, **DRAW}
+PHOTOS = {"size": 8, "channels": 3, "classes": None, "levels": None, "cache": None, **DRAW}
 TRAINS = ""
 X = np.arange(6 * 8 * 8, dtype=np.uint16).astype(np.uint8).reshape(6, 8, 8)
 Y = np.arange(6) % 3
@@ -514,7 +517,7 @@ def shades(tmp_path):
 def test_labels_stay_with_their_images(shades, monkeypatch, caplog, full):
     """Decoded, and from the cache; and where there is no room for one."""
     if full:
-        monkeypatch.setattr(files_module.os, "replace", lambda *a: (_ for _ in ()).throw(OSError("no space left")))
+        monkeypatch.setattr(cache_module.os, "replace", lambda *a: (_ for _ in ()).throw(OSError("no space left")))
     for _ in range(2):
         caplog.clear()
         split = image_folder(path=str(shades), verify=False, **PHOTOS).train
@@ -525,7 +528,7 @@ def test_labels_stay_with_their_images(shades, monkeypatch, caplog, full):
         if not full:
             (cache,) = shades.glob(".*.cache")
             assert json.loads(cache.read_bytes()[:4096])["shape"] == [200, 3, 8, 8]
-            monkeypatch.setattr(Files, "decode", lambda *a: pytest.fail("decoded again"))
+            monkeypatch.setattr(decoding, "decode_file", lambda *a: pytest.fail("decoded again"))
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), MemoryError()])
@@ -559,7 +562,7 @@ def test_verify_decodes_what_is_cached(tmp_path):
 def test_a_cache_of_nonsense_is_decoded_again(tmp_path, header):
     (tmp_path / "a.png").write_bytes(encoded())
     (cache := tmp_path / "cache").write_bytes(header)
-    images, kept = decode(Files(tmp_path), ["a.png"], 8, 3, cache, verify=False)
+    images, kept = decode(Files(tmp_path), ["a.png"], size=8, channels=3, levels=None, cache=cache, verify=False)
     assert images.shape == (1, 3, 8, 8) and kept.tolist() == [0] and cache.stat().st_size == 4096 + 3 * 8 * 8
 
 
@@ -569,10 +572,10 @@ def test_pictures_of_every_kind_look_the_same(tmp_path):
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     for name in contents:
-        assert Files(tmp_path).decode(name, 4, 3).mean(axis=(1, 2)).tolist() == [255, 0, 0]
+        assert decode_file(Files(tmp_path), name, 4, 3, None).mean(axis=(1, 2)).tolist() == [255, 0, 0]
     for name, kind in (("deep.tiff", "TIFF"), ("deep.png", "PNG")):
         (tmp_path / name).write_bytes(deep(kind, np.uint16))
-        assert set(Files(tmp_path).decode(name, 4, 1).flat) == {40_000 >> 8}
+        assert set(decode_file(Files(tmp_path), name, 4, 1, None).flat) == {40_000 >> 8}
 
 
 LIAR = patched(zipped({"0.png": BOMB}), "photos.zip", (struct.pack("<I", len(BOMB)), struct.pack("<I", 50)))
@@ -586,7 +589,7 @@ def test_no_memory_is_taken_for_what_is_not_there(tmp_path, monkeypatch, write, 
     write()
     tracemalloc.start()
     with pytest.raises(ValueError, match=r"0\.png cannot be read|is not what its size"):
-        _read_arrays(Path(read)) if read == "x.npz" else Files(Path(read)).decode("0.png", 8, 3)
+        _read_arrays(Path(read)) if read == "x.npz" else decode_file(Files(Path(read)), "0.png", 8, 3, None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**22

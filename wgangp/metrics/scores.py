@@ -42,7 +42,7 @@ Measure = Callable[[Any, Tensor | None], Result]  # of samples as `observed` giv
 
 def default_names(dataset: Any, classifier: str | None) -> list[str]:
     """The scores of this kind of data that need nothing but what is given."""
-    lacking = {"modes": not len(getattr(dataset, "centres", ())), "classifier": not classifier}
+    lacking = {"modes": dataset.centres is None or not len(dataset.centres), "classifier": not classifier}
     return [name for name in NAMES[len(dataset.shape)] if not lacking.get(name)]
 
 
