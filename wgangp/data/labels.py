@@ -40,8 +40,8 @@ def wanted_labels(classes: Sequence[int | str], found: Sequence[int], names: Seq
     for entry in classes:
         label = by_name.get(str(entry), entry if type(entry) is int else None)
         if label is None or label not in found:
-            choices = listed(list(by_name)) if len(found) > 1 else "this data has no classes: null"
-            raise ValueError(f"dataset.classes={list(classes)}: there are no images of class {entry}; choose {choices}")
+            choices = f"choose from {listed(list(by_name))}" if len(found) > 1 else "this data has no classes"
+            raise ValueError(f"dataset.classes={list(classes)}: there are no images of class {entry}; {choices}")
         if label in wanted:
             raise ValueError(f"dataset.classes={list(classes)}: class {entry} is named twice; name it once")
         wanted.append(label)

@@ -79,6 +79,7 @@ class _Work:
             ThreadPoolExecutor(os.cpu_count()) as pool,
             tqdm(total=n, desc=f"decoding {shown(self.files.path.name)}", unit="image") as bar,
         ):
+            warnings.simplefilter("ignore", UserWarning)  # of PIL, about damaged EXIF blocks
             try:
                 for chunk, found in zip(chunks, pool.map(lambda c: self._decode(c, keep), chunks), strict=True):
                     unreadable |= found
