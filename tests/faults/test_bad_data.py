@@ -305,6 +305,18 @@ CASES = {
         "photos/bad.jpg cannot be read",
     ),
     "verify is no word": (photos(3), [*FOLDER, "dataset.verify=maybe"], "dataset.verify=maybe: choose true or false"),
+    "levels are no number": (
+        photos(3),
+        [*FOLDER, "dataset.levels=white"],
+        "dataset.levels=white: give the pixel value",
+    ),
+    "no such folder of a class": (photos(3), [*FOLDER, "dataset.classes=[cat]"], "class cat; this data has no classes"),
+    "a stray image": (
+        special(lambda p: [put(p / k / f"{i}.png", encoded())() for k in "ab" for i in range(4)]),
+        FOLDER,
+        "left out 3 of 11 images, which lie beside the folders: good000.png, good001.png, good002.png",
+    ),
+    "a cache nowhere": (photos(3), [*FOLDER, "dataset.cache=/proc/none"], "so the next start decodes again"),
     "all bad": (among(b"no", good=0), FOLDER, "photos/bad.jpg cannot be read as an image: remove or replace it"),
     "absent": (lambda: None, FOLDER, "dataset.path=photos: there is no such folder or zip file"),
     "an empty folder": (lambda: Path("photos").mkdir(), FOLDER, "dataset.path=photos has no images"),
@@ -341,6 +353,11 @@ CASES = {
     "celeba, a binary partition": (faces(b"\xff\xfe\0\1"), CELEBA, "list_eval_partition.txt has no lines like"),
     "celeba, a damaged face": (faces(**{"bad.jpg": b"no"}), CELEBA, "img_align_celeba/bad.jpg cannot be read"),
     "celeba, a damaged zip": (put("img_align_celeba.zip", b"no"), CELEBA, "img_align_celeba.zip is no sound zip"),
+    "celeba, a partition of other faces": (
+        faces(b"1.jpg 0\n2.jpg 1\n"),
+        CELEBA,
+        "the partition file names none of the images, such as 000000.jpg",
+    ),
     # IDX files
     "idx, wrong magic": (
         mnist("train-images-idx3-ubyte", lambda b: b"\1\2" + b[2:]),
@@ -418,9 +435,26 @@ CASES = {
     "npz": (npz(images=X, labels=Y, test_images=X, test_labels=Y), NPZ, TRAINS),
     "npz, conditional": (npz(images=X, labels=Y), [*NPZ, "conditional=true"], TRAINS),
     "npz, few training classes": (
-        npz(images=X, labels=Y * 0, test_images=X, test_labels=Y),
+        npz(images=X, labels=Y % 2, test_images=X, test_labels=Y),
         [*NPZ, "conditional=true"],
         TRAINS,
+    ),
+    "npz, one training class": (
+        npz(images=X, labels=Y * 0, test_images=X, test_labels=Y),
+        [*NPZ, "conditional=true"],
+        "conditional=true needs labels",
+    ),
+    "npz, labels with gaps": (npz(images=X, labels=Y * 30_000), [*NPZ, "conditional=true"], TRAINS),
+    "npz, no such class": (
+        npz(images=X, labels=Y),
+        [*NPZ, "dataset.classes=[cat]"],
+        "there are no images of class cat",
+    ),
+    "npz, a class twice": (npz(images=X, labels=Y), [*NPZ, "dataset.classes=[1,1]"], "class 1 is named twice"),
+    "npz, a limit of no number": (
+        npz(images=X, labels=Y),
+        [*NPZ, "dataset.limit=few"],
+        "dataset.limit=few: give a whole number from 1 to 6",
     ),
     "npz, code": (
         lambda: np.savez("x.npz", images=np.array([Exploit()] * 9, object)),
@@ -449,7 +483,11 @@ CASES = {
         NPZ,
         "test images of shape (1, 7, 7), and training images",
     ),
-    "npz, absent classes": (npz(images=X, labels=2 * Y), [*NPZ, "dataset.classes=[1]"], "no images of these classes"),
+    "npz, absent classes": (
+        npz(images=X, labels=2 * Y),
+        [*NPZ, "dataset.classes=[1]"],
+        "of class 1; choose from 0, 2, 4",
+    ),
     # text
     "text": (put("x.txt", SENTENCES), TEXT, TRAINS),
     "text, marked and of Windows": (put("x.txt", b"\xef\xbb\xbf" + SENTENCES.replace(b"\n", b"\r\n")), TEXT, TRAINS),
@@ -475,7 +513,7 @@ CASES = {
         "it unpacks to more than 67,108,864 characters",
     ),
 }
-LEFT_OUT = ("few bad of many",)  # told and trained on
+LEFT_OUT = ("few bad of many", "a stray image", "a cache nowhere")  # told and trained on
 
 
 @pytest.mark.parametrize(("write", "arguments", "told"), CASES.values(), ids=CASES)
