@@ -110,9 +110,10 @@ def test_folders_beside_most_of_the_images_are_no_classes(tmp_path, caplog):
     assert read_layout([*names, "one/a.png"]).notes == [] and len(read_layout([*names, "one/a.png"]).train) == 10
 
 
-def test_a_zip_with_backslashes_has_its_classes(tmp_path):
+@pytest.mark.parametrize(("old", "new"), [("/", "\\"), ("x/", "./x/"), ("/", "//"), ("/", "/./")])
+def test_a_zip_by_another_program_has_its_classes(tmp_path, old, new):
     data = image_folder(
-        path=zipped(tmp_path / "x.zip", [n.replace("/", "\\") for n in pair(("x/cat", "x/dog"))]), **PHOTOS
+        path=zipped(tmp_path / "x.zip", [n.replace(old, new) for n in pair(("x/cat", "x/dog"))]), **PHOTOS
     )
     assert data.class_names == ("cat", "dog") and data.train.labels.tolist() == [0, 0, 1, 1]
 

@@ -1,6 +1,7 @@
 """The image files below a folder or inside a zip file."""
 
 import os
+import re
 import threading
 import warnings
 import zipfile
@@ -44,7 +45,7 @@ class Files:
             found = dict(_walk(str(path)))
         else:
             self.archive = open_zip(path)
-            self.members = {_portable(m): m for m in self.archive.infolist() if not _portable(m).endswith("/")}
+            self.members = {_portable(m.filename): m for m in self.archive.infolist() if not _is_folder(m)}
             found = {name: (m.file_size, m.CRC) for name, m in self.members.items() if not _is_hidden(name)}
         self.stamps = {name: stamp for name, stamp in found.items() if self._is_image(name)}
         self.names = sorted(self.stamps)
@@ -86,9 +87,13 @@ class Files:
             return member.read(size)  # no more than it claims
 
 
-def _portable(member: zipfile.ZipInfo) -> str:
-    """Returns the name with / between folders: some programs on Windows write a backslash."""
-    return member.filename.replace("\\", "/")
+def _is_folder(member: zipfile.ZipInfo) -> bool:
+    return member.filename.endswith(("/", "\\"))
+
+
+def _portable(name: str) -> str:
+    """Returns a member's name with / between folders: some programs write a backslash, or ./ in front."""
+    return "/".join(part for part in re.split(r"[/\\]", name) if part not in ("", "."))
 
 
 def _is_hidden(name: str) -> bool:
