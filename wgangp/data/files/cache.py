@@ -13,6 +13,7 @@ import math
 import os
 import secrets
 import warnings
+import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -41,7 +42,8 @@ def fingerprint(*of: object) -> str:
 
 
 def digest(image: np.ndarray) -> bytes:
-    return hashlib.blake2b(image.data, digest_size=16).digest()
+    """Returns a CRC: it finds accidents, and is several times faster than what finds attacks."""
+    return zlib.crc32(image.data).to_bytes(4)
 
 
 def check_sum(digests: Iterable[bytes], skipped: list[int]) -> str:
