@@ -68,7 +68,7 @@ def test_numbered_folders_are_in_the_order_of_their_numbers(tmp_path):
 
 @pytest.mark.parametrize("prefix", ["", "photos/", "a/b/"])
 @pytest.mark.parametrize(("train", "held_out"), [("train", "val"), ("Train", "Test"), ("training", "validation")])
-def test_train_and_val_are_parts(tmp_path, prefix, train, held_out):
+def test_train_and_val_are_parts(tmp_path, caplog, prefix, train, held_out):
     names = [
         prefix + n for n in (*pair((f"{train}/cat", f"{train}/dog")), f"{held_out}/dog/0.png", f"{held_out}/x.png")
     ]
@@ -76,6 +76,7 @@ def test_train_and_val_are_parts(tmp_path, prefix, train, held_out):
     assert data.class_names == ("cat", "dog") and data.train.images[:, 0, 0, 0].tolist() == [100, 101, 102, 103]
     assert data.test.labels.tolist() == [1] and data.test.images[0, 0, 0, 0] == 104
     assert data.describe().endswith("cat (2), dog (2); 1 held out")
+    assert "left out 1 of 2 held-out images, which are in no folder of a class" in caplog.text
 
 
 def test_parts_without_classes_and_a_part_that_is_not_used(tmp_path, caplog):
@@ -107,6 +108,7 @@ def test_folders_beside_most_of_the_images_are_no_classes(tmp_path, caplog):
     names = [f"{i}.png" for i in range(9)]
     data = image_folder(path=tree(tmp_path / "x", [*names, *pair("ab")]), **PHOTOS)
     assert data.num_classes == 0 and len(data) == 13 and "most lie beside the folders a, b" in caplog.text
+    assert "most lie beside the folders a, b" in read_layout([*names, *pair(("one/a", "one/b"))]).notes[0]
     assert read_layout([*names, "one/a.png"]).notes == [] and len(read_layout([*names, "one/a.png"]).train) == 10
 
 
@@ -201,3 +203,10 @@ def test_files_count_what_they_pass_over(tmp_path):
     assert files.names == [] and files.passed_over == {".txt": 1}
     with pytest.raises(ValueError, match=r"has no images .*\.txt \(1\)"):
         image_folder(path=str(tmp_path), **PHOTOS)
+
+
+def test_names_that_no_terminal_should_see(tmp_path):
+    """Escape sequences, line breaks and bytes that are no text."""
+    names = [f"{folder}/{i}.png" for folder in ("a\x1b[2Jb", "c\nd", os.fsdecode(b"e\xff")) for i in range(2)]
+    data = image_folder(path=tree(tmp_path / "x", names), **PHOTOS)
+    assert data.class_names == ("a\\x1b[2Jb", "c d", "e\\udcff") and data.describe().isprintable()

@@ -23,6 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wgangp.data.files.zips import shown
+
 try:
     import fcntl
 except ImportError:  # on Windows, where an open file cannot be removed: locks are not needed
@@ -84,7 +86,7 @@ def read_cache(cache: Path, sources: str, shape: Shape) -> Decoded | None:
     except (OSError, ValueError, LookupError, TypeError):
         return None
     if check_sum(_digests(images), skipped) != check:
-        log.warning("%s is damaged: the images are decoded again", cache)
+        log.warning("%s is damaged: the images are decoded again", shown(cache))
         return None
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # torch cannot mark tensors as read-only
         return torch.from_numpy(images), skipped

@@ -1,6 +1,5 @@
 """What the folders of a tree mean: parts (train, val, test), classes, or nothing. Works on relative names alone."""
 
-import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,14 +36,14 @@ def read_layout(names: Sequence[str]) -> Layout:
     """
     parts, notes = [name.split("/") for name in names], list[str]()
     depth = branching(parts)
-    if depth is None:
+    if depth is None or not mostly_inside(parts, depth):
         return _labelled(parts, [], 0, notes)
     train, held_out, left = _parts_among(sorted({p[depth] for p in parts if len(p) > depth + 1}), notes)
     if train is None:
         return _labelled(parts, [], 0, notes)
     notes += _strays(parts, depth)
     if left:
-        notes.append(f"the images in {listed(left)} are used neither for training nor as held-out images")
+        notes.append(f"the images in {shown(listed(left))} are used neither for training nor as held-out images")
     in_train, in_held_out = ([p for p in parts if folder_at(p, depth) == folder] for folder in (train, held_out))
     return _labelled(in_train, in_held_out, depth + 1, notes)
 
@@ -58,7 +57,7 @@ def _parts_among(folders: list[str], notes: list[str]) -> tuple[str | None, str 
         return train[0], held_out[0], held_out[1:]
     if len(known) > 1:
         notes.append(
-            f"the folders {listed(folders)} are classes: to make them parts, keep only one train, and val or test"
+            f"the folders {shown(listed(folders))} are classes: for parts, keep only one train, and val or test"
         )
     return None, None, []
 
@@ -66,15 +65,19 @@ def _parts_among(folders: list[str], notes: list[str]) -> tuple[str | None, str 
 def _labelled(train: list[Parts], held_out: list[Parts], start: int, notes: list[str]) -> Layout:
     """Returns the layout of two parts, whose classes are looked for from the folders at depth `start`."""
     depth = branching(train, start)
+    folders = [] if depth is None else sorted({p[depth] for p in train if len(p) > depth + 1}, key=by_numbers)
+    if depth is not None and not mostly_inside(train, depth):
+        notes.append(f"the images have no classes, for most lie beside the folders {shown(listed(folders))}")
+        depth = None
     if depth is None:
-        notes += _loose_majority(train, start)
         return Layout(joined(train), zeros(len(train)), joined(held_out), zeros(len(held_out)), None, notes)
     notes += _strays(train, depth)
-    class_names = sorted({p[depth] for p in train if len(p) > depth + 1}, key=by_numbers)
-    number = {name: i for i, name in enumerate(class_names)}
-    train, held_out = ([p for p in part if folder_at(p, depth) in number] for part in (train, held_out))
-    labels, held_out_labels = (torch.tensor([number[p[depth]] for p in part]).long() for part in (train, held_out))
-    return Layout(joined(train), labels, joined(held_out), held_out_labels, class_names, notes)
+    number = {name: i for i, name in enumerate(folders)}
+    train, known = ([p for p in part if folder_at(p, depth) in number] for part in (train, held_out))
+    if others := len(held_out) - len(known):
+        notes.append(f"left out {others} of {len(held_out)} held-out images, which are in no folder of a class")
+    labels, held_out_labels = (torch.tensor([number[p[depth]] for p in part]).long() for part in (train, known))
+    return Layout(joined(train), labels, joined(known), held_out_labels, [*map(shown, folders)], notes)
 
 
 def zeros(n: int) -> Tensor:
@@ -82,12 +85,17 @@ def zeros(n: int) -> Tensor:
 
 
 def branching(parts: Sequence[Parts], start: int = 0) -> int | None:
-    """Returns the first depth with several folders; None if there is none, or most images lie beside its folders."""
-    for depth in itertools.count(start):
-        inside = [p[depth] for p in parts if len(p) > depth + 1]
-        if len(set(inside)) != 1:
-            return depth if inside and 2 * len(inside) > len(parts) else None
-    raise AssertionError("names end")
+    """Returns the first depth with several folders; None if there is none."""
+    depth, folders = start, {""}
+    while len(folders) == 1:
+        folders = {p[depth] for p in parts if len(p) > depth + 1}
+        depth += 1
+    return depth - 1 if folders else None
+
+
+def mostly_inside(parts: Sequence[Parts], depth: int) -> bool:
+    """Returns whether more than half of the images are in a folder at this depth."""
+    return 2 * sum(len(p) > depth + 1 for p in parts) > len(parts)
 
 
 def folder_at(parts: Parts, depth: int) -> str | None:
@@ -108,11 +116,3 @@ def _strays(parts: Sequence[Parts], depth: int) -> list[str]:
     strays = joined([p for p in parts if folder_at(p, depth) is None])
     few = shown(listed(strays))
     return [f"left out {len(strays)} of {len(parts)} images, which lie beside the folders: {few}"] if strays else []
-
-
-def _loose_majority(parts: Sequence[Parts], start: int) -> list[str]:
-    """Returns a note if there are several folders, but most images lie beside them."""
-    folders = {p[start] for p in parts if len(p) > start + 1}
-    if len(folders) < 2:
-        return []
-    return [f"the images have no classes, for most lie beside the folders {shown(listed(sorted(folders)))}"]

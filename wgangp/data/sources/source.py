@@ -81,6 +81,8 @@ class ImageSource:
     def _held_out(self, part: Part, table: Tensor) -> Split | None:
         """Returns the held-out images of the classes that are trained on; None if there are none."""
         known = torch.isin(part.labels, (table >= 0).nonzero().flatten())
+        if others := int((~known).sum()):
+            log.info("left out %d of %d held-out images, of classes that are not trained on", others, len(known))
         if not known.any():
             return None
         split = self._split(part, known.nonzero().flatten())
