@@ -102,7 +102,8 @@ def slerp(a: "Tensor", b: "Tensor", t: "Tensor") -> "Tensor":
     cosine = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
     angle = cosine.clamp(-1, 1).acos().clamp(min=1e-6)[:, None, None]  # (n, 1, 1)
     t = t[None, :, None]
-    return (((1 - t) * angle).sin() * a[:, None] + (t * angle).sin() * b[:, None]) / angle.sin()
+    points: Tensor = (((1 - t) * angle).sin() * a[:, None] + (t * angle).sin() * b[:, None]) / angle.sin()
+    return points
 
 
 def write_picture(cfg: DictConfig, generator: "Generator", label: int | None, out: Path) -> Path:

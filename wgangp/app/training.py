@@ -119,6 +119,7 @@ def _train_once(run: Path, cfg: DictConfig, started_with: Record, job: Job, star
             accept(run, cfg, started_with, prepared.trainer)
             file_only = stack.enter_context(log_file(run))
         log.info("run directory %s", run)
+        log.info("%s", prepared.trainer.dataset.describe())
         log.info("training %s on %s", started_with.choices.get("dataset", "a dataset"), prepared.trainer.device)
         loop = make_loop(run, cfg, prepared, job, signals, stack)
         try:
@@ -165,7 +166,7 @@ def accept(run: Path, cfg: DictConfig, started_with: Record, trainer: Trainer) -
         if step_of(later) > trainer.step:
             later.rename(later.with_suffix(".later"))
     write_record(run, started_with)
-    record_environment(run, trainer.device)
+    record_environment(run, trainer.device, trainer.dataset.describe())
 
 
 def make_loop(

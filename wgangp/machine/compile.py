@@ -38,4 +38,4 @@ def compile_if_equal(
 def relative_difference(one: list[Tensor], other: list[Tensor]) -> float:
     """|a - b| / |a| with a and b the concatenation of each list."""
     a, b = (torch.cat([t.flatten() for t in tensors]).double() for tensors in (one, other))
-    return ((a - b).norm() / a.norm()).item()
+    return float((a - b).norm() / a.norm())

@@ -33,8 +33,8 @@ class Replayed:
 
     def __init__(self, function: Callable[..., Any], parameters: list[nn.Parameter], warmup: float = 3) -> None:
         self.function, self.parameters, self.stream = function, parameters, torch.cuda.Stream()
-        self.warmup, self.calls = warmup, Counter[tuple]()
-        self.graphs: dict[tuple, Captured] = {}
+        self.warmup, self.calls = warmup, Counter[tuple[Any, ...]]()
+        self.graphs: dict[tuple[Any, ...], Captured] = {}
 
     def __call__(self, *arguments: Any) -> Any:
         flags = tuple(a for a in arguments if not isinstance(a, Tensor))
@@ -56,7 +56,7 @@ class Replayed:
             p.grad = gradient
         return captured.result
 
-    def _on_side_stream(self, arguments: tuple) -> Any:
+    def _on_side_stream(self, arguments: tuple[Any, ...]) -> Any:
         """Captures are on another stream than the default one, and what they reuse has to be too."""
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
@@ -64,7 +64,7 @@ class Replayed:
         torch.cuda.current_stream().wait_stream(self.stream)
         return result
 
-    def _capture(self, arguments: tuple) -> Captured:
+    def _capture(self, arguments: tuple[Any, ...]) -> Captured:
         copies = [a.clone() if isinstance(a, Tensor) else a for a in arguments]
         graph, position = torch.cuda.CUDAGraph(), torch.cuda.get_rng_state()
         with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):

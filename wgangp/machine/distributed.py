@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 ModuleType = TypeVar("ModuleType", bound=nn.Module)
@@ -31,7 +32,7 @@ def join() -> None:
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if os.environ.get("GROUP_WORLD_SIZE") == "1" else "any"
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
-        store=dist.PrefixStore(f"wgangp/{attempt}", STORE),
+        store=PrefixStore(f"wgangp/{attempt}", STORE),
         rank=RANK,
         world_size=WORLD_SIZE,
         timeout=TIMEOUT,

@@ -1,4 +1,4 @@
-"""Gradients in the input: of any differentiable function of a batch, and differentiable in its weights."""
+"""Gradients with respect to the input of a function of a batch, differentiable in the function's weights."""
 
 from collections.abc import Callable
 
@@ -9,29 +9,30 @@ Critic = Callable[[Tensor], Tensor]
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Sums and norms are accumulated in float32 (or float64) whatever the precision of the network's passes."""
+    """Returns x in float32 at least: sums and norms are accumulated so, whatever the network's precision."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def scores(critic: Critic, x: Tensor) -> Tensor:
-    """f(x) of shape (n,) in float32, from a critic that returns (n,), (n, 1) or (n, 1 + num_classes)."""
+    """Returns f(x) (n,) in float32, from a critic that returns (n,), (n, 1) or (n, 1 + num_classes)."""
     out = critic(x)
     return at_least_float32(out if out.ndim == 1 else out[:, 0])
 
 
 def gradient_norm(critic: Critic, x: Tensor, order: float = 2) -> Tensor:
-    """|grad_x f(x)| of each sample, (n,), over all its axes; differentiable in the critic's weights.
+    """Returns |grad_x f(x)| of each sample, (n,), over all its axes; differentiable in the critic's weights.
 
-    The norm's subgradient at a zero gradient is zero, so a constant critic gives no NaN.
+    `order` is the norm's, from 1 to inf. The norm's subgradient at a zero gradient is zero, so a constant critic gives no NaN.
     """
-    grad = torch.func.grad(lambda x: scores(critic, x).sum())(x)  # (n, *shape)
-    return torch.linalg.vector_norm(at_least_float32(grad).flatten(1), ord=order, dim=1)  # (n,)
+    grad: Tensor = torch.func.grad(lambda x: scores(critic, x).sum())(x)  # (n, *shape)
+    norm: Tensor = torch.linalg.vector_norm(at_least_float32(grad).flatten(1), ord=order, dim=1)  # (n,)
+    return norm
 
 
 def jacobian_norm(function: Critic, x: Tensor) -> Tensor:
-    """An estimate of the Frobenius norm of each sample's Jacobian, (n,), for a function that gives (n, k).
+    """Estimates the Frobenius norm of each sample's Jacobian, (n,), of a function that returns (n, k).
 
-    sqrt(k) |grad <v, f(x)>| for a v drawn uniformly from the unit sphere: its square has the mean |J|_F^2 (Hoffman et
+    The estimate is sqrt(k) |grad <v, f(x)>| for a v drawn uniformly from the unit sphere: its square has the mean |J|_F^2 (Hoffman et
     al. 2019, section 2.3).
     """
     with torch.no_grad():

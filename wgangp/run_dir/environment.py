@@ -14,10 +14,11 @@ from wgangp.run_dir.files import replace_json
 PACKAGES = ("wgangp", "torch", "torchvision", "hydra-core", "omegaconf", "numpy", "pillow", "tensorboard")
 
 
-def record_environment(run: Path, device: torch.device) -> None:
-    """Writes RUN/environment.json: versions, device, the command, and the git commit of this code if it has one."""
+def record_environment(run: Path, device: torch.device, data: str) -> None:
+    """Writes RUN/environment.json: data, versions, device, command, and the git commit of this code if it has one."""
     content = {
         "date": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "data": data,
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "commit": commit(),
         "python": platform.python_version(),

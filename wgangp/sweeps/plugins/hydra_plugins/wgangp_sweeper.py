@@ -16,7 +16,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
-from wgangp.app.compose import explain
+from wgangp.app.errors import explain
 from wgangp.sweeps.jobs import read_job
 
 log = logging.getLogger(__name__)
