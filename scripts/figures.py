@@ -25,7 +25,7 @@ from wgangp.app.compose import build
 from wgangp.app.trust import recorded
 from wgangp.machine.device import seed_step
 from wgangp.run_dir.checkpoint import load_newest
-from wgangp.sweeps.report import set_scale
+from wgangp.sweeps.figures import set_scale
 
 CPU = torch.device("cpu")
 

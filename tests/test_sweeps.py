@@ -1,4 +1,4 @@
-"""Sweeps through the real commands: what fails fails alone, what is done is not done again, and the table says all."""
+"""Sweeps through the real commands: a job fails alone, a job that is done is not done again, the table says all."""
 
 import csv
 import json
@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,25 +20,27 @@ from omegaconf import OmegaConf
 
 from wgangp.app.compose import CONF
 from wgangp.metrics.objective import sign
-from wgangp.run_dir.checkpoint import locked
+from wgangp.run_dir.lock import locked
+from wgangp.run_dir.status import Status, write_status
 from wgangp.sweeps.jobs import grouped, read_jobs, swept_keys
-from wgangp.sweeps.search import Pruning, Study
+from wgangp.sweeps.search import Study
 from wgangp.train import number_among_jobs
 
 SMALL = ["steps=4", "batch_size=16", "generator.width=8", "critic.width=8", "evaluation_samples=100", "log_every=2"]
 SWEEP = [*SMALL, "hydra.sweep.dir=sweep", "monitor=high_quality"]
 
 
-def write_job(sweep, number, overrides, scores, steps=10, error=None, monitor="fid"):
-    """A job's directory, of which the last score is that after `steps`."""
+def write_job(sweep, number, overrides, scores, steps=10, error=None, monitor="eval/fid", **config):
+    """A job's directory as of an older version, if there is no error; its last score is that after `steps`."""
     run = sweep / str(number)
     (run / ".hydra").mkdir(parents=True)
     OmegaConf.save(OmegaConf.create(overrides), run / ".hydra" / "overrides.yaml")
-    config = {"steps": 10, "monitor": monitor}
-    OmegaConf.save(OmegaConf.create(config), run / ".hydra" / "config.yaml")
-    rows = [{"step": steps * (i + 1) // len(scores), f"eval/{monitor}": score} for i, score in enumerate(scores)]
+    OmegaConf.save(OmegaConf.create({"steps": 10, "monitor": monitor} | config), run / ".hydra" / "config.yaml")
+    rows = [{"step": steps * (i + 1) // len(scores), monitor: score} for i, score in enumerate(scores)]
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (run / "train.log").write_text(f"[now][wgangp][ERROR] - {error}\n" if error else "")
+    if error:
+        write_status(run, Status("failed", steps, 10, reason=error))
+    return run
 
 
 def test_a_sweep_names_what_failed_and_is_gone_on_with(call, tmp_path):
@@ -75,9 +76,10 @@ def test_a_killed_sweep_is_completed(tmp_path):
     lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
     (run / "metrics.jsonl").write_text(lines[0])  # as after a crash between the second and the last step
     (run / "checkpoints" / "step_00000004.pt").unlink()
+    write_status(run, Status("running", 2, 4))
     before = (other / "metrics.jsonl").stat().st_mtime_ns
     again = run_command("train", "-m", *SWEEP, "seed=0,1", cwd=tmp_path)
-    assert "50%" in again.stderr and (other / "metrics.jsonl").stat().st_mtime_ns == before
+    assert "1 of them done before" in again.stdout and (other / "metrics.jsonl").stat().st_mtime_ns == before
     assert [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [2, 4]
 
 
@@ -91,7 +93,7 @@ def test_jobs_side_by_side(launcher, tmp_path):
     jobs = read_jobs(tmp_path / "sweep")
     assert [job.status for job in jobs] == ["done", "failed", "done"]
     assert jobs[1].reason.startswith("n_critic=0: give a whole number")
-    assert "67%" in run_command("train", *arguments, cwd=tmp_path, check=False).stderr
+    assert "2 of them done before" in run_command("train", *arguments, cwd=tmp_path, check=False).stdout
 
 
 def test_a_preempted_job_is_submitted_again_and_goes_on(tmp_path):
@@ -183,29 +185,26 @@ def test_a_search_learns_from_trials_that_diverge(call, tmp_path):
     options = [*SWEEP, "steps=20", "log_every=1", "generator_optimizer.lr=tag(log,interval(1e30,1e31))"]
     code, text = call("train", "-m", *options, "hydra.sweeper.trials=2")
     assert code == 0 and "no trial has a score" in text
-    assert [trial.state.name for trial in Study(tmp_path / "sweep", [], "fid", 0).study.trials] == ["PRUNED"] * 2
+    study = Study(tmp_path / "sweep", [], "high_quality", 0).study
+    assert [trial.state.name for trial in study.trials] == ["PRUNED"] * 2
     assert "job 1 failed: step 2: " in call("summarize", "sweep=sweep")[1]
 
 
-def test_hopeless_trials_are_pruned(tmp_path, monkeypatch):
-    """Six trials whose scores are their learning rates: when the last one reports the worst, it is not gone on with."""
-    monkeypatch.setattr("wgangp.sweeps.search.trial", None)  # afterwards, too
+def test_hopeless_trials_are_pruned(tmp_path):
+    """Six trials whose scores are their learning rates: when the last one reports the worst, it should end."""
     overrides = OverridesParser.create().parse_overrides(["lr=interval(0,1)", "steps=3"])
     study = Study(tmp_path, overrides, "fid", 0)
     for score in (0.1, 0.2, 0.3, 0.4, 0.5, 0.9):
-        trainer = SimpleNamespace(latest={}, step=1)
-        pruned = Pruning(trainer, "fid")
-        _, job = study.ask()
-        assert job[0].startswith("lr=0.") and job[1] == "steps=3" and not pruned()
-        trainer.latest = {"critic/loss": 1.0}  # a log without the score
-        assert not pruned()
-        trainer.latest = {"eval/fid": score}
-        assert pruned() == (score == 0.9)
-        assert study.tell(score)
-    assert study.ask() and not study.tell(math.nan)
+        trial = study.ask()
+        assert trial.overrides[0].startswith("lr=0.") and trial.overrides[1] == "steps=3"
+        assert not trial.report(1, math.nan)  # a log step without the score
+        assert trial.report(1, score) == (score == 0.9)
+        assert study.tell(trial, score, pruned=score == 0.9)
+    assert not study.tell(study.ask(), math.nan, pruned=False)
     assert study.finished() == 6
     Study(tmp_path, overrides, "fid", 0).ask()  # and its process is killed
-    assert Study(tmp_path, overrides, "fid", 0).ask()[1][0] == f"lr={study.study.trials[-1].params['lr']}"
+    again = Study(tmp_path, overrides, "fid", 0).ask()
+    assert again.overrides[0] == f"lr={study.study.trials[-1].params['lr']}"
 
 
 def test_jobs_are_grouped_over_seeds_and_sorted(tmp_path):
@@ -224,7 +223,7 @@ def test_jobs_are_grouped_over_seeds_and_sorted(tmp_path):
 
 def test_of_some_scores_the_highest_is_the_best(tmp_path):
     for i, score in enumerate([0.1, 0.3, 0.2]):
-        write_job(tmp_path, i, [f"n_critic={i}"], [score], monitor="recall")
+        write_job(tmp_path, i, [f"n_critic={i}"], [score], monitor="eval/recall")
     assert [group.values["n_critic"] for group in grouped(read_jobs(tmp_path), "recall")] == ["1", "2", "0"]
     assert [sign(n) for n in ("recall", "eval/modes", "classifier_score", "validation/accuracy")] == [-1] * 4
     assert [sign(n) for n in ("fid", "critic/wasserstein", "eval/classifier_frechet", "ngram_js_4")] == [1] * 4
@@ -232,7 +231,7 @@ def test_of_some_scores_the_highest_is_the_best(tmp_path):
 
 def test_a_running_job_is_told_from_a_dead_one(tmp_path):
     write_job(tmp_path, 0, ["seed=0"], [5.0], steps=5)
-    assert read_jobs(tmp_path)[0].reason == "ended without a word after step 5"
+    assert read_jobs(tmp_path)[0].reason == "no status.json: the last logged step is 5 of 10"
     with locked(tmp_path / "0"):
         assert read_jobs(tmp_path)[0].status == "running"
 
@@ -245,7 +244,9 @@ def test_the_tables(call, tmp_path):
     code, text = call("summarize", f"sweep={tmp_path}")
     assert code == 0 and "| 0.01 | mlp | 0 |" in text
     lines = list(csv.reader((tmp_path / "summary.csv").open()))
-    assert lines[0] == ["job", "penalty.weight", "critic", "fid", "status", "seconds", "reason"] and len(lines) == 7
+    assert (
+        lines[0] == ["job", "penalty.weight", "critic", "eval/fid", "status", "seconds", "reason"] and len(lines) == 7
+    )
     page = (tmp_path / "summary.html").read_text()
     assert page.count("data:image/png;base64,") == 3 and "&lt;b&gt;" in page and "<b>" not in page
 
