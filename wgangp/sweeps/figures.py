@@ -11,11 +11,11 @@ from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from wgangp.sweeps.escape import number
 from wgangp.sweeps.jobs import Group
-from wgangp.sweeps.tables import Summary, name_column
+from wgangp.sweeps.tables import Summary
 
 INK, MUTED, LINES = "#1b1f24", "#5f6b7a", "#d8dde3"
 POINT, MEAN, ORDERED = "#0072b2", "#d55e00", "viridis_r"  # best groups dark
@@ -36,7 +36,7 @@ STYLE: Any = {
     "text.parse_math": False,  # a `$` in an option's name is a `$`
 }
 DECADES = 1  # values that span so many have a logarithmic axis
-LEGEND = 12  # lines that a legend can still tell apart
+LEGEND, BEST = 12, 8  # the most groups that a legend names; of more, so many
 
 
 def figures(made: Summary) -> list[tuple[str, bytes]]:
@@ -63,10 +63,16 @@ def _value(key: str, group: Group) -> float | None:
     return found if found is not None and math.isfinite(found) else None
 
 
-def set_scale(axis: Axes, which: str, values: Sequence[float]) -> None:
-    """A logarithmic axis if the values are positive and span decades."""
-    if min(values) > 0 and max(values) / min(values) >= 10**DECADES:
-        getattr(axis, f"set_{which}scale")("log")
+def set_scale(axes: Axes, which: str, values: Sequence[float]) -> None:
+    """A logarithmic axis, with plain numbers, if the values are positive and span decades."""
+    if min(values) <= 0 or max(values) / min(values) < 10**DECADES:
+        return
+    getattr(axes, f"set_{which}scale")("log")
+    few = max(values) / min(values) < 1000
+    axis = getattr(axes, f"{which}axis")
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def set_ticks(axes: Axes, which: str, values: Sequence[float]) -> None:
@@ -79,12 +85,10 @@ def set_ticks(axes: Axes, which: str, values: Sequence[float]) -> None:
         axis.set_major_formatter(lambda value, _: f"{value:g}")
     elif all(value == int(value) for value in distinct) and axis.get_scale() == "linear":
         axis.set_major_locator(MaxNLocator(integer=True))
-    if axis.get_scale() == "log":
-        axis.set_minor_formatter(NullFormatter())
 
 
-def panel(title: str, width: float = 7.0) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, 4), dpi=100, layout="constrained")
+def panel(title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(7, 4), dpi=100, layout="constrained")
     return figure, figure.add_subplot(title=title)
 
 
@@ -141,35 +145,36 @@ def heat_map(a: str, b: str, made: Summary, label: str) -> Figure | None:
 
 
 def curves(made: Summary, label: str) -> Figure | None:
-    """The objective against steps; with a real score the groups' colours go from the best, dark, to the worst."""
-    few = len(made.groups) <= LEGEND
-    figure, axes = panel(f"{made.objective} in training", width=9.0 if few else 7.0)
-    colours = colormaps[ORDERED].resampled(len(made.groups) + 1)
+    """The objective against steps, from the best group, dark, to the worst. Of many groups the best are named."""
+    named = made.groups if len(made.groups) <= LEGEND else made.groups[:BEST] if made.ranked else []
+    figure, axes = panel(f"{made.objective} in training")
+    colours = colormaps[ORDERED].resampled(len(named or made.groups) + 1)
     drawn: list[float] = []
-    named = bool(name_column([job for group in made.groups for job in group.jobs]))
-    for i, group in enumerate(made.groups):
-        text = legend_text(group, made.objective, named)
+    for i, group in reversed(list(enumerate(made.groups))):  # the best on top
+        strong = not named or i < len(named)
+        text = legend_text(group, made) if named and strong else ""
         for job in group.jobs:
             if curve := [(step, value) for step, value in job.curve(made.objective) if math.isfinite(value)]:
+                colour = colours(len(named or made.groups) - i) if strong else LINES
                 marker = "o" if len(curve) == 1 else None
-                axes.plot(*zip(*curve, strict=True), color=colours(len(made.groups) - i), marker=marker, label=text)
+                axes.plot(*zip(*curve, strict=True), color=colour, marker=marker, label=text)
                 drawn += [value for _, value in curve]
                 text = ""
     if not drawn:
         return None
     axes.set(xlabel="generator updates", ylabel=label)
     set_scale(axes, "y", drawn)
-    if few:
-        axes.legend(fontsize=9, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    if named:
+        figure.set_figheight(4 + 0.2 * len(named))
+        figure.legend(fontsize=9, frameon=False, loc="outside lower left", reverse=True)
     return figure
 
 
-def legend_text(group: Group, objective: str, named: bool) -> str:
-    """The group's names, or its values with the last part of each key."""
-    names = ", ".join(dict.fromkeys(job.name for job in group.jobs if job.name)) if named else ""
-    values = "\n".join(f"{key}={value}" for key, value in group.values.items())
-    text = names or values or objective
-    return text if len(text) <= 80 else f"{text[:79]}…"
+def legend_text(group: Group, made: Summary) -> str:
+    """The group's names if the table has them, else its values."""
+    names = ", ".join(dict.fromkeys(job.name for job in group.jobs if job.name)) if made.head[0] == "name" else ""
+    text = names or ", ".join(f"{key}={value}" for key, value in group.values.items()) or made.objective
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def png(figure: Figure) -> bytes:

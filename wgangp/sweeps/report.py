@@ -60,7 +60,7 @@ def caption(job: Job, made: Summary) -> str:
     values = ", ".join(
         f"{key}={value}" for key, value in job.overrides.items() if key in {*made.groups[0].values, "seed"}
     )
-    return f"job {job.id}: {made.objective} {shown(job.last(made.objective)) or 'none'}" + (
+    return f"job {job.id}: {made.objective} {shown(job.last(made.objective)) or job.status}" + (
         f" ({values})" if values else ""
     )
 

@@ -42,6 +42,7 @@ def summary(sweep: Path, jobs: list[Job], objective: str, notes: Sequence[str]) 
     stated = ", ".join(f"{counts[state]} {state}" for state in (*STATES, "not started") if counts[state])
     order = f"{'higher' if higher else 'lower'} is better, best first" if ranked else "in the jobs' order"
     failures = [f"job {job.id} failed: {job.reason}" for job in jobs if job.status == "failed"]
+    waiting = [go_on(sweep, counts["not started"])] if counts["not started"] else []
     named = name_column(jobs)
     return Summary(
         title=terminal(sweep.resolve().name),
@@ -50,11 +51,17 @@ def summary(sweep: Path, jobs: list[Job], objective: str, notes: Sequence[str]) 
         head=[*named, *groups[0].values, terminal(objective), "spread", "seeds", "minutes", "jobs"],
         lines=[cells(group, objective, named) for group in groups],
         groups=groups,
-        notes=[*([] if ranked else [no_best(objective)]), *failures, *map(terminal, notes)],
+        notes=[*([] if ranked else [no_best(objective)]), *waiting, *failures, *map(terminal, notes)],
         objective=objective,
         higher_is_better=higher,
         ranked=ranked,
     )
+
+
+def go_on(sweep: Path, count: int) -> str:
+    which = "1 job has" if count == 1 else f"{count} jobs have"
+    again = f"hydra.sweep.dir={terminal(str(sweep))}"
+    return f"{which} not started: if the sweep was ended, give its command again with {again}"
 
 
 def no_best(objective: str) -> str:
