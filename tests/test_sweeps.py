@@ -1,6 +1,5 @@
 """Sweeps through the real commands: a job fails alone, a job that is done is not done again, the table says all."""
 
-import csv
 import json
 import math
 import os
@@ -18,29 +17,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from wgangp.app.compose import CONF
-from wgangp.metrics.objective import sign
-from wgangp.run_dir.lock import locked
+from wgangp.app.hydra_run import number_among_jobs
+from wgangp.app.paths import CONF
 from wgangp.run_dir.status import Status, write_status
-from wgangp.sweeps.jobs import grouped, read_jobs, swept_keys
+from wgangp.sweeps.jobs import read_jobs
 from wgangp.sweeps.search import Study
-from wgangp.train import number_among_jobs
 
 SMALL = ["steps=4", "batch_size=16", "generator.width=8", "critic.width=8", "evaluation_samples=100", "log_every=2"]
 SWEEP = [*SMALL, "hydra.sweep.dir=sweep", "monitor=high_quality"]
-
-
-def write_job(sweep, number, overrides, scores, steps=10, error=None, monitor="eval/fid", **config):
-    """A job's directory as of an older version, if there is no error; its last score is that after `steps`."""
-    run = sweep / str(number)
-    (run / ".hydra").mkdir(parents=True)
-    OmegaConf.save(OmegaConf.create(overrides), run / ".hydra" / "overrides.yaml")
-    OmegaConf.save(OmegaConf.create({"steps": 10, "monitor": monitor} | config), run / ".hydra" / "config.yaml")
-    rows = [{"step": steps * (i + 1) // len(scores), monitor: score} for i, score in enumerate(scores)]
-    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    if error:
-        write_status(run, Status("failed", steps, 10, reason=error))
-    return run
 
 
 def test_a_sweep_names_what_failed_and_is_gone_on_with(call, tmp_path):
@@ -205,62 +189,3 @@ def test_hopeless_trials_are_pruned(tmp_path):
     Study(tmp_path, overrides, "fid", 0).ask()  # and its process is killed
     again = Study(tmp_path, overrides, "fid", 0).ask()
     assert again.overrides[0] == f"lr={study.study.trials[-1].params['lr']}"
-
-
-def test_jobs_are_grouped_over_seeds_and_sorted(tmp_path):
-    """Means and deviations by hand; jobs without a score come last, and do not count."""
-    for i, (weight, seed, score) in enumerate([(1, 0, 5.0), (1, 1, 7.0), (10, 0, 3.0), (10, 1, 4.0)]):
-        write_job(tmp_path, i, [f"penalty.weight={weight}", f"seed={seed}", "steps=10"], [9.0, score])
-    write_job(tmp_path, 4, ["penalty.weight=100", "seed=0", "steps=10"], [1.0], steps=3, error="it went wrong")
-    jobs = read_jobs(tmp_path)
-    assert swept_keys(jobs) == ["penalty.weight", "seed"]
-    assert [job.status for job in jobs] == ["done"] * 4 + ["failed"] and jobs[4].reason == "it went wrong"
-    groups = grouped(jobs, "fid")
-    assert [group.values for group in groups] == [{"penalty.weight": w} for w in ("10", "1", "100")]
-    assert groups[1].mean("fid") == 6 and groups[1].spread("fid") == pytest.approx(math.sqrt(2))
-    assert math.isnan(groups[2].mean("fid"))
-
-
-def test_of_some_scores_the_highest_is_the_best(tmp_path):
-    for i, score in enumerate([0.1, 0.3, 0.2]):
-        write_job(tmp_path, i, [f"n_critic={i}"], [score], monitor="eval/recall")
-    assert [group.values["n_critic"] for group in grouped(read_jobs(tmp_path), "recall")] == ["1", "2", "0"]
-    assert [sign(n) for n in ("recall", "eval/modes", "classifier_score", "validation/accuracy")] == [-1] * 4
-    assert [sign(n) for n in ("fid", "critic/wasserstein", "eval/classifier_frechet", "ngram_js_4")] == [1] * 4
-
-
-def test_a_running_job_is_told_from_a_dead_one(tmp_path):
-    write_job(tmp_path, 0, ["seed=0"], [5.0], steps=5)
-    assert read_jobs(tmp_path)[0].reason == "no status.json: the last logged step is 5 of 10"
-    with locked(tmp_path / "0"):
-        assert read_jobs(tmp_path)[0].status == "running"
-
-
-def test_the_tables(call, tmp_path):
-    for i, weight in enumerate(["0.01", "1", "100"]):
-        for j, name in enumerate(["mlp", "<b>"]):
-            write_job(tmp_path, 2 * i + j, [f"penalty.weight={weight}", f"critic={name}"], [8.0, float(i + j)])
-    (tmp_path / "0" / "metrics.jsonl").open("a").write('{"step": 1')  # a line that a crash cut off
-    code, text = call("summarize", f"sweep={tmp_path}")
-    assert code == 0 and "| 0.01 | mlp | 0 |" in text
-    lines = list(csv.reader((tmp_path / "summary.csv").open()))
-    assert (
-        lines[0] == ["job", "penalty.weight", "critic", "eval/fid", "status", "seconds", "reason"] and len(lines) == 7
-    )
-    page = (tmp_path / "summary.html").read_text()
-    assert page.count("data:image/png;base64,") == 3 and "&lt;b&gt;" in page and "<b>" not in page
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "say sweep=..."),
-        (["swep=x"], "swep: there is no such key. Did you mean sweep?"),
-        (["sweep=nowhere"], "sweep=nowhere: no jobs are there"),
-        (["sweep={}", "objective=is"], "objective=is: no job has this scalar; there are eval/fid, step"),
-    ],
-)
-def test_bad_input(arguments, message, call, tmp_path):
-    write_job(tmp_path / "s", 0, ["seed=0"], [5.0])
-    code, text = call("summarize", *(a.format(tmp_path / "s") for a in arguments))
-    assert code == 1 and message in text and "Traceback" not in text

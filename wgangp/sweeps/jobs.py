@@ -6,13 +6,15 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from wgangp.metrics.objective import sign
+from wgangp.metrics import objective as monitors
 from wgangp.run_dir.lock import is_locked
+from wgangp.run_dir.record import Record
 from wgangp.run_dir.status import Status, read_status
 from wgangp.sweeps.escape import terminal
 from wgangp.sweeps.plan import read_plan
-from wgangp.sweeps.reading import read_config, read_overrides, read_rows
+from wgangp.sweeps.reading import read_job_record, read_rows
 
 ENDED = ("done", "pruned")  # the states of jobs whose last score counts
 
@@ -45,24 +47,21 @@ class Job:
 
 def read_job(directory: Path, sweep: Path | None = None) -> Job:
     """Reads a job's directory. A file that cannot be read makes a failed job, never an error."""
-    overrides: list[str] = []
-    config: dict[str, object] = {}
-    rows = read_rows(directory / "metrics.jsonl")
+    record, rows = Record({}), read_rows(directory / "metrics.jsonl")
     try:
-        overrides = read_overrides(directory)
-        config = read_config(directory)
-        status = _status(directory, config, rows)
+        record = read_job_record(directory)
+        status = _status(directory, record.config, rows)
     except ValueError as error:
         status = Status("failed", reason=f"{error}")
-    monitor = _text(config.get("monitor")) or _text(status.monitor)
+    monitor = _text(record.config.get("monitor")) or _text(status.monitor)
     known = status.monitor == monitor and status.higher_is_better is True
     return Job(
         directory=directory,
         id=terminal(directory.relative_to(sweep or directory.parent).as_posix()),
-        name=_text(config.get("name")),
-        overrides={key: _shortened(value) for key, _, value in map(_partition, overrides)},
+        name=_text(record.config.get("name")),
+        overrides={key: _shortened(value) for key, _, value in map(_partition, record.overrides)},
         monitor=monitor,
-        higher_is_better=known or sign(monitor) == -1,
+        higher_is_better=known or monitors.higher_is_better(monitor),
         status=status.state,
         reason=terminal(str(status.reason)) if status.state == "failed" else "",
         seconds=_seconds(directory, status),
@@ -108,7 +107,8 @@ def is_score(objective: str) -> bool:
 
 def higher_is_better(jobs: Sequence[Job], objective: str) -> bool:
     """As the jobs recorded it for their monitor, else as the score's name says."""
-    return sign(objective) == -1 or any(job.monitor == objective and job.higher_is_better for job in jobs)
+    judged = [job.higher_is_better for job in jobs if job.monitor == objective]
+    return any(judged) or monitors.higher_is_better(objective)
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def rank(score: float, higher: bool) -> tuple[bool, float]:
     return math.isnan(score), -score if higher else score
 
 
-def _status(run: Path, config: dict[str, object], rows: list[dict[str, float]]) -> Status:
+def _status(run: Path, config: dict[str, Any], rows: list[dict[str, float]]) -> Status:
     """The recorded state; of a run of an older version, which wrote none, what its metrics show."""
     if status := read_status(run):
         return status

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wgangp.run_dir.files import replace_json
-from wgangp.sweeps.reading import read_overrides
+from wgangp.run_dir.record import has_record
+from wgangp.sweeps.reading import read_job_record
 
 
 class Job(NamedTuple):
@@ -62,11 +63,11 @@ def check_free(folder: Path, name: str, number: int) -> None:
 
 def check_same(folder: Path, job: Job, plan: Plan | None) -> None:
     """Raises ValueError if the job's directory is of another job. A resumed run may have more overrides, and steps."""
-    if not (folder / job.name / ".hydra").exists():
+    if not has_record(folder / job.name):
         return
     planned = plan.jobs.get(job.name) if plan else None
     try:
-        before = read_overrides(folder / job.name) if planned is None else planned
+        before = read_job_record(folder / job.name).overrides if planned is None else planned
     except ValueError:
         return  # it failed; the run itself decides whether it can be done again
     if planned not in (None, job.overrides) or any(o not in before for o in job.overrides if not is_steps(o)):

@@ -4,39 +4,23 @@ import json
 import math
 from pathlib import Path
 
-import yaml
+from wgangp.run_dir.record import Record, read_record
 
-YAML_BYTES = 200_000  # a recorded configuration has about 5,000
+RECORD = ("config.yaml", "overrides.yaml", "hydra.yaml")
 
 
-def read_yaml(file: Path) -> object:
-    """The content as plain data; interpolations stay text. Raises ValueError if it cannot be read as such."""
+def read_job_record(run: Path) -> Record:
+    """As `read_record`, but raises ValueError whatever is wrong: absent files, links to devices, empty overrides."""
+    folder = run / ".hydra"
     try:
-        if not file.is_file() or file.stat().st_size > YAML_BYTES:
-            raise ValueError(f"no file of at most {YAML_BYTES:,} bytes")
-        content = file.read_bytes()
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content)):
-            raise ValueError("it has aliases")  # wgangp writes none, and ten lines of them can expand to gigabytes
-        return yaml.safe_load(content)
-    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
-        raise ValueError(f"{file.name} cannot be read: {str(error).splitlines()[0][:200]}") from error
-
-
-def read_overrides(run: Path) -> list[str]:
-    """The overrides that the run was started with. Raises ValueError if the file is no list of them."""
-    found = read_yaml(run / ".hydra" / "overrides.yaml")
-    if not (isinstance(found, list) and all(isinstance(override, str) for override in found)):
-        raise ValueError("overrides.yaml is no list of overrides")
-    return found
-
-
-def read_config(run: Path) -> dict[str, object]:
-    """The recorded configuration; empty if the run has none. Raises ValueError if it is no mapping."""
-    file = run / ".hydra" / "config.yaml"
-    found = read_yaml(file) if file.exists() else {}
-    if not isinstance(found, dict):
-        raise ValueError("config.yaml is no configuration")
-    return {str(key): value for key, value in found.items()}
+        for file in map(folder.joinpath, RECORD):
+            if file.exists() and not file.is_file():  # reading a pipe or a device may never end
+                raise ValueError(f"{file} is no regular file")
+        if not (folder / "overrides.yaml").read_bytes().strip():
+            raise ValueError(f"{folder / 'overrides.yaml'} is empty: it was not written to its end")
+        return read_record(run)
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be read: {error.strerror}") from error
 
 
 def read_rows(file: Path) -> list[dict[str, float]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from wgangp.metrics.objective import sign
+from wgangp.metrics.objective import higher_is_better
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Study:
         file.with_name("study.log.lock").unlink(missing_ok=True)  # a killed process left it: the sweep's lock is ours
         self.study = self.optuna.create_study(
             **storage(file),
-            direction="minimize" if sign(monitor) == 1 else "maximize",
+            direction="maximize" if higher_is_better(monitor) else "minimize",
             pruner=self.optuna.pruners.MedianPruner(n_startup_trials=5),
             load_if_exists=True,
         )

@@ -22,10 +22,10 @@ from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from wgangp.app.compose import explain
+from wgangp.app.errors import explain
 from wgangp.metrics.objective import Trial
-from wgangp.run_dir.files import replace_text
 from wgangp.run_dir.lock import is_locked, locked
+from wgangp.run_dir.record import Record, has_record, write_record
 from wgangp.run_dir.status import Status, read_status, write_status
 from wgangp.sweeps.jobs import is_score, read_job
 from wgangp.sweeps.plan import Job, Plan, check_free, check_names, check_same, read_plan, write_plan
@@ -119,7 +119,7 @@ class Sweeper(BasicSweeper):
         results, failed, begin = [], [], time.monotonic()
         for number in range(study.finished(), self.trials):
             trial = study.ask()
-            while (folder / (name := self.name_of(trial.number, trial.overrides)) / ".hydra").exists():
+            while has_record(folder / (name := self.name_of(trial.number, trial.overrides))):
                 check_free(folder, name, trial.number)  # of a trial whose line in the journal was cut
                 study.skip(trial)
                 trial = study.ask()
@@ -213,8 +213,8 @@ def directory_overrides(folder: Path, name: str) -> list[str]:
 
 def write_failure(run: Path, overrides: list[str], reason: str) -> None:
     """The directory of a job that could not begin."""
-    (run / ".hydra").mkdir(parents=True, exist_ok=True)
-    replace_text(run / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
+    if not has_record(run):
+        write_record(run, Record({}, overrides))
     write_status(run, Status("failed", reason=reason))
     log.error("job %s: %s", run.name, reason)
 
