@@ -1,5 +1,6 @@
 """wgangp-summarize sweep=DIR: a sweep as a table, sorted by the objective, and as a page with plots."""
 
+from collections import Counter
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -22,15 +23,33 @@ def summarize(cfg: DictConfig) -> None:
 
     sweep = Path(str(cfg.sweep)).expanduser()
     jobs = read_jobs(sweep)
-    objective = cfg.objective or next((job.monitor for job in jobs if job.monitor), "")
+    monitors = Counter(job.monitor for job in jobs if job.monitor)
+    objective = cfg.objective or next(iter(dict(monitors.most_common(1))), "")
     if cfg.objective and not any(job.curve(objective) for job in jobs):
         known = sorted({terminal(name) for job in jobs for row in job.rows for name in row})
         raise ValueError(f"objective={objective}: no job has this scalar; there are {', '.join(known)}")
     made = summary(sweep, jobs, objective, importances(sweep))
-    replace_text(sweep / "summary.csv", as_csv(jobs, objective))
-    replace_text(sweep / "summary.md", as_markdown(sweep.name, made, markdown_cell))
-    replace_text(sweep / "summary.html", page(sweep, made))
-    print(as_markdown(str(sweep), made, terminal), terminal(str(sweep / "summary.html")), sep="\n")
+    contents = {
+        "summary.csv": as_csv(jobs, objective),
+        "summary.md": as_markdown(sweep.name, made, markdown_cell),
+        "summary.html": page(sweep, made),
+    }
+    refused = write(sweep, contents)
+    print(as_markdown(str(sweep), made, terminal))
+    if refused is not None:
+        advice = "copy the sweep into a folder of yours"
+        raise ValueError(f"{sweep} cannot be written into ({refused.strerror}): {advice}") from refused
+    print(terminal(str(sweep / "summary.html")))
+
+
+def write(sweep: Path, contents: dict[str, str]) -> OSError | None:
+    """Returns the error if the sweep cannot be written into: its table is shown all the same."""
+    try:
+        for name, content in contents.items():
+            replace_text(sweep / name, content)
+    except OSError as error:
+        return error
+    return None
 
 
 if __name__ == "__main__":

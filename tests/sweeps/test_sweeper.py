@@ -59,8 +59,21 @@ def test_sweeps_that_start_together_have_directories_of_their_own(call, tmp_path
     for _ in range(3):
         call("train", "-m", *SMALL, *REFUSED, "hydra.sweep.dir='s_${now:%Y}'", "seed=0,1")
     (first, *_) = names(tmp_path)
-    assert names(tmp_path) == [first, f"{first}_2", f"{first}_3"]
+    assert names(tmp_path) == [first, f"{first}-2", f"{first}-3"]
     assert all(names(tmp_path / name) == ["0", "1"] for name in names(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["2024_01_31", "a b, [1] = 'ö' \\\\ (x)", "007"])
+def test_directories_of_any_name(name, call, tmp_path):
+    quoted = name if name[0] in "02" else '"' + name + '"'
+    call("train", "-m", *SMALL, *REFUSED, f"hydra.sweep.dir={quoted}", "seed=0,1")
+    assert names(tmp_path) == [name] and names(tmp_path / name) == ["0", "1"]
+
+
+def test_a_directory_below_home(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    call("train", "-m", *SMALL, *REFUSED, "hydra.sweep.dir=~/s", "seed=0,1")
+    assert names(tmp_path / "home" / "s") == ["0", "1"]
 
 
 def test_a_sweep_in_use_is_not_written_into(call, tmp_path):

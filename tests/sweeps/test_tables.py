@@ -181,6 +181,8 @@ BAD = {
     "aliases": BOMB.encode(),
     "deep": b"[" * 300_000,
     "a tag": b"!!python/object/apply:os.system ['touch marker']\n",
+    "huge numbers": b'{"step": 1e308, "eval/fid": 1e308, "seconds": 1e999}\\n{"step": -1e308, "eval/fid": 1e-308}\\n',
+    "other types": b'{"step": [], "state": "done", "seconds": "x", "reason": {}, "monitor": 1, "command": {}}\\n',
     "binary": bytes(range(256)) * 100,
 }
 
@@ -233,6 +235,16 @@ def test_links_out_of_the_sweep_are_neither_shown_nor_written(call, tmp_path):
         (tmp_path / "s" / f"summary.{kind}").symlink_to(secret)
     assert call("summarize", "sweep=s")[0] == 0
     assert secret.read_bytes() == before and "Samples" not in (tmp_path / "s" / "summary.html").read_text()
+
+
+def test_a_sweep_that_cannot_be_written_into_is_shown(call, tmp_path, monkeypatch):
+    def refuse(path, text):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("wgangp.summarize.replace_text", refuse)
+    write_job(tmp_path / "s", 0, ["seed=0"], [5.0])
+    code, text = call("summarize", "sweep=s")
+    assert code == 1 and "| 5 |" in text and "s cannot be written into (Permission denied): copy the sweep" in text
 
 
 HOSTILE = "<img src=x onerror=alert(1)>|\x1b]0;title\x07\x1b[31m\u202e=1+2"

@@ -102,7 +102,7 @@ def swept_keys(jobs: Sequence[Job]) -> list[str]:
 def is_score(objective: str) -> bool:
     """Whether the scalar compares runs. The losses, and the critic's own estimate, scale with the penalty's weight."""
     room = objective.rpartition("/")[0]
-    return room in ("", "eval", "validation", "throughput") and objective != "validation/critic_loss"
+    return room in ("", "eval", "validation", "throughput") and objective not in ("", "validation/critic_loss")
 
 
 def higher_is_better(jobs: Sequence[Job], objective: str) -> bool:
@@ -165,7 +165,7 @@ def _status(run: Path, config: dict[str, Any], rows: list[dict[str, float]]) -> 
 def _seconds(run: Path, status: Status) -> float:
     """The recorded time, or the time from the first file's to the last's."""
     metrics, overrides = run / "metrics.jsonl", run / ".hydra" / "overrides.yaml"
-    if isinstance(status.seconds, int | float) and status.seconds > 0:
+    if isinstance(status.seconds, int | float) and 0 < status.seconds < math.inf:
         return float(status.seconds)
     return max(0.0, metrics.stat().st_mtime - overrides.stat().st_mtime) if metrics.exists() else 0.0
 

@@ -36,7 +36,7 @@ def read_plan(sweep: Path) -> Plan | None:
         found = json.loads((sweep / "sweep.json").read_bytes())
         jobs = {str(name): [str(override) for override in job] for name, job in found["jobs"].items()}
         return Plan(str(found["started"]), jobs, int(found["trials"]))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
 
 
@@ -71,9 +71,11 @@ def check_same(folder: Path, job: Job, plan: Plan | None) -> None:
     except ValueError:
         return  # it failed; the run itself decides whether it can be done again
     if planned not in (None, job.overrides) or any(o not in before for o in job.overrides if not is_steps(o)):
-        raise ValueError(
-            f"{folder / job.name} is of another sweep: give another hydra.sweep.dir, or the same command as there"
-        )
+        raise other_sweep(folder / job.name)
+
+
+def other_sweep(folder: Path) -> ValueError:
+    return ValueError(f"{folder} is of another sweep: give another hydra.sweep.dir, or the same command as there")
 
 
 def is_steps(override: str) -> bool:

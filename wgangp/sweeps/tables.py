@@ -46,7 +46,7 @@ def summary(sweep: Path, jobs: list[Job], objective: str, notes: Sequence[str]) 
     named = name_column(jobs)
     return Summary(
         title=terminal(sweep.resolve().name),
-        heading=f"{len(jobs) + counts['not started']} jobs, {stated}; {terminal(objective)}, {order}",
+        heading=f"{len(jobs) + counts['not started']} jobs, {stated}; {terminal(objective) or 'no monitor'}, {order}",
         origin=origin(sweep, jobs),
         head=[*named, *groups[0].values, terminal(objective), "spread", "seeds", "minutes", "jobs"],
         lines=[cells(group, objective, named) for group in groups],
@@ -65,9 +65,10 @@ def go_on(sweep: Path, count: int) -> str:
 
 
 def no_best(objective: str) -> str:
+    name = terminal(objective) or "an empty monitor"
     return (
-        f"{terminal(objective)} is no score of the samples: losses and the critic's own estimate scale with "
-        "penalty.weight, so no job is the best. For a ranking give objective=eval/..., or monitor=eval/... to the sweep"
+        f"{name} is no score of the samples: losses and the critic's own estimate scale with penalty.weight, so no job "
+        "is the best. For a ranking give objective=eval/..., or monitor=eval/... to the sweep"
     )
 
 

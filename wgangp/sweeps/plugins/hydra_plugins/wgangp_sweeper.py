@@ -5,13 +5,16 @@ It is here because Hydra takes plugins from modules of this name alone; wgangp.a
 
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -28,8 +31,12 @@ from wgangp.run_dir.lock import is_locked, locked
 from wgangp.run_dir.record import Record, has_record, write_record
 from wgangp.run_dir.status import Status, read_status, write_status
 from wgangp.sweeps.jobs import is_score, read_job
-from wgangp.sweeps.plan import Job, Plan, check_free, check_names, check_same, read_plan, write_plan
+from wgangp.sweeps.plan import Job, Plan, check_free, check_names, check_same, other_sweep, read_plan, write_plan
+from wgangp.sweeps.progress import report_failures, report_progress
 from wgangp.sweeps.workers import ending_with_us
+
+if TYPE_CHECKING:
+    from wgangp.sweeps.search import Study, StudyTrial
 
 log = logging.getLogger(__name__)
 
@@ -59,27 +66,39 @@ class Sweeper(BasicSweeper):
                 "losses and the critic's own estimate scale with penalty.weight"
             )
         folder = self.make_folder()
-        with locked(folder):
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(folder))
+            except ValueError as error:
+                advice = "wait until it ends, or give another hydra.sweep.dir"
+                raise ValueError(f"{folder} is in use by another sweep: {advice}") from error
             return self.search(folder, overrides) if searches else self.grid(folder, overrides)
 
     def make_folder(self) -> Path:
         """Creates the sweep's directory: a new one if its name has the time, else the one that the user named."""
-        raw = OmegaConf.to_container(self.cfg.hydra.sweep, resolve=False)
-        assert isinstance(raw, dict)
-        first = Path(str(self.cfg.hydra.sweep.dir)).expanduser()
-        is_new = "${now:" in str(raw["dir"])
-        try:
-            for folder in (first, *(Path(f"{first}_{i}") for i in range(2, 100))):
-                folder.parent.mkdir(parents=True, exist_ok=True)
-                if is_new and folder.exists():
+        typed = [o.partition("=")[2] for o in self.cfg.hydra.overrides.hydra if o.startswith("hydra.sweep.dir=")]
+        is_number = bool(typed) and re.fullmatch(r"[\d_]+", typed[-1])  # 2024_01_31 is a name
+        wanted = Path(typed[-1] if is_number else str(self.cfg.hydra.sweep.dir)).expanduser()
+        is_new = "${now:" in self.raw("dir")
+        for i in count(1):
+            folder = wanted if i == 1 else wanted.with_name(f"{wanted.name}-{i}")
+            try:
+                folder.mkdir(parents=True, exist_ok=not is_new)
+            except OSError as error:
+                if is_new and folder.is_dir():
                     continue
-                folder.mkdir(exist_ok=not is_new)
-                with read_write(self.cfg.hydra), open_dict(self.cfg.hydra):
-                    self.cfg.hydra.sweep.dir = str(folder)
-                return folder
-        except OSError as error:
-            raise ValueError(f"{first} cannot be created ({error.strerror}): give another hydra.sweep.dir") from error
-        raise ValueError(f"{first}: a hundred sweeps started in this second")
+                advice = "give another hydra.sweep.dir"
+                raise ValueError(f"{folder} cannot be created ({error.strerror}): {advice}") from error
+            with read_write(self.cfg.hydra), open_dict(self.cfg.hydra):
+                self.cfg.hydra.sweep.dir = str(folder)
+            return folder
+        raise AssertionError("count never ends")
+
+    def raw(self, key: str) -> str:
+        """hydra.sweep.KEY before its interpolations are resolved."""
+        found = OmegaConf.to_container(self.cfg.hydra.sweep, resolve=False)
+        assert isinstance(found, dict)
+        return str(found[key])
 
     def grid(self, folder: Path, overrides: list[Override]) -> list[JobReturn]:
         """Every combination of the values."""
@@ -110,19 +129,13 @@ class Sweeper(BasicSweeper):
 
         plan = read_plan(folder)
         if (plan and plan.jobs) or (not (folder / "study.log").exists() and (folder / "0").exists()):
-            raise ValueError(
-                f"{folder} is of another sweep: give another hydra.sweep.dir, or the same command as there"
-            )
+            raise other_sweep(folder)
         study = Study(folder, overrides, self.cfg.monitor, self.cfg.seed)
         OmegaConf.save(self.cfg, folder / "multirun.yaml")
         write_plan(folder, Plan(plan.started if plan else f"{datetime.now():%Y-%m-%d %H:%M}", trials=self.trials))
         results, failed, begin = [], [], time.monotonic()
         for number in range(study.finished(), self.trials):
-            trial = study.ask()
-            while has_record(folder / (name := self.name_of(trial.number, trial.overrides))):
-                check_free(folder, name, trial.number)  # of a trial whose line in the journal was cut
-                study.skip(trial)
-                trial = study.ask()
+            trial, name = self.next_trial(folder, study)
             (result,) = self.launch(folder, [Job(trial.number, name, trial.overrides)], trial)
             status = read_status(folder / name)
             pruned = status is not None and (status.state == "pruned" or status.error == "Diverged")
@@ -135,6 +148,16 @@ class Sweeper(BasicSweeper):
         log.info("%s", study.best())
         report_failures(folder, failed, self.trials)
         return results
+
+    def next_trial(self, folder: Path, study: "Study") -> "tuple[StudyTrial, str]":
+        """The trial and its directory, which no other job has: a cut journal may have lost trials that ran."""
+        while True:
+            trial = study.ask()
+            name = self.name_of(trial.number, trial.overrides)
+            if not has_record(folder / name):
+                return trial, name
+            check_free(folder, name, trial.number)
+            study.skip(trial)
 
     def launch(self, folder: Path, jobs: Sequence[Job], trial: Trial | None = None) -> list[JobReturn]:
         """The jobs' results, in their order, each in the directory of its name. Only jobs of this process prune."""
@@ -172,9 +195,7 @@ class Sweeper(BasicSweeper):
 
     def name_of(self, number: int, job: list[str]) -> str:
         """The job's directory by hydra.sweep.subdir; its number if that is not set, or the job cannot be composed."""
-        raw = OmegaConf.to_container(self.cfg.hydra.sweep, resolve=False)
-        assert isinstance(raw, dict)
-        if raw["subdir"] == "${hydra.job.num}":
+        if self.raw("subdir") == "${hydra.job.num}":
             return str(number)
         try:
             config = self.context.config_loader.load_sweep_config(self.cfg, job)
@@ -215,20 +236,5 @@ def write_failure(run: Path, overrides: list[str], reason: str) -> None:
     """The directory of a job that could not begin."""
     if not has_record(run):
         write_record(run, Record({}, overrides))
-    write_status(run, Status("failed", reason=reason))
+    write_status(run, replace(read_status(run) or Status("failed"), state="failed", reason=reason, error=""))
     log.error("job %s: %s", run.name, reason)
-
-
-def report_progress(unit: str, ended: int, total: int, here: int, begin: float) -> None:
-    """One line. The time left is an estimate from the `here` jobs that ended since `begin`."""
-    minutes = (time.monotonic() - begin) / max(1, here) * (total - ended) / 60
-    log.info("%d of %d %s ended%s", ended, total, unit, f"; about {minutes:.1f} minutes left" if ended < total else "")
-
-
-def report_failures(folder: Path, failed: Sequence[str], jobs: int) -> None:
-    """Raises ValueError, which is exit code 1, if there are any."""
-    if failed:
-        names = ", ".join(failed)
-        raise ValueError(
-            f"{len(failed)} of {jobs} jobs failed: {names}; for the reasons: wgangp-summarize sweep={folder}"
-        )
