@@ -72,7 +72,7 @@ def test_directories_of_any_name(name, call, tmp_path):
 
 def test_a_directory_below_home(call, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    call("train", "-m", *SMALL, *REFUSED, "hydra.sweep.dir=~/s", "seed=0,1")
+    call("train", "-m", *SMALL, *REFUSED, "hydra.sweep.dir='~/s'", "seed=0,1")
     assert names(tmp_path / "home" / "s") == ["0", "1"]
 
 

@@ -76,10 +76,11 @@ class Sweeper(BasicSweeper):
 
     def make_folder(self) -> Path:
         """Creates the sweep's directory: a new one if its name has the time, else the one that the user named."""
-        typed = [o.partition("=")[2] for o in self.cfg.hydra.overrides.hydra if o.startswith("hydra.sweep.dir=")]
+        given = [str(o) for o in self.raw("overrides", "hydra")]
+        typed = [o.partition("=")[2] for o in given if o.startswith("hydra.sweep.dir=")]
         is_number = bool(typed) and re.fullmatch(r"[\d_]+", typed[-1])  # 2024_01_31 is a name
         wanted = Path(typed[-1] if is_number else str(self.cfg.hydra.sweep.dir)).expanduser()
-        is_new = "${now:" in self.raw("dir")
+        is_new = "${now:" in self.raw("sweep", "dir")
         for i in count(1):
             folder = wanted if i == 1 else wanted.with_name(f"{wanted.name}-{i}")
             try:
@@ -94,11 +95,11 @@ class Sweeper(BasicSweeper):
             return folder
         raise AssertionError("count never ends")
 
-    def raw(self, key: str) -> str:
-        """hydra.sweep.KEY before its interpolations are resolved."""
-        found = OmegaConf.to_container(self.cfg.hydra.sweep, resolve=False)
+    def raw(self, group: str, key: str) -> Any:
+        """hydra.GROUP.KEY before its interpolations are resolved."""
+        found = OmegaConf.to_container(self.cfg.hydra[group], resolve=False)
         assert isinstance(found, dict)
-        return str(found[key])
+        return found[key]
 
     def grid(self, folder: Path, overrides: list[Override]) -> list[JobReturn]:
         """Every combination of the values."""
@@ -195,7 +196,7 @@ class Sweeper(BasicSweeper):
 
     def name_of(self, number: int, job: list[str]) -> str:
         """The job's directory by hydra.sweep.subdir; its number if that is not set, or the job cannot be composed."""
-        if self.raw("subdir") == "${hydra.job.num}":
+        if self.raw("sweep", "subdir") == "${hydra.job.num}":
             return str(number)
         try:
             config = self.context.config_loader.load_sweep_config(self.cfg, job)
