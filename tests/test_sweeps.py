@@ -82,7 +82,7 @@ def test_jobs_side_by_side(launcher, tmp_path):
 
 def test_a_preempted_job_is_submitted_again_and_goes_on(tmp_path):
     """SIGUSR2 is SLURM's word that it takes the machine back: the step is finished and saved, none is done twice."""
-    options = [*SWEEP, "hydra/launcher=submitit_local", "steps=200", "checkpoint_every=5", "log_every=1", "seed=0"]
+    options = [*SWEEP, "hydra/launcher=submitit_local", "steps=100", "checkpoint_every=5", "log_every=1", "seed=0"]
     command = [sys.executable, "-m", "wgangp.train", "-m", *options]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
@@ -98,7 +98,7 @@ def test_a_preempted_job_is_submitted_again_and_goes_on(tmp_path):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     assert "resuming after step" in (tmp_path / "sweep/0/train.log").read_text()
-    assert [row["step"] for row in read_jobs(tmp_path / "sweep")[0].rows] == list(range(1, 201))
+    assert [row["step"] for row in read_jobs(tmp_path / "sweep")[0].rows] == list(range(1, 101))
 
 
 def test_jobs_side_by_side_take_the_gpus_in_turn(monkeypatch):
