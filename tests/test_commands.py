@@ -56,7 +56,7 @@ def test_a_run_directory_has_all_that_the_contract_names(call, tmp_path):
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == [
         *("best.json", "best.pt", "step_00000005.pt", "step_00000010.pt")
     ]
-    assert Image.open(run / "samples" / "step_00000005.png").size == (600, 600)
+    assert Image.open(run / "samples" / "step_00000005.png").size == (700, 660)
 
     assert [row["step"] for row in rows(run)] == [5, 10]
     assert all(row["images_seen"] == row["step"] * 2 * 16 for row in rows(run))
@@ -94,7 +94,7 @@ def test_images_log_the_held_out_loss_and_a_grid(call, tmp_path):
 def test_sampling(call, tmp_path, conditional):
     data = images(digits(tmp_path / "d.npz"))
     call("train", *data, *DCGAN, "steps=2", "hydra.run.dir=run", f"conditional={conditional}")
-    grids = ((162, 42), (12, 42)) if conditional == "true" else ((82, 82), (32, 22))  # a row for each of 4 classes
+    grids = ((182, 70), (32, 70)) if conditional == "true" else ((82, 82), (32, 22))  # a row for each of 4 classes
     sizes = (([], grids[0]), (["n=3", "interpolate=true"], (82, 32)), (["n=5", "seed=7"], grids[1]))
     for options, size in sizes:
         code, text = call("sample", "run=run", *options)
@@ -124,7 +124,7 @@ def test_text_from_training_to_samples_and_scores(call, tmp_path):
     code, text = call("sample", "run=run", "n=5", "format=files")
     samples = Path(text.strip()).read_text(encoding="utf-8").splitlines()
     assert code == 0 and len(samples) == 5 and all(len(line) == 8 for line in samples)
-    assert call("sample", "run=run", "n=5")[0] == 0 and Path("run/samples/seed_0.png").exists()
+    assert call("sample", "run=run", "n=5")[0] == 0 and Path("run/samples/seed_0_step_00000003_n_5.png").exists()
     assert call("evaluate", "run=run", "n=50")[0] == 0
 
 
@@ -144,12 +144,17 @@ def test_the_best_checkpoint_is_kept_by_the_monitored_score(call, score, best_of
     assert told == {"step": best, "monitor": score, "value": scores[best]}
     assert load_checkpoint(run / "checkpoints" / "best.pt")["step"] == best
     code, text = call("sample", "run=run/checkpoints/best.pt", "seed=5")
-    assert code == 0 and Path(text.strip()) == run / "samples" / "seed_5.png"
+    assert code == 0 and Path(text.strip()) == run / "samples" / f"seed_5_step_{best:08d}_n_64.png"
 
 
 def test_a_monitor_that_the_run_has_not_is_told(call):
-    code, text = call("train", *SMALL, "steps=2", "monitor=fid")
-    assert code == 0 and "monitor=fid: this run has no such scalar; it has critic/fake, " in text
+    """Before the first step, and nothing is left behind."""
+    for monitor, message in (
+        ("fid", "this run does not compute it"),
+        ("high_qality", "there is no such score. Did you mean high_quality?"),
+    ):
+        code, text = call("train", *SMALL, "steps=2", f"monitor={monitor}", "hydra.run.dir=run")
+        assert code == 1 and f"monitor={monitor}: {message}" in text and not Path("run").exists()
 
 
 def test_profile_traces_the_steps_asked_for(call, tmp_path):
@@ -309,7 +314,7 @@ BAD = [
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(a[-1:]) for a, _ in BAD])
 def test_bad_input_gets_one_clear_line(call, arguments, message):
     digits("d.npz")
-    np.save("wide.npy", np.zeros((16, 8, 16), dtype=np.uint8))
+    np.save("wide.npy", np.full((16, 8, 16), 255, dtype=np.uint8))
     Path("damaged.npz").write_bytes(Path("d.npz").read_bytes()[:500])
     code, text = call("train", *SMALL, *arguments)
     lines = [line for line in text.splitlines() if line and not line.startswith(("run directory", "training"))]

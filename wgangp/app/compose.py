@@ -128,7 +128,7 @@ def merge_arguments(defaults: DictConfig, arguments: Sequence[str], file: Any) -
         key, equals, value = argument.partition("=")
         if not equals:
             raise ValueError(f"{argument}: give key=value")
-        if key not in defaults:
+        if key not in defaults.keys():  # noqa: SIM118  (`in` calls a key without a value absent)
             raise ValueError(f"{key}: there is no such key.{near(key, [str(k) for k in defaults])}")
         typed = OmegaConf.from_dotlist([f"x={value}"]).x if key not in ("sweep", "run", "out") else value
         given[key] = typed

@@ -22,7 +22,8 @@ def scores(critic: Critic, x: Tensor) -> Tensor:
 def gradient_norm(critic: Critic, x: Tensor, order: float = 2) -> Tensor:
     """Returns |grad_x f(x)| of each sample, (n,), over all its axes; differentiable in the critic's weights.
 
-    `order` is the norm's, from 1 to inf. The norm's subgradient at a zero gradient is zero, so a constant critic gives no NaN.
+    `order` is the norm's, from 1 to inf. The norm's subgradient at a zero gradient is zero: a constant critic gives no
+    NaN.
     """
     grad: Tensor = torch.func.grad(lambda x: scores(critic, x).sum())(x)  # (n, *shape)
     norm: Tensor = torch.linalg.vector_norm(at_least_float32(grad).flatten(1), ord=order, dim=1)  # (n,)
@@ -32,9 +33,10 @@ def gradient_norm(critic: Critic, x: Tensor, order: float = 2) -> Tensor:
 def jacobian_norm(function: Critic, x: Tensor) -> Tensor:
     """Estimates the Frobenius norm of each sample's Jacobian, (n,), of a function that returns (n, k).
 
-    The estimate is sqrt(k) |grad <v, f(x)>| for a v drawn uniformly from the unit sphere: its square has the mean |J|_F^2 (Hoffman et
-    al. 2019, section 2.3).
+    The estimate is sqrt(k) |grad <v, f(x)>| for a v drawn uniformly from the unit sphere. Its square has the mean
+    |J|_F^2 (Hoffman et al. 2019, section 2.3).
     """
     with torch.no_grad():
         v = torch.nn.functional.normalize(torch.randn_like(function(x)), dim=1)  # (n, k)
-    return v.shape[1] ** 0.5 * gradient_norm(lambda x: (v * function(x)).sum(1), x)
+    scale: float = v.shape[1] ** 0.5
+    return scale * gradient_norm(lambda x: (v * function(x)).sum(1), x)

@@ -1,7 +1,5 @@
-"""The jobs of a sweep, read from their directories alone, finished or not."""
+"""The jobs of a sweep, finished or not, read from their directories alone."""
 
-import fcntl
-import json
 import math
 import re
 import statistics
@@ -10,69 +8,107 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from wgangp.metrics import objective as monitors
+from wgangp.run_dir.lock import is_locked
+from wgangp.run_dir.record import Record
+from wgangp.run_dir.status import Status, read_status
+from wgangp.sweeps.escape import terminal
+from wgangp.sweeps.plan import read_plan
+from wgangp.sweeps.reading import read_job_record, read_rows
 
-from wgangp.metrics.objective import sign
-from wgangp.run_dir.record import read_yaml
+ENDED = ("done", "pruned")  # the states of jobs whose last score counts
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job: what it was started with, how it stands, and its scalars (n_rows of {"step": ..., NAME: ...})."""
+    """One job of a sweep: its overrides, its state and its scalars."""
 
     directory: Path
+    id: str  # the directory's path below the sweep's
+    name: str  # the run's `name`, empty if it has none
     overrides: dict[str, str]
     monitor: str
-    status: str  # done, pruned, running or failed
-    reason: str  # of the failure
+    higher_is_better: bool  # of the monitor
+    status: str  # done, pruned, stopped, running or failed
+    reason: str  # of the failure, one line
     seconds: float
-    rows: list[dict[str, float]]
+    rows: list[dict[str, float]]  # {"step": ..., NAME: ...} of each log step
 
     def curve(self, name: str) -> list[tuple[float, float]]:
-        """(step, value) of a scalar, or of eval/ that name."""
+        """(step, value) of the scalar `name` or eval/`name`."""
         found = [(row["step"], row.get(name, row.get(f"eval/{name}"))) for row in self.rows]
         return [(step, value) for step, value in found if value is not None]
 
     def last(self, name: str) -> float:
-        """The scalar's last value; NaN where there is none, and of a job that failed or has not come to its end."""
+        """The scalar's last value; NaN if there is none, or if the job has not ended well."""
         curve = self.curve(name)
-        return curve[-1][1] if curve and self.status in ("done", "pruned") else math.nan
+        return curve[-1][1] if curve and self.status in ENDED else math.nan
 
 
-def read_job(directory: Path) -> Job:
-    """Raises OSError where the directory is of no job."""
-    hydra = directory / ".hydra"
-    overrides = [text.partition("=") for text in read_yaml(hydra / "overrides.yaml")]
-    config: Any = OmegaConf.load(hydra / "config.yaml") if (hydra / "config.yaml").exists() else {}
-    metrics = directory / "metrics.jsonl"
-    lines = metrics.read_text().splitlines() if metrics.exists() else []
-    rows = [row for line in lines if (row := _parsed(line))]
-    steps, step = config.get("steps", 0), int(rows[-1]["step"]) if rows else 0
-    status = _status(directory) if step < steps or not rows else "done"
+def read_job(directory: Path, sweep: Path | None = None) -> Job:
+    """Reads a job's directory. A file that cannot be read makes a failed job, never an error."""
+    record, rows = Record({}), read_rows(directory / "metrics.jsonl")
+    try:
+        record = read_job_record(directory)
+        status = _status(directory, record.config, rows)
+    except ValueError as error:
+        status = Status("failed", reason=f"{error}")
+    monitor = _text(record.config.get("monitor")) or _text(status.monitor)
+    known = status.monitor == monitor and status.higher_is_better is True
     return Job(
         directory=directory,
-        overrides={key: _shortened(value) for key, _, value in overrides},
-        monitor=config.get("monitor", ""),
-        status=status,
-        reason=_reason(directory, step) if status == "failed" else "",
-        seconds=metrics.stat().st_mtime - (hydra / "overrides.yaml").stat().st_mtime if rows else 0.0,
+        id=terminal(directory.relative_to(sweep or directory.parent).as_posix()),
+        name=_text(record.config.get("name")),
+        overrides={key: _shortened(value) for key, _, value in map(_partition, record.overrides)},
+        monitor=monitor,
+        higher_is_better=known or monitors.higher_is_better(monitor),
+        status=status.state,
+        reason=terminal(str(status.reason)) if status.state == "failed" else "",
+        seconds=_seconds(directory, status),
         rows=rows,
     )
 
 
 def read_jobs(sweep: Path) -> list[Job]:
-    """The jobs in their order. Raises FileNotFoundError where the directory holds none."""
-    found = [path.parent.parent for path in sweep.glob("*/.hydra/overrides.yaml")]
+    """The jobs in the order in which they were planned. Raises FileNotFoundError if the directory holds none."""
+    found = {path.parent.parent for path in sweep.rglob(".hydra/overrides.yaml")} - {sweep}
     if not found:
-        raise FileNotFoundError(f"sweep={sweep}: no jobs are there (looked for */.hydra/overrides.yaml)")
-    return [read_job(path) for path in sorted(found, key=lambda path: (len(path.name), path.name))]
+        raise FileNotFoundError(f"sweep={terminal(str(sweep))}: no jobs are there (looked for */.hydra/overrides.yaml)")
+    plan = read_plan(sweep)
+    order = {name: i for i, name in enumerate(plan.jobs)} if plan else {}
+
+    def position(run: Path) -> tuple[int, int, str]:
+        name = run.relative_to(sweep).as_posix()
+        return order.get(name, len(order)), len(name), name
+
+    return [read_job(run, sweep) for run in sorted(found, key=position)]
+
+
+def missing(sweep: Path, jobs: Sequence[Job]) -> int:
+    """How many jobs of the plan have not started."""
+    plan, found = read_plan(sweep), {job.id for job in jobs}
+    if plan is None:
+        return 0
+    return len(plan.jobs.keys() - found) if plan.jobs else max(0, plan.trials - len(found))
 
 
 def swept_keys(jobs: Sequence[Job]) -> list[str]:
     """The overrides that are not the same in all jobs, the seed last."""
     keys = dict.fromkeys(key for job in jobs for key in job.overrides)
-    swept = [key for key in keys if len({job.overrides.get(key) for job in jobs}) > 1]
+    swept = [key for key in keys if len({job.overrides.get(key) for job in jobs if job.overrides}) > 1]
     return sorted(swept, key=lambda key: key == "seed")
+
+
+def is_score(objective: str) -> bool:
+    """Whether the scalar compares runs. The losses, and the critic's own estimate, scale with the penalty's weight."""
+    room = objective.rpartition("/")[0]
+    return room in ("", "eval", "validation", "throughput") and objective not in ("", "validation/critic_loss")
+
+
+def higher_is_better(jobs: Sequence[Job], objective: str) -> bool:
+    """As the jobs recorded it for their monitor, else as the score's name says."""
+    judged = [job.higher_is_better for job in jobs if job.monitor == objective]
+    return any(judged) or monitors.higher_is_better(objective)
 
 
 @dataclass(frozen=True)
@@ -83,7 +119,7 @@ class Group:
     jobs: list[Job]
 
     def scores(self, objective: str) -> list[float]:
-        """Of the jobs that have one."""
+        """The last values of the jobs that have one."""
         return [score for job in self.jobs if math.isfinite(score := job.last(objective))]
 
     def mean(self, objective: str) -> float:
@@ -97,56 +133,51 @@ class Group:
 
 
 def grouped(jobs: Sequence[Job], objective: str) -> list[Group]:
-    """The groups, best mean first, those without a score last."""
+    """The groups, best mean first, those without a score last; in the jobs' order if the objective is no score."""
     keys = [key for key in swept_keys(jobs) if key != "seed"]
-    groups: dict[tuple, list[Job]] = {}
+    groups: dict[tuple[str, ...], list[Job]] = {}
     for job in jobs:
         groups.setdefault(tuple(job.overrides.get(key, "") for key in keys), []).append(job)
     made = [Group(dict(zip(keys, values, strict=True)), members) for values, members in groups.items()]
-    return sorted(made, key=lambda group: rank(group.mean(objective), objective))
+    if not is_score(objective):
+        return made
+    higher = higher_is_better(jobs, objective)
+    return sorted(made, key=lambda group: rank(group.mean(objective), higher))
 
 
-def rank(score: float, objective: str) -> tuple[bool, float]:
+def rank(score: float, higher: bool) -> tuple[bool, float]:
     """Sorts the best first, and NaN last."""
-    return math.isnan(score), sign(objective) * score
+    return math.isnan(score), -score if higher else score
+
+
+def _status(run: Path, config: dict[str, Any], rows: list[dict[str, float]]) -> Status:
+    """The recorded state; of a run of an older version, which wrote none, what its metrics show."""
+    if status := read_status(run):
+        return status
+    steps, step = config.get("steps"), int(rows[-1]["step"]) if rows else 0
+    if isinstance(steps, int) and rows and step >= steps:
+        return Status("done", step)
+    if is_locked(run):
+        return Status("running", step)
+    return Status("failed", step, reason=f"no status.json: the last logged step is {step} of {steps}")
+
+
+def _seconds(run: Path, status: Status) -> float:
+    """The recorded time, or the time from the first file's to the last's."""
+    metrics, overrides = run / "metrics.jsonl", run / ".hydra" / "overrides.yaml"
+    if isinstance(status.seconds, int | float) and 0 < status.seconds < math.inf:
+        return float(status.seconds)
+    return max(0.0, metrics.stat().st_mtime - overrides.stat().st_mtime) if metrics.exists() else 0.0
+
+
+def _partition(override: str) -> tuple[str, str, str]:
+    return terminal(override).partition("=")
+
+
+def _text(value: object) -> str:
+    return terminal(value) if isinstance(value, str) else "" if value is None else terminal(f"{value!s:.100}")
 
 
 def _shortened(value: str) -> str:
     """Numbers that a search drew have more digits than anybody reads."""
     return f"{float(value):.4g}" if re.fullmatch(r"\d*\.\d{6,}(e-?\d+)?", value) else value
-
-
-def _parsed(line: str) -> dict[str, float] | None:
-    """A line of metrics.jsonl; None for one that a crash cut off."""
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError:
-        return None
-
-
-def _status(run: Path) -> str:
-    """Of a job that has not come to its end."""
-    log = run / "train.log"
-    if log.exists() and "[INFO] - pruned after step" in log.read_text():
-        return "pruned"
-    return "running" if _is_locked(run) else "failed"
-
-
-def _is_locked(run: Path) -> bool:
-    """Whether a living process trains there."""
-    try:
-        with open(run / ".lock") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
-def _reason(run: Path, step: int) -> str:
-    """The last line of the job's log, or how far it came."""
-    log = run / "train.log"
-    lines = log.read_text().splitlines() if log.exists() else []
-    errors = [line for line in lines if "[ERROR]" in line]
-    return errors[-1].partition("[ERROR] - ")[2] if errors else f"ended without a word after step {step}"

@@ -1,5 +1,7 @@
 """Search over intervals and choices with Optuna, whose study is a file in the sweep's directory."""
 
+import json
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,68 +9,117 @@ from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from wgangp.metrics.objective import monitored, sign
+from wgangp.metrics.objective import higher_is_better
 
-trial: Any = None  # whose job runs in this process: it is told the scores, and may end the job
+log = logging.getLogger(__name__)
 
 
 def load_optuna() -> Any:
-    """The module. Raises ValueError where it is not installed."""
+    """The module. Raises ValueError if it is not installed."""
     try:
         import optuna
     except ModuleNotFoundError as error:
-        raise ValueError("a search over intervals needs Optuna: pip install 'wgangp[sweep]'") from error
+        raise ValueError("a search over intervals needs Optuna: pip install -e '.[sweep]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 
 
-def storage(folder: Path) -> dict[str, Any]:
-    """Where the study of a sweep's directory is."""
+def storage(file: Path) -> dict[str, Any]:
+    """The study's place. An absolute path, since Optuna's lock is a link that a relative one would break."""
     journal = load_optuna().storages.journal
-    file = journal.JournalFileBackend(str(folder / "study.log"))
-    return {"study_name": "wgangp", "storage": load_optuna().storages.JournalStorage(file)}
+    return {
+        "study_name": "wgangp",
+        "storage": load_optuna().storages.JournalStorage(journal.JournalFileBackend(str(file.absolute()))),
+    }
+
+
+def check_journal(file: Path, repair: bool) -> None:
+    """A line that a crash cut at the end is removed if `repair`. Raises ValueError if another line is damaged."""
+    if file.is_symlink():
+        raise ValueError(f"{file} is a link: replace it by the file itself")
+    content = file.read_bytes() if file.exists() else b""
+    *lines, rest = content.split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if not _is_record(line):
+            raise ValueError(f"{file} is damaged in line {number}: restore it, or give another hydra.sweep.dir")
+    if rest and repair:
+        log.warning("%s: the last line is cut, and removed; its trial is done again", file)
+        with open(file, "r+b") as opened:
+            opened.truncate(len(content) - len(rest))
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+class StudyTrial:
+    """A trial of the study: its number, its job's overrides, and whether the job is worth going on with."""
+
+    def __init__(self, trial: Any, overrides: list[str]) -> None:
+        self.trial, self.number, self.overrides = trial, int(trial.number), overrides
+
+    def report(self, step: int, value: float) -> bool:
+        """Records the objective at `step`; returns whether the run should end, as other trials were better there."""
+        if math.isfinite(value):
+            self.trial.report(value, step)
+        return bool(self.trial.should_prune())
 
 
 class Study:
-    """A study of these overrides, new or gone on with; what a killed process left half-done is to be done again."""
+    """A study of these overrides, new or resumed. Trials that a killed process left unfinished are done again.
+
+    The caller holds the sweep's lock. Raises ValueError if the file is damaged, or is of a search for another monitor.
+    """
 
     def __init__(self, folder: Path, overrides: Sequence[Override], monitor: str, seed: int) -> None:
-        self.optuna, self.overrides = load_optuna(), overrides
+        self.optuna, self.overrides, file = load_optuna(), overrides, folder / "study.log"
         self.distributions = {o.get_key_element(): self._distribution(o) for o in overrides if o.is_sweep_override()}
+        check_journal(file, repair=True)
+        file.with_name("study.log.lock").unlink(missing_ok=True)  # a killed process left it: the sweep's lock is ours
         self.study = self.optuna.create_study(
-            **storage(folder),
-            direction="minimize" if sign(monitor) == 1 else "maximize",
+            **storage(file),
+            direction="maximize" if higher_is_better(monitor) else "minimize",
             pruner=self.optuna.pruners.MedianPruner(n_startup_trials=5),
             load_if_exists=True,
         )
-        so_far = len(self.study.get_trials())  # a study that goes on has not to draw the same again
+        before = self.study.user_attrs.get("monitor", monitor)
+        if before.removeprefix("eval/") != monitor.removeprefix("eval/"):
+            raise ValueError(f"{file} is a search for monitor={before}: give it again, or another hydra.sweep.dir")
+        self.study.set_user_attr("monitor", monitor)
+        so_far = len(self.study.get_trials())  # a resumed study must not draw the same values again
         self.study.sampler = self.optuna.samplers.TPESampler(seed=seed + so_far, multivariate=True)
         for left in self.study.get_trials(states=(self.optuna.trial.TrialState.RUNNING,)):
-            self.study.tell(left.number, state=self.optuna.trial.TrialState.FAIL)
-            self.study.enqueue_trial(left.params)
+            self._do_again(left)
 
     def finished(self) -> int:
-        """Trials with a score, or pruned."""
+        """The number of trials with a score, or pruned."""
         states = self.optuna.trial.TrialState
         return len(self.study.get_trials(states=(states.COMPLETE, states.PRUNED)))
 
-    def ask(self) -> tuple[int, list[str]]:
-        """The next trial's number, and its overrides: those that are swept as drawn, the others as they are."""
-        global trial
+    def ask(self) -> StudyTrial:
+        """The next trial: swept overrides have the values that Optuna drew, the others their own."""
         trial = self.study.ask(self.distributions)
         keys = [(o, o.get_key_element()) for o in self.overrides]
         values = [trial.params[k] if k in self.distributions else o.get_value_element_as_str() for o, k in keys]
-        return trial.number, [f"{key}={value}" for (_, key), value in zip(keys, values, strict=True)]
+        return StudyTrial(trial, [f"{key}={value}" for (_, key), value in zip(keys, values, strict=True)])
 
-    def tell(self, score: float) -> bool:
-        """The trial's objective, NaN if there is none; false if it failed."""
-        global trial
+    def tell(self, trial: StudyTrial, score: float, pruned: bool) -> bool:
+        """Records the trial's objective, NaN if it has none; returns whether the trial counts: it did not fail."""
         states = self.optuna.trial.TrialState
-        hopeless = trial.should_prune() or "diverged" in trial.user_attrs
-        state = states.PRUNED if hopeless else states.COMPLETE if math.isfinite(score) else states.FAIL
-        self.study.tell(trial, score if state == states.COMPLETE else None, state=state)
-        trial = None
-        return state != states.FAIL
+        state = states.PRUNED if pruned else states.COMPLETE if math.isfinite(score) else states.FAIL
+        self.study.tell(trial.number, score if state == states.COMPLETE else None, state=state)
+        return bool(state != states.FAIL)
+
+    def skip(self, trial: StudyTrial) -> None:
+        """Its values are tried under the next number."""
+        self._do_again(trial.trial)
+
+    def _do_again(self, trial: Any) -> None:
+        self.study.tell(trial.number, state=self.optuna.trial.TrialState.FAIL)
+        self.study.enqueue_trial(trial.params)
 
     def best(self) -> str:
         if not self.study.get_trials(states=(self.optuna.trial.TrialState.COMPLETE,)):
@@ -86,33 +137,22 @@ class Study:
         return kinds.FloatDistribution(float(value.start), float(value.end), log="log" in value.tags)  # type: ignore[arg-type]
 
 
-def importances(folder: Path) -> dict[str, float]:
-    """How much of the objective's variation each parameter explains (PED-ANOVA); nothing where there is no study."""
-    if not (folder / "study.log").exists():
-        return {}
-    optuna = load_optuna()
-    study = optuna.load_study(**storage(folder))
-    if len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))) < 4:
-        return {}
-    return optuna.importance.get_param_importances(study, evaluator=optuna.importance.PedAnovaImportanceEvaluator())
+def importances(folder: Path) -> list[str]:
+    """A sentence on how much of the objective's variation each parameter explains (PED-ANOVA), for a search.
 
-
-def note_divergence() -> None:
-    """A trial whose job diverges is pruned, so that the search learns from it, and has not failed."""
-    if trial is not None:
-        trial.set_user_attr("diverged", True)
-
-
-class Pruning:
-    """Reports the trainer's scores to the trial of the running job; true once that is not worth going on with."""
-
-    def __init__(self, trainer: Any, monitor: str) -> None:
-        self.trainer, self.monitor, self.reported = trainer, monitor, trainer.latest
-
-    def __call__(self) -> bool:
-        if trial is None or self.trainer.latest is self.reported:
-            return False
-        self.reported = self.trainer.latest
-        if math.isfinite(value := monitored(self.reported, self.monitor)):
-            trial.report(value, self.trainer.step)
-        return bool(trial.should_prune())
+    Empty if there is no study, or too short a one; about what is wrong if the study cannot be read.
+    """
+    file = folder / "study.log"
+    if not file.exists():
+        return []
+    try:
+        check_journal(file, repair=False)
+        optuna = load_optuna()
+        study = optuna.load_study(**storage(file))
+        if len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))) < 4:
+            return []
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    except Exception as error:  # whatever a damaged journal leads Optuna to
+        return [f"no importances: {type(error).__name__}: {error}" if not str(error) else f"no importances: {error}"]
+    return ["of the objective's variation is explained by " + ", ".join(f"{k} {v:.0%}" for k, v in found.items())]

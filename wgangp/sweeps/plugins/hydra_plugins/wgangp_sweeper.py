@@ -1,99 +1,192 @@
-"""What wgangp-train -m does: a grid of jobs, any of which may fail, in a directory with which can be gone on.
+"""What wgangp-train -m does: a resumable grid of jobs, each of which may fail alone, or a search.
 
 It is here because Hydra takes plugins from modules of this name alone; wgangp.app.compose puts the folder on the path.
 """
 
 import logging
 import math
-from collections.abc import Sequence
+import re
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import OmegaConf
-from tqdm import tqdm
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from wgangp.app.errors import explain
-from wgangp.sweeps.jobs import read_job
+from wgangp.metrics.objective import Trial
+from wgangp.run_dir.lock import is_locked, locked
+from wgangp.run_dir.record import Record, has_record, write_record
+from wgangp.run_dir.status import Status, read_status, write_status
+from wgangp.sweeps.jobs import is_score, read_job
+from wgangp.sweeps.plan import Job, Plan, check_free, check_names, check_same, other_sweep, read_plan, write_plan
+from wgangp.sweeps.progress import report_failures, report_progress
+from wgangp.sweeps.workers import ending_with_us
+
+if TYPE_CHECKING:
+    from wgangp.sweeps.search import Study, StudyTrial
 
 log = logging.getLogger(__name__)
-
-Job = list[str]  # its overrides
 
 
 class Sweeper(BasicSweeper):
     """Hydra's grid. Beyond that: a job that cannot be composed fails alone, a job that is done is not done again, and
-    what failed is told at the end, with exit code 1. Where a value is an interval, `trials` jobs search for the best.
+    failures are reported at the end, with exit code 1. If a value is an interval, `trials` jobs search for the best.
     """
 
     def __init__(self, max_batch_size: int | None, params: dict[str, str] | None, trials: int) -> None:
         super().__init__(max_batch_size, params)
         self.trials = trials
 
-    def sweep(self, arguments: Job) -> list[JobReturn]:
-        assert self.config is not None and self.hydra_context is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.context, self.cfg = hydra_context, config
+        self.task_function: Callable[..., Any] = task_function
+
+    def sweep(self, arguments: list[str]) -> list[JobReturn]:
+        parser = OverridesParser.create(config_loader=self.context.config_loader)
         swept = {o.get_key_element(): o for o in parser.parse_overrides([*self._parse_config(), *arguments])}
         overrides = list(swept.values())  # the command line's win over the study's
-        folder = Path(self.config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
-        if any(o.is_sweep_override() and not o.is_discrete_sweep() for o in overrides):
-            return self.search(folder, overrides)
-        return self.grid(folder, overrides)
+        searches = any(o.is_sweep_override() and not o.is_discrete_sweep() for o in overrides)
+        if searches and not is_score(self.cfg.monitor):
+            raise ValueError(
+                f"monitor={self.cfg.monitor}: a search needs a score of the samples, as monitor=eval/wasserstein1; "
+                "losses and the critic's own estimate scale with penalty.weight"
+            )
+        folder = self.make_folder()
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(folder))
+            except ValueError as error:
+                advice = "wait until it ends, or give another hydra.sweep.dir"
+                raise ValueError(f"{folder} is in use by another sweep: {advice}") from error
+            return self.search(folder, overrides) if searches else self.grid(folder, overrides)
+
+    def make_folder(self) -> Path:
+        """Creates the sweep's directory: a new one if its name has the time, else the one that the user named."""
+        given = [str(o) for o in self.raw("overrides", "hydra")]
+        typed = [o.partition("=")[2] for o in given if o.startswith("hydra.sweep.dir=")]
+        is_number = bool(typed) and re.fullmatch(r"[\d_]+", typed[-1])  # 2024_01_31 is a name
+        wanted = Path(typed[-1] if is_number else str(self.cfg.hydra.sweep.dir)).expanduser()
+        is_new = "${now:" in self.raw("sweep", "dir")
+        for i in count(1):
+            folder = wanted if i == 1 else wanted.with_name(f"{wanted.name}-{i}")
+            try:
+                folder.mkdir(parents=True, exist_ok=not is_new)
+            except OSError as error:
+                if is_new and folder.is_dir():
+                    continue
+                advice = "give another hydra.sweep.dir"
+                raise ValueError(f"{folder} cannot be created ({error.strerror}): {advice}") from error
+            with read_write(self.cfg.hydra), open_dict(self.cfg.hydra):
+                self.cfg.hydra.sweep.dir = str(folder)
+            return folder
+        raise AssertionError("count never ends")
+
+    def raw(self, group: str, key: str) -> Any:
+        """hydra.GROUP.KEY before its interpolations are resolved."""
+        found = OmegaConf.to_container(self.cfg.hydra[group], resolve=False)
+        assert isinstance(found, dict)
+        return found[key]
 
     def grid(self, folder: Path, overrides: list[Override]) -> list[JobReturn]:
         """Every combination of the values."""
         (grid,) = self.split_arguments(overrides, None)
-        waiting = [(i, job) for i, job in enumerate(grid) if not is_done(folder / str(i), job)]
+        jobs = [Job(i, self.name_of(i, job), job) for i, job in enumerate(grid)]
+        check_names(jobs)
+        plan = read_plan(folder)
+        for job in jobs:
+            check_same(folder, job, plan)
+        waiting = [job for job in jobs if not self.has_ended(folder / job.name, job.overrides)]
+        started = plan.started if plan else f"{datetime.now():%Y-%m-%d %H:%M}"
+        OmegaConf.save(self.cfg, folder / "multirun.yaml")
+        write_plan(folder, Plan(started, jobs={job.name: job.overrides for job in jobs}))
+        log.info("%s: %d jobs, %d of them done before", folder, len(jobs), len(jobs) - len(waiting))
         together = 1 if isinstance(self.launcher, BasicLauncher) else max(1, len(waiting))
         results: list[JobReturn] = []
-        with tqdm(total=len(grid), initial=len(grid) - len(waiting), desc=str(folder), unit="job") as bar:
-            for i in range(0, len(waiting), together):
-                results += self.launch(folder, waiting[i : i + together])
-                bar.update(len(waiting[i : i + together]))
-        failed = [i for (i, _), r in zip(waiting, results, strict=True) if r.status != JobStatus.COMPLETED]
-        tell_failures(folder, failed, len(grid))
+        begin = time.monotonic()
+        for i in range(0, len(waiting), together):
+            results += self.launch(folder, waiting[i : i + together])
+            report_progress("jobs", len(jobs) - len(waiting) + len(results), len(jobs), len(results), begin)
+        failed = [job.name for job, r in zip(waiting, results, strict=True) if r.status != JobStatus.COMPLETED]
+        report_failures(folder, failed, len(grid))
         return results
 
     def search(self, folder: Path, overrides: list[Override]) -> list[JobReturn]:
         """Up to `trials` jobs, one after the other, each where Optuna expects most of it after those before."""
         from wgangp.sweeps.search import Study
 
-        assert self.config is not None
-        study = Study(folder, overrides, self.config.monitor, self.config.seed)
-        results, failed, done = [], [], study.finished()
-        with tqdm(total=self.trials, initial=done, desc=str(folder), unit="trial") as bar:
-            for _ in range(done, self.trials):
-                number, job = study.ask()
-                (result,) = self.launch(folder, [(number, job)])
-                score = result.return_value if result.status == JobStatus.COMPLETED else math.nan
-                failed += [] if study.tell(score) else [number]
-                results.append(result)
-                bar.update()
+        plan = read_plan(folder)
+        if (plan and plan.jobs) or (not (folder / "study.log").exists() and (folder / "0").exists()):
+            raise other_sweep(folder)
+        study = Study(folder, overrides, self.cfg.monitor, self.cfg.seed)
+        OmegaConf.save(self.cfg, folder / "multirun.yaml")
+        write_plan(folder, Plan(plan.started if plan else f"{datetime.now():%Y-%m-%d %H:%M}", trials=self.trials))
+        results, failed, begin = [], [], time.monotonic()
+        for number in range(study.finished(), self.trials):
+            trial, name = self.next_trial(folder, study)
+            (result,) = self.launch(folder, [Job(trial.number, name, trial.overrides)], trial)
+            status = read_status(folder / name)
+            pruned = status is not None and (status.state == "pruned" or status.error == "Diverged")
+            score = result.return_value if result.status == JobStatus.COMPLETED else math.nan
+            failed += [] if study.tell(trial, score, pruned) else [name]
+            results.append(result)
+            outcome = "pruned" if pruned else f"{score:.4g}"
+            log.info("job %s: %s = %s; %s", name, self.cfg.monitor, outcome, study.best())
+            report_progress("trials", number + 1, self.trials, len(results), begin)
         log.info("%s", study.best())
-        tell_failures(folder, failed, self.trials)
+        report_failures(folder, failed, self.trials)
         return results
 
-    def launch(self, folder: Path, jobs: Sequence[tuple[int, Job]]) -> list[JobReturn]:
-        """The jobs' results, in their order, each in the directory of its number."""
+    def next_trial(self, folder: Path, study: "Study") -> "tuple[StudyTrial, str]":
+        """The trial and its directory, which no other job has: a cut journal may have lost trials that ran."""
+        while True:
+            trial = study.ask()
+            name = self.name_of(trial.number, trial.overrides)
+            if not has_record(folder / name):
+                return trial, name
+            check_free(folder, name, trial.number)
+            study.skip(trial)
+
+    def launch(self, folder: Path, jobs: Sequence[Job], trial: Trial | None = None) -> list[JobReturn]:
+        """The jobs' results, in their order, each in the directory of its name. Only jobs of this process prune."""
         assert self.launcher is not None
-        errors = {i: self.composition_error(job) for i, job in jobs}
-        good = [(i, job) for i, job in jobs if errors[i] is None]
-        for i, job in jobs:
-            if errors[i] is not None:
-                write_failure(folder / str(i), job, str(errors[i]))
+        errors = {job.number: self.composition_error(job.overrides) for job in jobs}
+        good = [job for job in jobs if errors[job.number] is None]
+        for job in jobs:
+            if (error := errors[job.number]) is not None:
+                write_failure(folder / job.name, job.overrides, error)
+        alone = isinstance(self.launcher, BasicLauncher)
+        if alone and trial is not None:
+            task = partial(self.task_function, trial=trial)
+            self.launcher.setup(hydra_context=self.context, task_function=task, config=self.cfg)
+        before = {job.number: read_status(folder / job.name) for job in good}
         launched: Sequence[JobReturn] = []
         if good:
-            numbered = [[*job, f"hydra.sweep.subdir={i}"] for i, job in good]
-            launched = self.launcher.launch(numbered, initial_job_idx=good[0][0])
-        found = dict(zip((i for i, _ in good), launched, strict=True))
-        return [found.get(i, JobReturn(status=JobStatus.FAILED)) for i, _ in jobs]
+            overrides = [[*job.overrides, *directory_overrides(folder, job.name)] for job in good]
+            with nullcontext() if alone else ending_with_us([folder / job.name for job in good]):
+                launched = self.launcher.launch(overrides, initial_job_idx=good[0].number)
+        found = dict(zip((job.number for job in good), launched, strict=True))
+        for job in good:
+            run, result = folder / job.name, found[job.number]
+            refused = result.status != JobStatus.COMPLETED and read_status(run) == before[job.number]
+            if refused and not is_locked(run):  # before it recorded anything itself
+                write_failure(run, job.overrides, str(result._return_value))
+        return [found.get(job.number, JobReturn(status=JobStatus.FAILED)) for job in jobs]
 
-    def composition_error(self, job: Job) -> str | None:
+    def composition_error(self, job: list[str]) -> str | None:
         """What is wrong with the job's overrides, in one line."""
         try:
             self.validate_batch_is_legal([job])
@@ -101,28 +194,48 @@ class Sweeper(BasicSweeper):
             return explain(error, "train")
         return None
 
+    def name_of(self, number: int, job: list[str]) -> str:
+        """The job's directory by hydra.sweep.subdir; its number if that is not set, or the job cannot be composed."""
+        if self.raw("sweep", "subdir") == "${hydra.job.num}":
+            return str(number)
+        try:
+            config = self.context.config_loader.load_sweep_config(self.cfg, job)
+        except Exception:
+            return str(number)
+        with read_write(config), open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = number
+        singleton = HydraConfig.instance()
+        before = singleton.cfg
+        try:
+            setup_globals()  # the resolver of ${hydra:...}, which reads the singleton
+            singleton.set_config(config)
+            return str(OmegaConf.select(config, "hydra.sweep.subdir"))
+        finally:
+            singleton.cfg = before
 
-def tell_failures(folder: Path, failed: Sequence[int], jobs: int) -> None:
-    """Raises ValueError, which is exit code 1, if there are any."""
-    if failed:
-        names = ", ".join(map(str, failed))
-        raise ValueError(
-            f"{len(failed)} of {jobs} jobs failed: {names}; for the reasons: wgangp-summarize sweep={folder}"
-        )
+    def has_ended(self, run: Path, overrides: list[str]) -> bool:
+        """Whether the job's run has ended well, here or after it was resumed to more steps."""
+        if not run.exists():
+            return False
+        if (status := read_status(run)) is None:
+            return read_job(run).status == "done"
+        if status.state == "done":
+            return True
+        try:
+            steps = OmegaConf.select(self.context.config_loader.load_sweep_config(self.cfg, overrides), "steps")
+        except Exception:  # it cannot be composed
+            return False
+        return isinstance(steps, int) and status.step > steps
 
 
-def is_done(run: Path, job: Job) -> bool:
-    """Whether the job has been done there before. Raises ValueError where the directory is of another one."""
-    if not (run / ".hydra" / "overrides.yaml").exists():
-        return False
-    if OmegaConf.load(run / ".hydra" / "overrides.yaml") != job:
-        raise ValueError(f"{run} is of another sweep: give another hydra.sweep.dir, or the same command as there")
-    return read_job(run).status == "done"
+def directory_overrides(folder: Path, name: str) -> list[str]:
+    found = {"hydra.sweep.dir": str(folder), "hydra.sweep.subdir": name}
+    return [f"{key}={QuotedString(text=text, quote=Quote.single).with_quotes()}" for key, text in found.items()]
 
 
-def write_failure(run: Path, job: Job, reason: str) -> None:
+def write_failure(run: Path, overrides: list[str], reason: str) -> None:
     """The directory of a job that could not begin."""
-    (run / ".hydra").mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create(job), run / ".hydra" / "overrides.yaml")
-    (run / "train.log").write_text(f"[ERROR] - {reason}\n")
+    if not has_record(run):
+        write_record(run, Record({}, overrides))
+    write_status(run, replace(read_status(run) or Status("failed"), state="failed", reason=reason, error=""))
     log.error("job %s: %s", run.name, reason)

@@ -1,0 +1,184 @@
+"""The figures of a sweep's page: the objective against each swept key, over pairs of keys, and in training."""
+
+import io
+import math
+from collections.abc import Sequence
+from itertools import combinations
+from statistics import fmean
+from typing import Any
+
+from matplotlib import colormaps, rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, NullLocator
+
+from wgangp.sweeps.escape import number
+from wgangp.sweeps.jobs import Group
+from wgangp.sweeps.tables import Summary
+
+INK, MUTED, LINES = "#1b1f24", "#5f6b7a", "#d8dde3"
+POINT, MEAN, ORDERED = "#0072b2", "#d55e00", "viridis_r"  # best groups dark
+STYLE: Any = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": MUTED,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": LINES,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "text.parse_math": False,  # a `$` in an option's name is a `$`
+}
+DECADES = 1  # values that span so many have a logarithmic axis
+LEGEND, BEST = 12, 8  # the most groups that a legend names; of more, so many
+
+
+def figures(made: Summary) -> list[tuple[str, bytes]]:
+    """(what it shows, PNG) of each figure that has something to show."""
+    keys = list(made.groups[0].values)
+    numeric = [key for key in keys if is_numeric(key, made.groups)]
+    label = f"{made.objective} ({'higher' if made.higher_is_better else 'lower'} is better)" if made.ranked else ""
+    label = label or made.objective
+    with rc_context(STYLE):
+        drawn = [(f"{made.objective} by {key}", against(key, made, label)) for key in keys]
+        drawn += [
+            (f"{made.objective} by {a} and {b}", heat_map(a, b, made, label)) for a, b in combinations(numeric, 2)
+        ]
+        drawn.append((f"{made.objective} in training", curves(made, label)))
+        return [(title, png(figure)) for title, figure in drawn if figure]
+
+
+def is_numeric(key: str, groups: Sequence[Group]) -> bool:
+    return all(_value(key, group) is not None for group in groups)
+
+
+def _value(key: str, group: Group) -> float | None:
+    found = number(group.values[key])
+    return found if found is not None and math.isfinite(found) else None
+
+
+def set_scale(axes: Axes, which: str, values: Sequence[float]) -> None:
+    """A logarithmic axis, with plain numbers, if the values are positive and span decades."""
+    if min(values) <= 0 or max(values) / min(values) < 10**DECADES:
+        return
+    getattr(axes, f"set_{which}scale")("log")
+    few = max(values) / min(values) < 1000
+    axis = getattr(axes, f"{which}axis")
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def set_ticks(axes: Axes, which: str, values: Sequence[float]) -> None:
+    """Ticks at the swept values if they are few, at whole numbers if the values are whole, on a suitable scale."""
+    axis, distinct = getattr(axes, f"{which}axis"), sorted(set(values))
+    set_scale(axes, which, values)
+    if len(distinct) <= 8:
+        axis.set_major_locator(FixedLocator(distinct))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
+    elif all(value == int(value) for value in distinct) and axis.get_scale() == "linear":
+        axis.set_major_locator(MaxNLocator(integer=True))
+
+
+def panel(title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(7, 4), dpi=100, layout="constrained")
+    return figure, figure.add_subplot(title=title)
+
+
+def against(key: str, made: Summary, label: str) -> Figure | None:
+    """Every job's objective as a point at the key's value; the means as a line, if nothing else was swept."""
+    points = [(group, score) for group in made.groups for score in group.scores(made.objective)]
+    if not points:
+        return None
+    figure, axes = panel(f"{made.objective} by {key}")
+    scores = [score for _, score in points]
+    if not is_numeric(key, made.groups):
+        names = list(dict.fromkeys(group.values[key] for group, _ in points))[::-1]
+        axes.plot(scores, [names.index(group.values[key]) for group, _ in points], "o", color=POINT, alpha=0.6)
+        axes.set_yticks(range(len(names)), [name if len(name) <= 40 else f"{name[:39]}…" for name in names])
+        axes.set_xlabel(label)
+        figure.set_figheight(max(2.5, 0.3 * len(names) + 1.2))
+        return figure
+    x = [float(group.values[key]) for group, _ in points]
+    axes.plot(x, scores, "o", color=POINT, alpha=0.6, label="a job")
+    if made.groups[0].values.keys() == {key} and made.ranked:
+        means = sorted((float(g.values[key]), g.mean(made.objective)) for g in made.groups if g.scores(made.objective))
+        axes.plot(*zip(*means, strict=True), color=MEAN, label="mean over the seeds")
+        axes.legend(frameon=False)
+    set_ticks(axes, "x", x)
+    set_scale(axes, "y", scores)
+    axes.set(xlabel=key, ylabel=label)
+    return figure
+
+
+def heat_map(a: str, b: str, made: Summary, label: str) -> Figure | None:
+    """The mean objective at each pair of values: as a map of a grid's, and as points of a search's."""
+    cells: dict[tuple[float, float], list[float]] = {}
+    for group in made.groups:
+        pair = float(group.values[a]), float(group.values[b])
+        cells.setdefault(pair, []).extend(group.scores(made.objective))
+    means = {pair: fmean(scores) for pair, scores in cells.items() if scores}
+    if not means:
+        return None
+    xs, ys = sorted({x for x, _ in means}), sorted({y for _, y in means})
+    figure, axes = panel(f"{made.objective} by {a} and {b}")
+    if len(means) == len(xs) * len(ys):
+        colours = axes.imshow([[means[x, y] for x in xs] for y in ys], origin="lower", aspect="auto", cmap="cividis")
+        axes.grid(False)
+        axes.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
+        axes.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
+        figure.colorbar(colours, label=label)
+    else:
+        points = axes.scatter([x for x, _ in means], [y for _, y in means], 60, list(means.values()), cmap="cividis")
+        set_ticks(axes, "x", [x for x, _ in means])
+        set_ticks(axes, "y", [y for _, y in means])
+        figure.colorbar(points, label=label)
+    axes.set(xlabel=a, ylabel=b)
+    return figure
+
+
+def curves(made: Summary, label: str) -> Figure | None:
+    """The objective against steps, from the best group, dark, to the worst. Of many groups the best are named."""
+    named = made.groups if len(made.groups) <= LEGEND else made.groups[:BEST] if made.ranked else []
+    figure, axes = panel(f"{made.objective} in training")
+    colours = colormaps[ORDERED].resampled(len(named or made.groups) + 1)
+    drawn: list[float] = []
+    for i, group in reversed(list(enumerate(made.groups))):  # the best on top
+        strong = not named or i < len(named)
+        text = legend_text(group, made) if named and strong else ""
+        for job in group.jobs:
+            if curve := [(step, value) for step, value in job.curve(made.objective) if math.isfinite(value)]:
+                colour = colours(len(named or made.groups) - i) if strong else LINES
+                marker = "o" if len(curve) == 1 else None
+                axes.plot(*zip(*curve, strict=True), color=colour, marker=marker, label=text)
+                drawn += [value for _, value in curve]
+                text = ""
+    if not drawn:
+        return None
+    axes.set(xlabel="generator updates", ylabel=label)
+    set_scale(axes, "y", drawn)
+    if named:
+        figure.set_figheight(4 + 0.2 * len(named))
+        figure.legend(fontsize=9, frameon=False, loc="outside lower left", reverse=True)
+    return figure
+
+
+def legend_text(group: Group, made: Summary) -> str:
+    """The group's names if the table has them, else its values."""
+    names = ", ".join(dict.fromkeys(job.name for job in group.jobs if job.name)) if made.head[0] == "name" else ""
+    text = names or ", ".join(f"{key}={value}" for key, value in group.values.items()) or made.objective
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def png(figure: Figure) -> bytes:
+    FigureCanvasAgg(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()

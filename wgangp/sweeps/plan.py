@@ -1,0 +1,82 @@
+"""What a sweep set out to do: sweep.json in its directory, from which a killed sweep's missing jobs are known."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from wgangp.run_dir.files import replace_json
+from wgangp.run_dir.record import has_record
+from wgangp.sweeps.reading import read_job_record
+
+
+class Job(NamedTuple):
+    number: int
+    name: str  # its directory in the sweep's
+    overrides: list[str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Of a grid every job's overrides, by its directory; of a search the number of trials."""
+
+    started: str  # date and time of the first start
+    jobs: dict[str, list[str]] = field(default_factory=dict)
+    trials: int = 0
+
+
+def write_plan(sweep: Path, plan: Plan) -> None:
+    replace_json(sweep / "sweep.json", asdict(plan))
+
+
+def read_plan(sweep: Path) -> Plan | None:
+    """The plan; None if the sweep has no readable one, as those of older versions."""
+    try:
+        found = json.loads((sweep / "sweep.json").read_bytes())
+        jobs = {str(name): [str(override) for override in job] for name, job in found["jobs"].items()}
+        return Plan(str(found["started"]), jobs, int(found["trials"]))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        return None
+
+
+def check_names(jobs: Sequence[Job]) -> None:
+    """Raises ValueError if two jobs would share a directory, or one lies elsewhere."""
+    taken: dict[Path, int] = {}
+    for job in jobs:
+        path = Path(job.name)
+        if path.is_absolute() or ".." in path.parts or not path.parts or "${" in job.name or path.parts[0][0] == ".":
+            raise ValueError(f"hydra.sweep.subdir={job.name}: give a name below the sweep's directory")
+        if path in taken:
+            raise ValueError(
+                f"hydra.sweep.subdir={job.name}: jobs {taken[path]} and {job.number} would share this directory; "
+                "let its name contain a swept key, or ${hydra.job.num}"
+            )
+        taken[path] = job.number
+
+
+def check_free(folder: Path, name: str, number: int) -> None:
+    """Raises ValueError if the next trial would not have another directory."""
+    if name != str(number):
+        raise ValueError(f"{folder / name} has a run: let hydra.sweep.subdir contain ${{hydra.job.num}}")
+
+
+def check_same(folder: Path, job: Job, plan: Plan | None) -> None:
+    """Raises ValueError if the job's directory is of another job. A resumed run may have more overrides, and steps."""
+    if not has_record(folder / job.name):
+        return
+    planned = plan.jobs.get(job.name) if plan else None
+    try:
+        before = read_job_record(folder / job.name).overrides if planned is None else planned
+    except ValueError:
+        return  # it failed; the run itself decides whether it can be done again
+    if planned not in (None, job.overrides) or any(o not in before for o in job.overrides if not is_steps(o)):
+        raise other_sweep(folder / job.name)
+
+
+def other_sweep(folder: Path) -> ValueError:
+    return ValueError(f"{folder} is of another sweep: give another hydra.sweep.dir, or the same command as there")
+
+
+def is_steps(override: str) -> bool:
+    return override.partition("=")[0] == "steps"
