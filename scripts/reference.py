@@ -50,14 +50,16 @@ TAGS = {  # what no line of code can say as well
 }
 
 
-def cell(text: str) -> str:
-    """Returns `text` fit for a cell of a Markdown table."""
-    return " ".join(text.split()).replace("|", "\\|")
+def prose(text: str) -> str:
+    """Returns plain text as Markdown that shows it unchanged: (n, *shape) is no emphasis. `code` stays code."""
+    parts = re.split(r"(`[^`]*`)", text)
+    return "".join(part if part.startswith("`") else re.sub(r"([*_<\\])", r"\\\1", part) for part in parts)
 
 
 def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(map(cell, row)) + " |" for row in lines) + "\n"
+    cells = [[" ".join(cell.split()).replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells) + "\n"
 
 
 def code(text: str) -> str:
@@ -83,7 +85,7 @@ def configuration() -> str:
 
 def keys_table(file: Path, prefix: str = "") -> str:
     keys = [key for key in commented_keys(file, prefix) if key.value]
-    return table(("key", "default", "meaning"), [(code(k.name), code(k.value), k.comment) for k in keys])
+    return table(("key", "default", "meaning"), [(code(k.name), code(k.value), prose(k.comment)) for k in keys])
 
 
 def groups() -> Iterator[str]:
@@ -100,13 +102,15 @@ def groups() -> Iterator[str]:
     yield "### experiment\n\nThe paper's own settings; each file holds its differences from the defaults.\n"
     files = sorted((CONF / "experiment").rglob("*.yaml"))
     names = [str(file.relative_to(CONF / "experiment").with_suffix("")) for file in files]
-    yield table(("option", "about"), [(code(name), about(file)) for name, file in zip(names, files, strict=True)])
+    yield table(
+        ("option", "about"), [(code(name), prose(about(file))) for name, file in zip(names, files, strict=True)]
+    )
 
 
 def option(file: Path, group: str) -> str:
     prefix = "generator_optimizer." if group == "optimizer" else group.replace("/", ".") + "."
     base = "".join(f" The other keys are those of `{name}`." for name in based_on(file))
-    return f"#### {group}={file.stem}\n\n{about(file)}{base}\n\n" + (
+    return f"#### {group}={file.stem}\n\n{prose(about(file))}{base}\n\n" + (
         keys_table(file, prefix) if any(key.value for key in commented_keys(file)) else ""
     )
 
@@ -118,7 +122,7 @@ def tags() -> str:
     found = tags_in_code()
     if wrong := found ^ TAGS.keys():
         raise SystemExit(f"scripts/reference.py, TAGS: the code and this table differ in {', '.join(sorted(wrong))}")
-    rows = [(code(tag), TAGS[tag]) for tag in TAGS]
+    rows = [(code(tag), prose(TAGS[tag])) for tag in TAGS]
     return "\n".join(
         [
             NOTE,
@@ -163,7 +167,7 @@ def python() -> str:
     parts = [NOTE, "# Python\n", "The names that other programs may rely on. Shapes: n batch, nz latent.\n"]
     for name in MODULES:
         module = importlib.import_module(name)
-        parts += [f"## {name}\n", (inspect.getdoc(module) or "") + "\n"]
+        parts += [f"## {name}\n", prose(inspect.getdoc(module) or "") + "\n"]
         parts += [described(name, public, getattr(module, public)) for public in public_names(module)]
     return "\n".join(parts)
 
@@ -201,7 +205,7 @@ def signature(node: ast.FunctionDef) -> str:
 
 
 def docstring(node: ast.FunctionDef | ast.ClassDef) -> str:
-    return ast.get_docstring(node) or ""
+    return prose(ast.get_docstring(node) or "")
 
 
 def pages() -> dict[Path, str]:
