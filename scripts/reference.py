@@ -168,7 +168,7 @@ def python() -> str:
     for name in MODULES:
         module = importlib.import_module(name)
         parts += [f"## {name}\n", prose(inspect.getdoc(module) or "") + "\n"]
-        parts += [described(name, public, getattr(module, public)) for public in public_names(module)]
+        parts += [described(public, getattr(module, public)) for public in public_names(module)]
     return "\n".join(parts)
 
 
@@ -178,15 +178,15 @@ def public_names(module: ModuleType) -> list[str]:
     return [n for n in getattr(module, "__all__", defined) if not n.startswith("_")]
 
 
-def described(module: str, name: str, value: Any) -> str:
+def described(name: str, value: Any) -> str:
     if not (inspect.isclass(value) or inspect.isfunction(value)):
-        return f"### `{module}.{name}`\n"
+        return f"### `{name}`\n"
     node = ast.parse(textwrap.dedent(inspect.getsource(value))).body[0]
     if isinstance(node, ast.FunctionDef):
-        return f"### `{module}.{name}`\n\n```python\n{signature(node)}\n```\n\n{docstring(node)}\n"
+        return f"### `{name}`\n\n```python\n{signature(node)}\n```\n\n{docstring(node)}\n"
     assert isinstance(node, ast.ClassDef)
     bases = f"({', '.join(ast.unparse(base) for base in node.bases)})" if node.bases else ""
-    parts = [f"### `{module}.{name}`\n", f"```python\nclass {name}{bases}\n```\n", docstring(node) + "\n"]
+    parts = [f"### `{name}`\n", f"```python\nclass {name}{bases}\n```\n", docstring(node) + "\n"]
     fields = [ast.unparse(part) for part in node.body if isinstance(part, ast.AnnAssign)]
     if fields:
         parts.append("```python\n" + "\n".join(fields) + "\n```\n")
