@@ -84,8 +84,8 @@ def configuration() -> str:
 
 
 def keys_table(file: Path, prefix: str = "") -> str:
-    keys = [key for key in commented_keys(file, prefix) if key.value]
-    return table(("key", "default", "meaning"), [(code(k.name), code(k.value), prose(k.comment)) for k in keys])
+    rows = [(code(key.name), code(key.value), prose(key.comment)) for key in commented_keys(file, prefix)]
+    return table(("key", "default", "meaning"), rows) if rows else ""
 
 
 def groups() -> Iterator[str]:
@@ -99,6 +99,9 @@ def groups() -> Iterator[str]:
             yield f"Default: {', '.join(code(option) for option in sorted(default))}. A dataset may choose another.\n"
         for file in sorted((CONF / group).glob("*.yaml")):
             yield option(file, group)
+    for file in sorted(set(CONF.glob("*.yaml")) - {CONF / f"{name}.yaml" for name in COMMANDS}):
+        yield f"### {file.stem}\n\n{prose(about(file))}\n"
+        yield keys_table(file)
     yield "### experiment\n\nThe paper's own settings; each file holds its differences from the defaults.\n"
     files = sorted((CONF / "experiment").rglob("*.yaml"))
     names = [str(file.relative_to(CONF / "experiment").with_suffix("")) for file in files]
@@ -110,9 +113,7 @@ def groups() -> Iterator[str]:
 def option(file: Path, group: str) -> str:
     prefix = "generator_optimizer." if group == "optimizer" else group.replace("/", ".") + "."
     base = "".join(f" The other keys are those of `{name}`." for name in based_on(file))
-    return f"#### {group}={file.stem}\n\n{prose(about(file))}{base}\n\n" + (
-        keys_table(file, prefix) if any(key.value for key in commented_keys(file)) else ""
-    )
+    return f"#### {group}={file.stem}\n\n{prose(about(file))}{base}\n\n{keys_table(file, prefix)}"
 
 
 # ---- TensorBoard tags
