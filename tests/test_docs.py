@@ -104,7 +104,12 @@ def run_small(name, words, call, page):
     assert name.startswith("wgangp-"), f"{page.name}: only wgangp's commands are run in bash blocks, not {name}"
     if is_sweep(words):
         return  # composed by the test above
-    small = [*SMALL, "generator.width=4", "critic.width=4"] if name == "wgangp-train" else ["n=20"]
+    small = {
+        "wgangp-train": [*SMALL, "generator.width=4", "critic.width=4"],
+        "wgangp-resume": ["steps=3"],
+        "wgangp-sample": ["n=20"],
+        "wgangp-evaluate": ["n=20"],
+    }[name]
     small += ["dataset.size=16"] if "dataset=image_folder" in words else []
     code, text = call(name.removeprefix("wgangp-"), *words, *small)
     assert code == 0, f"{page.name}: {name} {shlex.join(words)}\n{text}"
@@ -119,10 +124,10 @@ def test_your_own_data(call, workplace):
 
 
 def test_extensions_by_the_how_to_alone(call, workplace):
-    """Own dataset, networks, penalty and metric, outside the package, are trained with and evaluated."""
+    """Own dataset, networks, penalty and metric, outside the package: trained with, sampled, resumed and evaluated."""
     page = DOCS / "how-to" / "extend.md"
     run_page(page, call, workplace)
-    assert '"spread"' in (workplace / "outputs" / "spread" / "evaluation.json").read_text()
+    assert '"eval/spread"' in (workplace / "outputs" / "spread" / "evaluation.json").read_text()
     runs = sorted(path.parent.parent.name for path in workplace.glob("outputs/*/*/.hydra"))
     assert "ring" in runs and runs.count("gaussians25") >= 2
     for language, title, text in blocks(page):
