@@ -16,7 +16,8 @@ from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
-from wgangp.app.compose import CONF, check
+from wgangp.app.checks import check
+from wgangp.app.paths import CONF
 from wgangp.data import Dataset
 from wgangp.losses import Wasserstein
 from wgangp.models import mlp
@@ -76,7 +77,6 @@ def small_trainer(**changes):
         "penalty": GradientPenalty(**PENALTY),
         "generator_optimizer": partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.9)),
         "critic_optimizer": partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.9)),
-        "metrics": lambda generate: {},
         "device": torch.device("cpu"),
         "seed": 0,
         "steps": 100,

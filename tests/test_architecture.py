@@ -14,7 +14,7 @@ FLOORS = [  # a room imports from those above it in this list
     {"sampling"},
     {"trainer"},
     {"run_dir"},
-    {"observer"},
+    {"observer", "preflight"},
     {"training_loop"},
     {"app"},
     {"run"},

@@ -8,7 +8,8 @@ import pytest
 import torch
 from conftest import composed, options, picture, small_trainer, write_mnist
 
-from wgangp.app.compose import build, plain
+from wgangp.app.build import build
+from wgangp.app.checks import plain
 from wgangp.data import sources
 from wgangp.data.images import Split
 from wgangp.data.toy import gaussians8

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from wgangp.machine.cuda_graphs import Replayed, make_capturable
 from wgangp.models import dcgan
+from wgangp.observer import Observer
 from wgangp.penalties import GradientPenalty, WeightClipping
 from wgangp.trainer import set_lr
 
@@ -109,10 +110,16 @@ def trainer_with(device="cpu", **changes):
 
 
 def replayed(trainer):
-    assert make_capturable(trainer._optimizers(), trainer.device)
-    trainer.update_critic = Replayed(trainer.update_critic, trainer.critic_params)
-    trainer.update_generator = Replayed(trainer.update_generator, trainer.generator_params)
+    assert make_capturable(trainer.optimizers, trainer.device)
+    trainer.functions = trainer.functions._replace(
+        update_critic=Replayed(trainer.update_critic, trainer.critic_params),
+        update_generator=Replayed(trainer.update_generator, trainer.generator_params),
+    )
     return trainer
+
+
+def watch(trainer):
+    return Observer(trainer, lambda generate: {})
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -122,10 +129,10 @@ def test_replayed_steps_equal_eager_ones(case, emulated):
         a, b = eager.train_step(), graph.train_step()
         for name in a:
             torch.testing.assert_close(a[name], b[name], msg=name)
-        assert eager.observer.measure(a)["critic/weight_gradient_norm"] == pytest.approx(
-            graph.observer.measure(b)["critic/weight_gradient_norm"], rel=1e-5
+        assert watch(eager).measure(a)["critic/weight_gradient_norm"] == pytest.approx(
+            watch(graph).measure(b)["critic/weight_gradient_norm"], rel=1e-5
         )
-    assert len(graph.update_critic.graphs) == (2 if case == "lazy penalty" else 1)
+    assert len(graph.functions.update_critic.graphs) == (2 if case == "lazy penalty" else 1)
     for module in ("generator", "critic", "ema"):
         for (name, p), q in zip(eager.state()[module].items(), graph.state()[module].values(), strict=True):
             torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6, msg=name)
@@ -133,8 +140,8 @@ def test_replayed_steps_equal_eager_ones(case, emulated):
 
 def test_what_cannot_be_captured_is_launched(emulated, caplog):
     trainer, plain = replayed(trainer_with()), trainer_with()
-    inner = trainer.update_critic.function
-    trainer.update_critic.function = lambda *a: inner(*a) if inner(*a)["critic/loss"].item() else None
+    inner = trainer.functions.update_critic.function
+    trainer.functions.update_critic.function = lambda *a: inner(*a) if inner(*a)["critic/loss"].item() else None
     for _ in range(3):
         trainer.train_step(), plain.train_step()
     assert caplog.text.count("no CUDA graph, so kernels are launched one by one (operation not permitted") == 1
@@ -161,7 +168,7 @@ def test_a_step_reads_nothing_back():
     with Graph():
         trainer.train_step()
     with Graph(), pytest.raises(RuntimeError, match="not permitted"):
-        trainer.observer.measure(trainer.train_step())
+        watch(trainer).measure(trainer.train_step())
 
 
 @pytest.mark.gpu
@@ -178,7 +185,7 @@ def test_cuda_graphs_equal_eager_steps(case):
     eager.dataset, graph.dataset = OnDevice(), OnDevice()
     for _ in range(20):
         a, b = eager.train_step(), graph.train_step()
-    assert graph.update_critic.graphs and graph.update_generator.graphs
+    assert graph.functions.update_critic.graphs and graph.functions.update_generator.graphs
     for name in a:
         torch.testing.assert_close(a[name], b[name], rtol=1e-3, atol=1e-4, msg=name)
     saved = graph.state()

@@ -11,10 +11,10 @@ def test_tensorboards_files_are_bounded(tmp_path, monkeypatch):
     """The newest curves stay in TensorBoard, all of them in metrics.jsonl."""
     monkeypatch.setattr(logger, "EVENT_FILE_BYTES", 2000)
     monkeypatch.setattr(logger, "EVENT_FILES", 3)
-    log = logger.Logger(tmp_path, 0, 1)
+    log = logger.RunLogger(tmp_path, 0, 1)
     for step in range(1, 201):
         log.write(step, {"critic/loss": -1.0 / step})
-        log.events.flush()
+        log.writer.flush()
     log.close()
     files = list(tmp_path.glob("events*"))
     assert len(files) == 3 and all(file.stat().st_size < 3000 for file in files)
@@ -25,7 +25,7 @@ def test_tensorboards_files_are_bounded(tmp_path, monkeypatch):
 
 
 def test_training_goes_on_where_somebody_removes_the_files(tmp_path):
-    log = logger.Logger(tmp_path, 0, 1)
+    log = logger.RunLogger(tmp_path, 0, 1)
     for file in tmp_path.glob("events*"):
         file.unlink()
     log.write(1, {"critic/loss": -1.0})

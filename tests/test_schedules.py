@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import PENALTY, small_trainer
 
+from wgangp.observer import Observer
 from wgangp.penalties import GradientPenalty, Sobolev
 from wgangp.schedules import Adaptive, Constant, Linear
 
@@ -28,7 +29,7 @@ def test_linear_over_a_run_comes_to_its_end():
     weights = []
     for _ in range(4):
         logs = trainer.train_step()
-        weights.append(trainer.observer.measure(logs)["penalty/weight"])
+        weights.append(Observer(trainer, lambda generate: {}).measure(logs)["penalty/weight"])
     assert weights == [10.0, 7.75, 5.5, 3.25]
 
 

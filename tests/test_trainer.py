@@ -10,6 +10,7 @@ from torch import nn
 from wgangp.data.toy import gaussians25
 from wgangp.machine.device import choose_device, seed_step
 from wgangp.models import dcgan, mlp, real_plus_noise, resnet
+from wgangp.observer import Observer
 from wgangp.penalties import GradientPenalty, NoPenalty, WeightClipping
 
 
@@ -117,8 +118,9 @@ def test_looking_does_not_change_the_training():
     plain, watched = make(), make()
     for _ in range(3):
         plain.train_step()
-        values = watched.observer.measure(watched.train_step())
-        watched.observer.picture(), watched.observer.evaluate(), watched.observer.generate(3)
+        observer = Observer(watched, lambda generate: {})
+        values = observer.measure(watched.train_step())
+        observer.picture(), observer.evaluate(), observer.generate(3)
     assert {"validation/critic_loss", "critic/gradient_norm", "generator/weight_gradient_norm"} <= values.keys()
     a, b = plain.state(), watched.state()
     for part in ("generator", "critic", "ema"):
@@ -201,12 +203,28 @@ def test_a_generator_held_at_real_points_plus_noise():
 
 def test_lazy_penalty_acts_every_second_update():
     lazy = GradientPenalty(**(PENALTY | {"interval": 2}))
-    seen = []
     trainer = small_trainer(penalty=lazy)
-    original = trainer.critic_loss
-    trainer.critic_loss = lambda *a: seen.append(original(*a)[1]["critic/penalty"].item()) or original(*a)
-    trainer.train_step()
-    assert seen[0] > 0 and seen[1] == 0 and seen[2] > 0
+    real, y = trainer.dataset.batch(0, 8)
+    fake = trainer.generator(trainer.noise(8), y).detach()
+    seed_step(0, 0)
+    loss, logs = trainer.critic_terms(trainer.critic, real, fake, y, penalised=True)
+    plain, unpenalised = trainer.critic_terms(trainer.critic, real, fake, y, penalised=False)
+    assert "critic/penalty" not in unpenalised and [lazy.due(i) for i in range(3)] == [True, False, True]
+    torch.testing.assert_close(loss, plain + 2 * logs["critic/penalty"])
+    torch.testing.assert_close(logs["critic/loss"], plain + logs["critic/penalty"])  # as without an interval
+
+
+@pytest.mark.parametrize(("n_critic", "interval"), [(2, 4), (5, 4), (5, 16), (3, 7)])
+def test_a_lazy_penalty_is_logged_at_every_step(n_critic, interval):
+    """Its last value, whichever update a log step falls on; also after resuming."""
+    lazy = {"penalty": GradientPenalty(**(PENALTY | {"interval": interval})), "n_critic": n_critic}
+    trainer = small_trainer(**lazy)
+    values = [trainer.train_step()["critic/penalty"].item() for _ in range(8)]
+    penalised_steps = {update // n_critic for update in range(0, 8 * n_critic, interval)}
+    assert all(value > 0 for value in values) and len(set(values)) == len(penalised_steps)
+    resumed = small_trainer(**lazy)
+    resumed.load_state(trainer.state())
+    assert resumed.logs["critic/penalty"] == values[-1]
 
 
 @pytest.mark.parametrize("classes", [0, 3])
@@ -241,7 +259,7 @@ def test_batchnorm_critic_is_refused_with_a_penalty_and_judged_apart_without():
         small_trainer(**networks)
     trainer = small_trainer(**networks, penalty=WeightClipping(clip=0.01))
     real, fake = torch.rand(2, 4, 1, 16, 16)
-    apart = trainer.judge(trainer.critic, real, fake)
+    apart = trainer.critic_outputs(trainer.critic, real, fake)
     torch.testing.assert_close(apart[0], trainer.critic(real))
 
 

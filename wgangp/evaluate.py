@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from wgangp.app.compose import build, command
-from wgangp.app.trust import recorded
-from wgangp.sample import load_generator
+from wgangp.app.compose import command
 
 if TYPE_CHECKING:
     import torch
@@ -36,14 +34,18 @@ def main() -> None:
 
 def evaluate(cfg: DictConfig) -> None:
     """Scores the run's generator against its dataset, both as the checkpoint records them."""
+    from omegaconf import OmegaConf
+
+    from wgangp.app.build import build
     from wgangp.machine.device import choose_device
     from wgangp.machine.distributed import is_main
     from wgangp.metrics import scores
-    from wgangp.run_dir.checkpoint import load_newest
+    from wgangp.run import load_generator
+    from wgangp.run_dir.checkpoint import header_of, load_newest
 
     checkpoint, state = load_newest(Path(cfg.run))
     device = choose_device(cfg.device)
-    config = recorded(state["config"])
+    config = OmegaConf.create(header_of(state).config)
     dataset = build(config.dataset, seed=config.seed, device=device)
     names = list(cfg.metrics or scores.default_names(dataset, cfg.classifier))
     if cfg.classifier and "classifier" not in names:
@@ -76,7 +78,7 @@ def draw(generator: Any, dataset: Any, n: int, seed: int, device: "torch.device"
     z, y = torch.randn(n, generator.nz), torch.randint(max(1, generator.num_classes), (n,))
     chunks = list(enumerate(zip(z.split(CHUNK), y.split(CHUNK), strict=True)))
     mine = chunks[distributed.RANK :: distributed.WORLD_SIZE]
-    made = distributed.gathered({i: observed(dataset, generator(a.to(device), b.to(device))) for i, (a, b) in mine})
+    made = distributed.gather({i: observed(dataset, generator(a.to(device), b.to(device))) for i, (a, b) in mine})
     parts = [made[i] for i in sorted(made)]
     x = torch.cat(parts) if isinstance(parts[0], torch.Tensor) else [line for part in parts for line in part]
     return x, y

@@ -1,11 +1,23 @@
-"""What critic and generator minimise, given the critic's scores f(x) of shape (n,)."""
+"""Losses of critic and generator, from the critic's scores f(x) of shape (n,)."""
 
 from torch import Tensor
 from torch.nn import functional as F
 
 
-class Wasserstein:
-    """The Wasserstein-1 dual (Arjovsky et al. 2017, equation 2): the critic's loss estimates minus the distance."""
+class Loss:
+    """A pair of losses."""
+
+    def critic(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Returns the critic's loss, a scalar, from its scores of reals and fakes (n,)."""
+        raise NotImplementedError
+
+    def generator(self, fake: Tensor) -> Tensor:
+        """Returns the generator's loss, a scalar, from the critic's scores of fakes (n,)."""
+        raise NotImplementedError
+
+
+class Wasserstein(Loss):
+    """The dual form of the Wasserstein-1 distance (Arjovsky et al. 2017, equation 2)."""
 
     def critic(self, real: Tensor, fake: Tensor) -> Tensor:
         return fake.mean() - real.mean()
@@ -14,7 +26,7 @@ class Wasserstein:
         return -fake.mean()
 
 
-class Standard:
+class Standard(Loss):
     """The non-saturating GAN (Goodfellow et al. 2014, section 3): f is the logit of being real."""
 
     def critic(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -24,8 +36,8 @@ class Standard:
         return F.softplus(-fake).mean()
 
 
-class LeastSquares:
-    """LSGAN (Mao et al. 2017, equation 9): reals are to score 1, fakes 0; the generator wants 1. As gan_64x64.py."""
+class LeastSquares(Loss):
+    """LSGAN (Mao et al. 2017, equation 9): targets 1 for reals, 0 for fakes, 1 for the generator. As gan_64x64.py."""
 
     def critic(self, real: Tensor, fake: Tensor) -> Tensor:
         return ((real - 1).square().mean() + fake.square().mean()) / 2
@@ -35,9 +47,9 @@ class LeastSquares:
 
 
 def class_loss(logits: Tensor, y: Tensor) -> Tensor:
-    """AC-GAN's cross-entropy of logits (n, num_classes), a mean over the known labels (an unknown one is -1).
+    """Returns AC-GAN's cross-entropy of logits (n, num_classes), averaged over the known labels; unknown ones are -1.
 
-    Zero where none is known, and where the critic has no class head.
+    Returns 0 if no label is known or the critic has no class logits.
     """
     if not logits.shape[1]:
         return logits.new_zeros(())

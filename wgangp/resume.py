@@ -1,36 +1,52 @@
-"""wgangp-resume run=DIR [key=value]: goes on from the newest checkpoint of DIR, as it was started."""
+"""wgangp-resume run=DIR [key=value]: continues from the newest checkpoint of DIR, as it was started."""
 
+import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from wgangp.app.trust import overrides_in, recorded_overrides
-from wgangp.train import main as train
+import wgangp
+from wgangp.app.errors import one_line
+from wgangp.run_dir.claim import has_checkpoint
 
 USAGE = """wgangp-resume run=DIR [key=value ...]
 
-Goes on from the newest checkpoint of the run directory DIR, with the overrides it was started with and those given
-here, which win. Example: wgangp-resume run=outputs/mnist/2026-01-31_12-00-00 steps=200000"""
+Continues from the newest checkpoint of the run directory DIR, or from the checkpoint that run= names, with the
+configuration that it was started with and the changes given here.
+Example: wgangp-resume run=outputs/mnist/2026-01-31_12-00-00 steps=200000"""
 
 
 def main() -> None:
-    """Starts wgangp-train again in DIR: it finds the checkpoint there."""
-    given = sys.argv[1:]
-    run = next((Path(a.removeprefix("run=")) for a in given if a.startswith("run=")), None)
-    if {"--help", "-h"} & set(given):
+    arguments = sys.argv[1:]
+    if "--version" in arguments:
+        print(f"wgangp {wgangp.__version__}")
+        return
+    if {"--help", "-h"} & set(arguments):
         print(USAGE)
         return
-    if run is None:
-        sys.exit(f"say which run: run=DIR\n\n{USAGE}")
-    overrides = run / ".hydra" / "overrides.yaml"
-    if not overrides.is_file() or not any((run / "checkpoints").glob("step_*.pt")):
-        sys.exit(f"run={run}: no run with a checkpoint is there (looked for .hydra/overrides.yaml and checkpoints/)")
-    extra = [a for a in given if not a.startswith("run=")]
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    debug = "debug=true" in [argument.lower() for argument in arguments]
     try:
-        before = recorded_overrides(overrides_in(overrides))
-    except ValueError as error:
-        sys.exit(str(error))
-    sys.argv[1:] = [*before, *extra, f"hydra.run.dir={run.resolve()}", "hydra.mode=RUN"]  # also a job of sweep=NAME
-    train()
+        resume(arguments)
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+    except Exception as error:
+        if debug:
+            raise
+        sys.exit(one_line(error))
+
+
+def resume(arguments: Sequence[str]) -> None:
+    """Raises ValueError or OSError if the run cannot be resumed."""
+    given = [a.removeprefix("run=") for a in arguments if a.startswith("run=")]
+    if len(given) != 1 or not given[0]:
+        raise ValueError(f"give one run: run=DIR\n\n{USAGE}")
+    path = Path(given[0]).expanduser()
+    if not has_checkpoint(path):
+        raise ValueError(f"run={path}: no run with a checkpoint is there (looked for checkpoints/step_*.pt)")
+    from wgangp.app.hydra_run import resume as resume_run  # torch takes seconds to import
+
+    resume_run(path, [a for a in arguments if not a.startswith("run=")])
 
 
 if __name__ == "__main__":

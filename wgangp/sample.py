@@ -1,18 +1,17 @@
-"""wgangp-sample run=DIR: pictures from a trained generator; load_generator for use in other programs."""
+"""wgangp-sample run=DIR: pictures from a trained generator."""
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from wgangp.app import trust
-from wgangp.app.compose import build, command
-from wgangp.app.trust import recorded
+from wgangp.app.compose import command
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from wgangp.models.layers import Generator
 
 log = logging.getLogger(__name__)
 
@@ -21,47 +20,16 @@ def main() -> None:
     command(sample, "sample")
 
 
-def load_generator(run: str | Path, ema: bool = True, batchnorm: str = "batch", allow: Sequence[str] = ()) -> Any:
-    """The generator of a run directory's newest checkpoint, or of a checkpoint file, on the CPU in eval mode.
-
-    Called as generator(z, y=None) with z of (n, generator.nz), y of (n,); gives (n, *shape), images in [-1, 1], or
-    for text the characters' probabilities (n, v, t), which wgangp.data.text.decode reads with generator.vocabulary.
-    BatchNorm uses the statistics of the batch it is given, as the paper does, or with batchnorm="running" averages.
-    `allow` names packages beside wgangp whose networks you trust. Raises FileNotFoundError or ValueError where there is
-    no sound checkpoint, or one of other networks.
-    """
-    import torch
-
-    from wgangp.models.layers import use_batch_statistics
-    from wgangp.run_dir.checkpoint import load_newest
-
-    _, state = load_newest(Path(run))
-    config = recorded(state["config"])
-    trust.allowed = (*trust.allowed, *allow)
-    weights, data = state["ema" if ema else "generator"], {"shape": state["shape"], "num_classes": state["num_classes"]}
-    try:
-        with torch.device("meta"):  # without memory at first: a stranger's configuration may be of any width
-            build(config.generator, **data).load_state_dict(weights, assign=True)
-    except RuntimeError as error:
-        raise ValueError(f"run={run}: its weights are not those of the generator that it describes") from error
-    generator = build(config.generator, **data)
-    generator.load_state_dict(weights)
-    generator.vocabulary = state.get("vocabulary")
-    if batchnorm == "batch":
-        use_batch_statistics(generator)
-    return generator.requires_grad_(False).eval()
-
-
 def slerp(a: "Tensor", b: "Tensor", t: "Tensor") -> "Tensor":
-    """Points at t (k,) on the great circles from a to b, both (n, nz): (n, k, nz) (White 2016)."""
+    """Returns points (n, k, nz) at t (k,) on the great circles from a to b, both (n, nz) (White 2016)."""
     cosine = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
     angle = cosine.clamp(-1, 1).acos().clamp(min=1e-6)[:, None, None]  # (n, 1, 1)
     t = t[None, :, None]
     return (((1 - t) * angle).sin() * a[:, None] + (t * angle).sin() * b[:, None]) / angle.sin()
 
 
-def latents(cfg: DictConfig, generator: Any) -> "tuple[Tensor, Tensor, int | None]":
-    """z (n, nz), y (n,) and the columns of their grid: rows of interpolations, or one row of latents per class."""
+def latents(cfg: DictConfig, generator: "Generator") -> "tuple[Tensor, Tensor, int | None]":
+    """Returns z (n, nz), y (n,) and the columns of their grid: rows of interpolations, or of one latent per class."""
     import torch
 
     classes = max(1, generator.num_classes)
@@ -80,7 +48,7 @@ def latents(cfg: DictConfig, generator: Any) -> "tuple[Tensor, Tensor, int | Non
 
 
 def write(x: "Tensor", vocabulary: str | None, columns: int | None, separate: bool, folder: Path, name: str) -> Path:
-    """Samples x (n, *) as one picture, or separate: image files, lines of text."""
+    """Writes samples x (n, *) as one picture, or separately: image files, lines of text."""
     from PIL import Image
 
     from wgangp.data.text import decode
@@ -108,20 +76,21 @@ def write(x: "Tensor", vocabulary: str | None, columns: int | None, separate: bo
 
 
 def sample(cfg: DictConfig) -> None:
-    """Writes a grid, single files, or rows of interpolations, and tells where."""
+    """Writes a grid, single files, or rows of interpolations, and logs where."""
     import torch
+    from torch import Tensor
 
     from wgangp.machine.device import choose_device, seed_step
-    from wgangp.observer import CHUNK
+    from wgangp.run import Run, load_generator
+    from wgangp.sampling import chunks, generate
 
-    device, run = choose_device(cfg.device), Path(cfg.run)
-    generator = load_generator(run, cfg.ema, cfg.batchnorm).to(device)
+    device, run = choose_device(cfg.device), Run(str(cfg.run))
+    generator = load_generator(run.path, cfg.ema, cfg.batchnorm, cfg.allow).to(device)
     seed_step(cfg.seed, 0, "sample")
     z, y, columns = latents(cfg, generator)
-    chunks = zip(z.split(CHUNK), y.split(CHUNK), strict=True)
-    x = torch.cat([generator(a.to(device), b.to(device)).cpu() for a, b in chunks])
+    x = torch.cat(generate(generator, chunks(z, y), Tensor.cpu))
     name = f"seed_{cfg.seed}" + ("_interpolation" if cfg.interpolate else "")
-    out = Path(cfg.out) if cfg.out else (run.parents[1] if run.is_file() else run) / "samples" / name
+    out = Path(str(cfg.out)).expanduser() if cfg.out is not None else run.directory / "samples" / name
     log.info("%s", write(x, generator.vocabulary, columns, cfg.format == "files", out.parent, out.name))
 
 

@@ -5,7 +5,8 @@ from conftest import composed
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wgangp.app.compose import flatten, plain
+from wgangp.app.checks import plain
+from wgangp.run_dir.record import flatten
 
 KEYS = [
     *flatten(plain(composed())),
@@ -60,7 +61,7 @@ def listed(overrides):
 def quiet(call, monkeypatch):
     """The commands without what comes after their configuration is made and checked."""
     for name in ("train", "sample", "evaluate"):
-        monkeypatch.setattr(f"wgangp.{name}.{name}", lambda cfg: None)
+        monkeypatch.setattr(f"wgangp.{name}.{name}", lambda cfg, **options: None)
     return call
 
 

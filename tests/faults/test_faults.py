@@ -17,8 +17,8 @@ from conftest import run_command, small_trainer
 
 from wgangp.machine.finite import Diverged, check_finite
 from wgangp.models import mlp
+from wgangp.preflight import check_memory, checkpoint_bytes
 from wgangp.run_dir.checkpoint import Checkpoints, all_checkpoints, load_checkpoint, load_newest, newest_checkpoint
-from wgangp.run_dir.environment import check_memory, checkpoint_bytes
 
 SMALL = [
     "batch_size=16",
@@ -62,7 +62,7 @@ def same(a, b):
 
 def save(folder, steps):
     """Checkpoints of these steps, all kept."""
-    checkpoints = Checkpoints(folder, len(steps), HEADER, "x")
+    checkpoints = Checkpoints(folder, len(steps), HEADER, "x", False)
     trainer = small_trainer()
     for step in steps:
         trainer.step = step
@@ -117,7 +117,7 @@ def test_checkpoints_open_with_torch_alone(tmp_path):
 
 
 # In the order of a checkpoint's life: opened, half written, written, synchronised, renamed.
-MOMENTS = ["builtins.open", "torch.save", "os.fsync", "os.replace", "wgangp.run_dir.checkpoint.sync"]
+MOMENTS = ["builtins.open", "torch.save", "os.fsync", "os.replace", "wgangp.run_dir.checkpoint.sync_folder"]
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -138,7 +138,7 @@ def killed(*arguments, **options):
 trainer = small_trainer()
 trainer.step = 2
 run = wgangp.run_dir.checkpoint.Path({str(tmp_path)!r})
-checkpoints = wgangp.run_dir.checkpoint.Checkpoints(run, 3, {HEADER!r}, "x")
+checkpoints = wgangp.run_dir.checkpoint.Checkpoints(run, 3, {HEADER!r}, "x", False)
 setattr(module, name, killed)
 checkpoints.save(2, trainer.state())
 """
@@ -146,7 +146,7 @@ checkpoints.save(2, trainer.state())
         [sys.executable, "-c", program], cwd=Path(__file__).parents[1], capture_output=True, text=True
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
-    renamed = (moment, after) in [("os.replace", True)] or moment == "wgangp.run_dir.checkpoint.sync"
+    renamed = (moment, after) in [("os.replace", True)] or moment == "wgangp.run_dir.checkpoint.sync_folder"
     assert load_newest(tmp_path)[1]["step"] == (2 if renamed else 1)
 
 
@@ -224,14 +224,15 @@ class TestDivergence:
     def test_what_is_not_finite_is_named(self):
         trainer = small_trainer()
         logs, networks = trainer.train_step(), {"critic": trainer.critic, "generator": trainer.generator}
-        check_finite(1, logs, networks, {})
+        optimizers = trainer.optimizers
+        check_finite(1, logs, networks, optimizers, {})
         with torch.no_grad():
             trainer.critic.output.weight[0, 0] = float("nan")
         named = r"step 1: 1 of \d+ tensors .* first critic\.output\.weight; .* critic/loss -1\.5"
         with pytest.raises(Diverged, match=named):
-            check_finite(1, logs, networks, {"critic/loss": -1.5})
+            check_finite(1, logs, networks, optimizers, {"critic/loss": -1.5})
         with pytest.raises(Diverged, match="first critic/loss"):
-            check_finite(1, logs | {"critic/loss": torch.tensor(float("inf"))}, networks, {})
+            check_finite(1, logs | {"critic/loss": torch.tensor(float("inf"))}, networks, optimizers, {})
 
     def test_a_run_that_diverges_stops_with_a_line_and_keeps_its_last_good_checkpoint(self, call, tmp_path):
         code, text = call("train", *RUN, "steps=2000", "critic_optimizer.lr=1e30")
@@ -273,7 +274,7 @@ class TestPreflight:
     def test_a_checkpoint_is_about_as_large_as_said(self, tmp_path):
         trainer = small_trainer(critic=mlp.Critic(shape=(2,), num_classes=0, width=256, depth=3, spectral=False))
         trainer.train_step()
-        Checkpoints(tmp_path, 1, {}, "x").save(1, trainer.state())
+        Checkpoints(tmp_path, 1, {}, "x", False).save(1, trainer.state())
         size = newest_checkpoint(tmp_path).stat().st_size
         assert checkpoint_bytes(trainer) == pytest.approx(size, rel=0.1)
 
@@ -286,11 +287,12 @@ class TestPreflight:
         """A device of memory for ten images, simulated."""
 
         def trainer(n):
-            def trial():
+            def gradients(critic_loss, generator_loss):
                 if n > 10:
                     raise torch.OutOfMemoryError("CUDA out of memory")
 
-            return SimpleNamespace(device=torch.device("cuda"), batch_size=n, trial=trial)
+            losses = {"critic_loss": None, "generator_loss": None}
+            return SimpleNamespace(device=torch.device("cuda"), batch_size=n, gradients=gradients, **losses)
 
         check_memory(trainer(10), trainer)
         with pytest.raises(ValueError, match="batch_size=64 does not fit into the device's memory; 8 does"):
@@ -298,6 +300,6 @@ class TestPreflight:
 
     def test_the_trial_leaves_the_trainer_as_it_was(self):
         tried, plain = small_trainer(), small_trainer()
-        tried.trial()
+        tried.gradients(tried.critic_loss, tried.generator_loss)
         tried.train_step(), plain.train_step()
         assert all(torch.equal(a, b) for a, b in zip(tried.critic_params, plain.critic_params, strict=True))

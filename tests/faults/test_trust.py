@@ -11,7 +11,7 @@ import torch
 from omegaconf import OmegaConf
 
 from wgangp.app import trust
-from wgangp.app.compose import build
+from wgangp.app.build import build
 from wgangp.run_dir.checkpoint import newest_checkpoint, save_checkpoint, sealed
 
 SMALL = ["steps=2", "batch_size=8", "log_every=1", "evaluation_samples=50", "generator.width=8", "critic.width=8"]

@@ -1,26 +1,25 @@
-"""What a configuration may make, and what may be read from a stranger's run: data, and none of its code."""
+"""What a configuration may build, and what may be read from a stranger's run: data, and none of its code."""
 
-import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+import torch
 
-# A target's own module is looked at, not only its name: wgangp.train.os.system is no part of wgangp.
 DATA = ("wgangp.data.sources", "wgangp.data.text", "wgangp.data.toy")
-PACKAGES = (*DATA, "wgangp.models", "wgangp.penalties", "wgangp.schedules", "wgangp.losses", "torch.optim")
-allowed: tuple[str, ...] = ()  # by the command line, besides
+PARTS = ("models", "penalties", "schedules", "losses", "optimizers", "metrics")
+PACKAGES = (*DATA, *(f"wgangp.{part}" for part in PARTS))
+OPTIMIZERS = "torch.optim"
 
 
-def targets(node: Any) -> Iterator[str]:
-    """Every `_target_` within a node of plain containers."""
+def targets(node: Any) -> Iterator[Any]:
+    """Yields every `_target_` within a node of plain containers."""
     if isinstance(node, dict):
         if "_target_" in node:
-            yield str(node["_target_"])
+            yield node["_target_"]
         node = list(node.values())
-    if isinstance(node, list):
+    if isinstance(node, list | tuple):
         for part in node:
             yield from targets(part)
 
@@ -29,48 +28,44 @@ def is_within(name: str, packages: Sequence[str]) -> bool:
     return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
-def module_of(name: str) -> str:
-    """Where the object is defined that goes by this name."""
-    return getattr(hydra.utils.get_object(name), "__module__", "")
+def may_build(name: str, allow: Sequence[str]) -> bool:
+    """Whether the object is defined in one of our packages, is an optimizer of torch, or is allowed.
+
+    The object's own module is looked at, not only its name: wgangp.models.torch.hub.load is no part of wgangp.
+    """
+    packages = (*PACKAGES, *allow)
+    if not is_within(name, (*packages, OPTIMIZERS)):
+        return False  # without importing it
+    found = hydra.utils.get_object(name)
+    if is_within(name, packages):
+        return callable(found) and is_within(getattr(found, "__module__", ""), packages)
+    return isinstance(found, type) and issubclass(found, torch.optim.Optimizer)
 
 
-def check_targets(node: Any) -> None:
-    """Raises ValueError where a `_target_` of a plain node is of none of these packages, without importing it."""
-    packages = (*PACKAGES, *allowed)
+def check_targets(node: Any, allow: Sequence[str] = ()) -> None:
+    """Raises ValueError if a `_target_` of a plain node is none that a configuration may build."""
     for name in targets(node):
-        if not (is_within(name, packages) and is_within(module_of(name), packages)):
-            package = name.partition(".")[0]
+        if not (isinstance(name, str) and may_build(name, allow)):
+            package = str(name).partition(".")[0]
             raise ValueError(
-                f"_target_={name} is not of {', '.join(PACKAGES)}: if you trust this code, say allow=[{package}]"
+                f"_target_={name} is not of {', '.join(PACKAGES)}, nor an optimizer of torch.optim: if you trust this "
+                f"code, say allow=[{package}]"
             )
 
 
-def recorded(text: str) -> DictConfig:
-    """A checkpoint's configuration. Raises ValueError where it refers to more than itself, such as the environment."""
-    if "${" in text:
-        raise ValueError("the checkpoint's configuration has interpolations, ${...}: wgangp writes none")
-    return OmegaConf.create(text)  # type: ignore[return-value]
+@contextmanager
+def at_most_modules(most: int) -> Iterator[None]:
+    """Raises ValueError if more modules than that are built meanwhile: a stranger's network may be 10^9 layers deep."""
+    built = 0
 
+    def count(*_: Any) -> None:
+        nonlocal built
+        built += 1
+        if built > most:
+            raise ValueError(f"it describes a network of more than {most} modules, which its weights are not of")
 
-def overrides_in(file: Path) -> list[str]:
-    """The overrides that a run was started with, unresolved. Raises ValueError where the file is no list of them."""
-    with open(file, "rb") as opened:
-        try:
-            found = OmegaConf.to_container(OmegaConf.load(opened))
-        except Exception as error:  # of YAML, of OmegaConf, of an encoding
-            raise ValueError(f"{file} is no list of overrides") from error
-    if not (isinstance(found, list) and all(isinstance(override, str) for override in found)):
-        raise ValueError(f"{file} is no list of overrides")
-    return found
-
-
-def recorded_overrides(overrides: Sequence[str]) -> list[str]:
-    """A run's overrides, to be used again. Raises ValueError where they would configure Hydra, or refer to more.
-
-    What was allowed then has to be allowed again.
-    """
-    for override in overrides:
-        elsewhere = re.match(r"[^.]*=.*\.\.", override)  # an option, of a group, from another folder than conf/
-        if re.match(r"[-+~]*hydra\b|-", override) or "${" in override or elsewhere:
-            raise ValueError(f"the run's overrides have {override!r}: not used from a file, so give it again here")
-    return [override for override in overrides if not re.match(r"[+~]*allow\b", override)]
+    handle = torch.nn.modules.module.register_module_module_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -16,6 +16,8 @@ class Dataset:
 
     shape: tuple[int, ...]
     num_classes: int
+    vocabulary: str | None = None
+    class_names: tuple[str, ...] = ()
 
     def fetch(self, index: int, n: int) -> tuple[Tensor, ...]:
         """What batch `index` of n is made of: tensors of the same shapes every time, on the training device."""

@@ -1,26 +1,28 @@
-"""Data parallel training over the processes that torchrun starts. In a single process nothing here does anything.
+"""Data parallel training over the processes of torchrun. A single process needs no setup, and pays nothing.
 
-All ranks hold the same weights and draw the same random numbers for the whole batch, of which each takes its rows; the
-gradients are averaged. So the number of ranks does not change the run.
+All ranks hold the same weights and draw the same random numbers for the whole batch. Each rank takes its rows of the
+batch, and the gradients are averaged. So the number of ranks does not change the run.
 """
 
 import os
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
+ModuleType = TypeVar("ModuleType", bound=nn.Module)
+
 WORLD_SIZE, RANK = 1, 0  # once joined; plain numbers, which compiled functions can read
-STORE: Any = None  # of torchrun, which stays when it restarts the processes
+STORE: Any = None  # torchrun's key-value store, which survives a restart of the processes
 TIMEOUT = timedelta(minutes=10)  # of an exchange: the main rank evaluates while the others wait
 
 
 def join() -> None:
-    """Joins the processes of torchrun; each of a machine has its own GPU, if there are GPUs."""
+    """Joins the processes of torchrun; each process of a machine takes its own GPU, if there are GPUs."""
     global WORLD_SIZE, RANK, STORE
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -37,28 +39,29 @@ def join() -> None:
 
 
 def leave() -> None:
+    """Ends what `join` began."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def is_main() -> bool:
-    """Whether this rank is the one that writes."""
+    """Returns whether this rank writes the run directory."""
     return RANK == 0
 
 
-def share(whole: Tensor) -> Tensor:
-    """This rank's rows of a whole batch (n, *): (n / ranks, *)."""
+def local_shard(whole: Tensor) -> Tensor:
+    """Returns this rank's rows (n / ranks, *) of a whole batch (n, *)."""
     n = len(whole) // WORLD_SIZE
     return whole[RANK * n : (RANK + 1) * n]
 
 
-def drawn(draw: Callable[[int], Tensor], n: int) -> Tensor:
-    """n random rows: this rank's of those that `draw` makes for the whole batch."""
-    return share(draw(n * WORLD_SIZE))
+def sharded_random(draw: Callable[[int], Tensor], n: int) -> Tensor:
+    """Returns this rank's n rows of those that `draw` makes for the whole batch, so that ranks do not change a run."""
+    return local_shard(draw(n * WORLD_SIZE))
 
 
 def average_gradients(params: Iterable[nn.Parameter]) -> None:
-    """The mean over the ranks, in one exchange."""
+    """Replaces each gradient by its mean over the ranks, in one all_reduce."""
     if WORLD_SIZE == 1:
         return
     gradients = [p.grad for p in params if p.grad is not None]
@@ -78,15 +81,16 @@ def sum_over_ranks(x: Tensor) -> Tensor:
     return x
 
 
-def synchronised(module: nn.Module, device: torch.device) -> nn.Module:
-    """The module with BatchNorm over the whole batch. Raises ValueError where torch has no such thing."""
+def synchronise_batchnorm(module: ModuleType, device: torch.device) -> ModuleType:
+    """Returns the module with BatchNorm over the whole batch of all ranks. Raises ValueError without a GPU."""
     if device.type != "cuda":
         raise ValueError("sync_batchnorm=true needs CUDA: torch synchronises BatchNorm nowhere else")
-    return nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    converted: ModuleType = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    return converted
 
 
-def gathered(mine: dict[Any, Any]) -> dict[Any, Any]:
-    """The entries of all ranks."""
+def gather(mine: dict[int, Any]) -> dict[int, Any]:
+    """Returns the entries of all ranks, on every rank."""
     if WORLD_SIZE == 1:
         return mine
     parts: list[Any] = [None] * WORLD_SIZE
@@ -95,10 +99,26 @@ def gathered(mine: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def any_rank(flag: bool) -> bool:
-    """Whether it is so on one rank at least."""
-    return bool(sum_over_ranks(torch.tensor(int(flag))))
+    """Returns whether the flag is set on at least one rank."""
+    return flag if WORLD_SIZE == 1 else bool(sum_over_ranks(torch.tensor(int(flag))))
 
 
-def agreed(name: str, value: str) -> str:
-    """The value of the process that asks first: for all of them, and for those after a restart by torchrun."""
-    return STORE.compare_set(f"wgangp/{name}", "", value).decode()
+def from_main(name: str, make: Callable[[], str]) -> str:
+    """Returns the main rank's make() on all ranks; after torchrun restarted the processes, the value from before."""
+    if STORE is None:
+        return make()
+    key = f"wgangp/{name}"
+    if is_main() and not STORE.check([key]):
+        STORE.set(key, make())
+    value: bytes = STORE.get(key)  # waits for the main rank
+    return value.decode()
+
+
+def max_over_ranks(x: Tensor) -> Tensor:
+    """Returns the ranks' largest scalar. Only that rank's has a gradient, times the number of ranks.
+
+    So the mean of the ranks' gradients is the gradient of the maximum.
+    """
+    largest = x.detach().clone()
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return largest + (x - x.detach()) * WORLD_SIZE * (x.detach() == largest)

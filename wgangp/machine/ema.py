@@ -1,18 +1,21 @@
 """The exponential moving average of the generator's weights, which is what samples are drawn from."""
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
 
+Module = TypeVar("Module", bound=nn.Module)
 
-class EMA:
+
+class EMA(Generic[Module]):
     """`module` follows the source: average = d * average + (1 - d) * weights, with d = min(decay, (1 + t) / (10 + t)).
 
     The warm-up lets short runs and first pictures forget the initialisation. Buffers are copied. decay 0: no average.
     """
 
-    def __init__(self, source: nn.Module, decay: float) -> None:
+    def __init__(self, source: Module, decay: float) -> None:
         self.module, self.decay = copy.deepcopy(source).requires_grad_(False), decay
 
     @torch.no_grad()

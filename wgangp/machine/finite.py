@@ -1,21 +1,28 @@
-"""Finds what is no longer a number, and names it."""
+"""Finds losses, gradients, weights and optimizer states that are not finite, and names them."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 
 class Diverged(ValueError):
-    """A loss, a gradient or a weight is no longer a number."""
+    """A loss, gradient, weight or optimizer state is not finite."""
 
 
 @torch.no_grad()
-def check_finite(step: int, logs: dict[str, Tensor], networks: dict[str, nn.Module], latest: dict[str, Any]) -> None:
-    """Raises Diverged, which names what is not finite and the `latest` losses; reads one number from the device."""
-    weights = {f"{part}.{name}": p for part, network in networks.items() for name, p in network.named_parameters()}
-    gradients = {f"the gradient of {name}": p.grad for name, p in weights.items() if p.grad is not None}
-    values = logs | gradients | weights
+def check_finite(
+    step: int,
+    logs: Mapping[str, Tensor],
+    networks: Mapping[str, nn.Module],
+    optimizers: Sequence[torch.optim.Optimizer],
+    latest: Mapping[str, float],
+) -> None:
+    """Raises Diverged if a loss, gradient, weight or optimizer state is not finite; reads one number from the device.
+
+    `latest` are the scalars of the last log step, which the message quotes.
+    """
+    values = dict(logs) | tensors_of(networks, optimizers)
     if torch.stack([v.isfinite().all() for v in values.values()]).all():
         return
     wrong = [name for name, v in values.items() if not v.isfinite().all()]
@@ -24,3 +31,17 @@ def check_finite(step: int, logs: dict[str, Tensor], networks: dict[str, nn.Modu
         f"step {step}: {len(wrong)} of {len(values)} tensors are not finite, first {wrong[0]}; the last log had "
         f"{last or 'not been written yet'}. Try a smaller learning rate, or a heavier penalty"
     )
+
+
+def tensors_of(networks: Mapping[str, nn.Module], optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """Returns every gradient, weight and floating-point optimizer state, by a name that a message can quote."""
+    weights = {f"{part}.{name}": p for part, network in networks.items() for name, p in network.named_parameters()}
+    gradients = {f"the gradient of {name}": p.grad for name, p in weights.items() if p.grad is not None}
+    states = {p: state for optimizer in optimizers for p, state in optimizer.state.items()}
+    moments = {
+        f"{key} of {name}": value
+        for name, p in weights.items()
+        for key, value in states.get(p, {}).items()
+        if isinstance(value, Tensor) and value.is_floating_point()
+    }
+    return gradients | weights | moments

@@ -7,6 +7,7 @@ Weights are uniform with a chosen standard deviation, biases zero. "Glorot" is s
 import copy
 import math
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -154,6 +155,18 @@ class Norm(nn.Module):
         return x
 
 
+class Generator(nn.Module):
+    """Maps latents z (n, nz) and labels y (n,) to samples (n, *shape). `num_classes` is 0 if it takes no labels.
+
+    `vocabulary` and `class_names` are those of the data, of a generator that was loaded from a run.
+    """
+
+    nz: int
+    num_classes: int
+    vocabulary: str | None = None
+    class_names: tuple[str, ...] = ()
+
+
 class ScoredFeatures(nn.Module):
     """A critic: features (n, d), then a linear layer to (n, 1 + num_classes), f(x) and the logits of AC-GAN.
 
@@ -188,8 +201,11 @@ def use_batch_statistics(module: nn.Module) -> None:
             m.running_mean = m.running_var = m.num_batches_tracked = None
 
 
-def frozen(module: nn.Module) -> nn.Module:
-    """A copy to look at: eval mode, batch statistics, no gradients; looking leaves the original as it was."""
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def frozen(module: Module) -> Module:
+    """Returns a copy in eval mode, with batch statistics and without gradients. The original stays as it was."""
     module = copy.deepcopy(module).requires_grad_(False).eval()
     use_batch_statistics(module)
     return module

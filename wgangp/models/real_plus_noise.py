@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wgangp.machine.distributed import drawn
+from wgangp.machine.distributed import sharded_random
 
 
 class Generator(nn.Module):
@@ -25,6 +25,6 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         if self.data is None:
             self.data = self.dataset(seed=0, device=z.device)
-        positions = drawn(lambda n: torch.randint(1 << 30, (n,), device=z.device), len(z))
+        positions = sharded_random(lambda n: torch.randint(1 << 30, (n,), device=z.device), len(z))
         real, _ = self.data.make(positions)
         return real + self.scale * z  # (n, *shape)

@@ -1,6 +1,5 @@
 """Checkpoints: plain tensors and containers, written whole or not at all, read without running code."""
 
-import fcntl
 import hashlib
 import io
 import json
@@ -11,30 +10,67 @@ import pickle
 import re
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import torch
+from torch import Tensor
 
 from wgangp.machine.distributed import is_main
-from wgangp.metrics.objective import monitored, sign
+from wgangp.metrics.objective import monitored
+from wgangp.run_dir.files import open_for_writing, replace_json, sync_folder
+from wgangp.run_dir.record import flatten, parse_yaml
 
 log = logging.getLogger(__name__)
 
+State = dict[str, Any]
+NAME = re.compile(r"step_(\d{8,12})\.pt")
+MOST_CLASSES = 2**16
+LARGEST_SIZE = 2**16  # of an axis of a sample
+
+
+class Damaged(ValueError):
+    """A checkpoint whose content is not what was written."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a generator needs besides its weights: the configuration, and what the data decided."""
+
+    config: dict[str, Any]
+    shape: tuple[int, ...]
+    num_classes: int
+    vocabulary: str | None = None
+    class_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if a field has another type or range than training writes: a file may be forged."""
+        sizes_fit = 1 <= len(self.shape) <= 4 and all(_is_int(n, 1, LARGEST_SIZE) for n in self.shape)
+        names_fit = all(isinstance(name, str) for name in self.class_names) and len(self.class_names) <= MOST_CLASSES
+        vocabulary_fits = self.vocabulary is None or isinstance(self.vocabulary, str)
+        if not (sizes_fit and names_fit and vocabulary_fits and _is_int(self.num_classes, 0, MOST_CLASSES)):
+            raise ValueError("its header has a shape, number of classes, names or vocabulary that no dataset has")
+
+
+def _is_int(value: object, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most
+
 
 def step_of(path: Path) -> int:
-    """1000 for step_00001000.pt."""
-    return int(re.sub(r"\D", "", path.stem))
+    """Returns 1000 for step_00001000.pt."""
+    found = NAME.fullmatch(path.name)
+    return int(found[1]) if found else -1
 
 
 def all_checkpoints(run: Path) -> list[Path]:
-    """The run's checkpoints, oldest first."""
-    return sorted((run / "checkpoints").glob("step_*.pt"), key=step_of)
+    """Returns the run's checkpoints, oldest first; files of other names are none."""
+    found = (path for path in (run / "checkpoints").glob("step_*.pt") if NAME.fullmatch(path.name))
+    return sorted(found, key=step_of)
 
 
 def newest_checkpoint(run: Path) -> Path:
-    """Raises FileNotFoundError, naming where it looked, if the run has none (or is none)."""
+    """Raises FileNotFoundError, naming where it looked, if the run has no checkpoint."""
     if not run.is_dir():
         raise FileNotFoundError(f"run={run}: there is no such directory")
     if not (found := all_checkpoints(run)):
@@ -42,37 +78,68 @@ def newest_checkpoint(run: Path) -> Path:
     return found[-1]
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The checkpoint on the CPU. Raises ValueError, naming the file, if it is damaged or no checkpoint of ours."""
+def load_checkpoint(path: Path) -> State:
+    """Returns the checkpoint on the CPU.
+
+    Raises Damaged if it is not as it was written, and ValueError if it is of another program or version.
+    """
     content = path.read_bytes()
     body, seal = content[:-SEAL_LENGTH], content[-SEAL_LENGTH:]
+    if content[-22:].startswith(b"PK\5\6"):  # the end of a zip file: nothing was cut off, and no seal follows
+        raise ValueError(f"{path} is no checkpoint of wgangp, or of a version before checkpoints had a checksum")
     if seal != sealed(hashlib.sha256(body)):
-        raise ValueError(f"{path} is damaged or no checkpoint of wgangp")
+        raise Damaged(f"{path} is damaged or no checkpoint of wgangp")
     try:
         check_size(body)
         state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, zipfile.BadZipFile, ValueError) as error:  # sealed, and yet not what we write
-        raise ValueError(f"{path} is no checkpoint of wgangp") from error
-    if (
-        not isinstance(state, dict)
-        or not {"step", "config", "shape", "num_classes", "generator", "ema"} <= state.keys()
-    ):
-        raise ValueError(f"{path} is no checkpoint of wgangp")
+        if not isinstance(state, dict) or not {"step", "generator", "ema"} <= state.keys():
+            raise ValueError("it lacks parts")
+        check_tensors(state, len(body))
+        header_of(state)
+        if not _is_int(state["step"], 0, 10**12):
+            raise ValueError("its step is no number")
+    except (pickle.UnpicklingError, zipfile.BadZipFile, ValueError, RuntimeError, RecursionError) as error:
+        raise ValueError(f"{path} is no checkpoint of wgangp ({str(error).splitlines()[0][:200]})") from error
     return state
 
 
+def header_of(state: State) -> Header:
+    """Returns the header of a loaded checkpoint. Raises ValueError if it is none."""
+    shape, names = state.get("shape"), state.get("class_names", ())
+    config = parse_yaml(str(state.get("config")), "its configuration")
+    if not (isinstance(config, dict) and isinstance(shape, list | tuple) and isinstance(names, list | tuple)):
+        raise ValueError("its header is incomplete")
+    if any("${" in f"{key}={value}" for key, value in flatten(config).items()):
+        raise ValueError("its configuration has interpolations, ${...}, and wgangp writes none")
+    return Header(config, tuple(shape), state.get("num_classes", -1), state.get("vocabulary"), tuple(names))
+
+
 def check_size(body: bytes) -> None:
-    """Raises ValueError where a checkpoint would unpack to more than it is: torch itself packs nothing."""
+    """Raises ValueError if a checkpoint would unpack to more than it is: torch itself compresses nothing."""
     members = zipfile.ZipFile(io.BytesIO(body)).infolist()
     if sum(member.file_size for member in members) > len(body):
         raise ValueError("it unpacks to more than it is")
 
 
-def load_newest(run: Path, set_aside: bool = False) -> tuple[Path, dict[str, Any]]:
-    """The newest sound checkpoint of a run directory; or the checkpoint, where `run` is one.
+def check_tensors(state: State, size: int) -> None:
+    """Raises ValueError if the tensors claim more bytes than the file has, as expanded views do."""
+    if sum(tensor.nbytes for tensor in tensors_of(state)) > size:
+        raise ValueError("its tensors claim more memory than it holds")
 
-    Damaged ones are told and passed over; to set them aside is to rename them to .damaged. Raises FileNotFoundError or
-    ValueError where there is none.
+
+def tensors_of(node: Any) -> Iterator[Tensor]:
+    if isinstance(node, Tensor):
+        yield node
+    elif isinstance(node, dict | list | tuple):
+        for part in node.values() if isinstance(node, dict) else node:
+            yield from tensors_of(part)
+
+
+def load_newest(run: Path, set_aside: bool = False) -> tuple[Path, State]:
+    """Returns the newest sound checkpoint of a run directory; or the checkpoint file that `run` is.
+
+    Damaged ones are logged and passed over; `set_aside` renames them to .damaged. Raises FileNotFoundError or
+    ValueError if there is none.
     """
     if run.is_file():
         return run, load_checkpoint(run)
@@ -81,78 +148,74 @@ def load_newest(run: Path, set_aside: bool = False) -> tuple[Path, dict[str, Any
         try:
             return path, load_checkpoint(path)
         except ValueError as error:
-            log.warning("%s%s", error, ": set aside" if set_aside else ": an older one is taken")
-            if set_aside:
+            rename = set_aside and isinstance(error, Damaged)
+            log.warning("%s%s", error, ": set aside" if rename else ": an older one is taken")
+            if rename:
                 path.rename(path.with_suffix(".damaged"))
     raise ValueError(f"run={run}: no checkpoint in {run / 'checkpoints'} is sound")
 
 
-@contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Keeps other processes from writing into the run directory meanwhile. Raises ValueError where one does.
-
-    The lock is the operating system's and goes with the process, however that ends.
-    """
-    with open(run / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(
-                f"{run} is in use by another run: wait until it ends, or give another hydra.run.dir"
-            ) from error
-        yield
-
-
 class Checkpoints:
-    """Saves states as RUN/checkpoints/step_NNNNNNNN.pt, each with `header`, and keeps the last `keep` of them.
+    """Saves states as RUN/checkpoints/step_NNNNNNNN.pt, each with the header, and keeps the last `keep` of them.
 
-    best.pt is the one whose `monitor` was best at an evaluation.
+    best.pt is the one with the best value of `monitor` at an evaluation; none if `monitor` is empty.
     """
 
-    def __init__(self, run: Path, keep: int, header: dict[str, Any], monitor: str) -> None:
-        self.run, self.keep, self.header = run, keep, header
-        self.monitor, self.sign = monitor, sign(monitor)
-        (run / "checkpoints").mkdir(parents=True, exist_ok=True)
+    def __init__(self, run: Path, keep: int, header: State, monitor: str, higher_is_better: bool) -> None:
+        self.run, self.folder, self.keep, self.header = run, run / "checkpoints", keep, header
+        self.monitor, self.sign = monitor, -1 if higher_is_better else 1
+        self.saved_step = 0
+        self.folder.mkdir(parents=True, exist_ok=True)
 
-    def save(self, step: int, state: dict[str, Any]) -> None:
-        """Where the disk has no room, the older ones stay, and the training goes on."""
-        if not is_main():
-            return
-        if self._write(f"step_{step:08d}.pt", state):
+    def save(self, step: int, state: State) -> None:
+        """If the disk has no room, the older checkpoints stay, and training continues."""
+        if is_main() and self._write(f"step_{step:08d}.pt", state):
+            self.saved_step = step
             for old in all_checkpoints(self.run)[: -self.keep]:
-                old.unlink()
+                old.unlink(missing_ok=True)
 
-    def save_if_best(self, step: int, values: dict[str, float], state: Callable[[], dict[str, Any]]) -> None:
-        """Compares with what best.json tells of the best one so far, in this run or before it was resumed."""
-        if not is_main():
+    def save_if_best(self, step: int, values: dict[str, float], state: Callable[[], State]) -> None:
+        """Compares with the best value so far, in this run or before it was resumed."""
+        if not is_main() or not self.monitor:
             return
-        told, value = self.run / "checkpoints" / "best.json", monitored(values, self.monitor)
-        best = json.loads(told.read_text())["value"] if told.exists() else math.inf * self.sign
-        if self.sign * value < self.sign * best and self._write("best.pt", state()):
-            told.write_text(json.dumps({"step": step, "monitor": self.monitor, "value": value}) + "\n")
+        value = self.sign * monitored(values, self.monitor)
+        if value < self._best() and self._write("best.pt", state()):
+            try:
+                best = {"step": step, "monitor": self.monitor, "value": self.sign * value}
+                replace_json(self.folder / "best.json", best)
+            except OSError as error:
+                log.error("best.json of step %d is not written: %s", step, error)
 
-    def _write(self, name: str, state: dict[str, Any]) -> bool:
-        """False where the disk has no room."""
+    def _best(self) -> float:
+        """The best value so far by the same monitor, times the sign; infinity if there is none."""
         try:
-            save_checkpoint(self.run / "checkpoints" / name, self.header | state)
+            best = json.loads((self.folder / "best.json").read_bytes())
+            return self.sign * float(best["value"]) if best["monitor"] == self.monitor else math.inf
+        except (OSError, ValueError, LookupError, TypeError):  # none, or a damaged one
+            return math.inf
+
+    def _write(self, name: str, state: State) -> bool:
+        """Returns False if the disk has no room."""
+        try:
+            save_checkpoint(self.folder / name, self.header | state)
         except (OSError, RuntimeError) as error:  # of the disk; torch's zip writer makes another of it
             log.error("%s cannot be written, and is left out until the next time: %s", name, error)
             return False
         return True
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, state: State) -> None:
     """Writes beside, flushes and renames: a crash leaves what was there before, and no half file."""
     partial = path.with_suffix(".partial")
     try:
-        with open(partial, "wb") as file:
+        with open_for_writing(partial, "wb") as file:
             writer = Sealed(file)
             torch.save(state, writer)  # type: ignore[arg-type]
             file.write(sealed(writer.digest))
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-        sync(path.parent)
+        sync_folder(path.parent)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -161,7 +224,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 class Sealed:
     """A file to write into, and the digest of what was written."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self.file, self.digest = file, hashlib.sha256()
 
     def write(self, data: bytes) -> int:
@@ -172,18 +235,9 @@ class Sealed:
         self.file.flush()
 
 
-def sealed(digest: Any) -> bytes:
+def sealed(digest: "hashlib._Hash") -> bytes:
     """The last line of a checkpoint: torch itself does not notice changed bits."""
     return b"wgangp " + digest.hexdigest().encode() + b"\n"
 
 
 SEAL_LENGTH = len(sealed(hashlib.sha256()))
-
-
-def sync(folder: Path) -> None:
-    """Puts a renaming on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

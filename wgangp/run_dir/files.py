@@ -9,7 +9,7 @@ NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has none
 
 
 def open_for_writing(path: Path, mode: str = "w") -> IO[Any]:
-    """Opens a file of a run as `open` does, text in UTF-8. Raises OSError if it is a link, which could lead elsewhere."""
+    """Opens a file of a run, text in UTF-8. Raises OSError if it is a link, which could lead elsewhere."""
 
     def opener(name: str, flags: int) -> int:
         return os.open(name, flags | NOFOLLOW, 0o666)

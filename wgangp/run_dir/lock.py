@@ -21,7 +21,9 @@ def locked(run: Path) -> Iterator[None]:
     try:
         lock = run_lock(run).acquire(blocking=False)
     except Timeout as error:
-        raise ValueError(f"{run} is in use by another run: wait until it ends, or give another hydra.run.dir") from error
+        raise ValueError(
+            f"{run} is in use by another run: wait until it ends, or give another hydra.run.dir"
+        ) from error
     with lock:
         yield
 

@@ -1,120 +1,174 @@
-"""What a run tells: TensorBoard events, metrics.jsonl, sample pictures and profiler traces in the run directory."""
+"""Writes TensorBoard events, metrics.jsonl and sample pictures into the run directory."""
 
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from wgangp.run_dir.files import open_for_writing, replace_text
+
 log = logging.getLogger(__name__)
 
-EVENT_FILE_BYTES, EVENT_FILES = 2**26, 16  # 64 MB each; of more, the oldest go: metrics.jsonl has all the numbers
+Values = dict[str, float | Tensor]  # scalars, and tensors (n,) that become histograms
+EVENT_FILE_BYTES, EVENT_FILES = 2**26, 16  # 64 MB each; the oldest are removed: metrics.jsonl has all the numbers
 
 
 @contextmanager
-def losing_at_most(what: str, step: int) -> Iterator[None]:
-    """Where the disk is full, the training goes on, and this is told and lost."""
+def log_os_errors(what: str, step: int) -> Iterator[None]:
+    """Logs the OS error, such as a full disk, and keeps training."""
     try:
         yield
     except OSError as error:
         log.error("%s of step %d is lost: %s", what, step, error)
 
 
-class Silence:
-    """What the other ranks than the main one log to."""
+class Logger(ABC):
+    """Where a run's scalars and pictures go."""
 
-    def write(self, step: int, values: dict[str, Any]) -> None: ...
+    @abstractmethod
+    def write(self, step: int, values: Values) -> None:
+        """Logs scalars, and tensors of shape (n,) as histograms."""
+
+    @abstractmethod
+    def picture(self, step: int, picture: np.ndarray) -> None:
+        """Logs samples as a picture (h, w, 3) uint8."""
+
+    @abstractmethod
+    def text(self, name: str, text: str) -> None:
+        """Logs Markdown."""
+
+    @abstractmethod
+    def hyperparameters(self, config: Mapping[str, object], metrics: Mapping[str, float]) -> None:
+        """Logs the run's row of TensorBoard's HParams tab."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Writes what is buffered."""
+
+
+class NullLogger(Logger):
+    """Writes nothing: for ranks other than 0."""
+
+    def write(self, step: int, values: Values) -> None: ...
 
     def picture(self, step: int, picture: np.ndarray) -> None: ...
+
+    def text(self, name: str, text: str) -> None: ...
+
+    def hyperparameters(self, config: Mapping[str, object], metrics: Mapping[str, float]) -> None: ...
 
     def close(self) -> None: ...
 
 
-class Logger(Silence):
-    """Writes from `step` on; what an interrupted run logged beyond it is dropped, so a resumed log has no doubles."""
+class RunLogger(Logger):
+    """Writes from `step` on. Lines that an interrupted run logged after it are removed, so none appears twice."""
 
     def __init__(self, run: Path, step: int, images_per_step: int) -> None:
         self.run, self.images_per_step = run, images_per_step
         self.step, self.time = step, time.perf_counter()
-        self.events = SummaryWriter(run, purge_step=step + 1 if step else None, flush_secs=10)
         (run / "samples").mkdir(parents=True, exist_ok=True)
         self.metrics = run / "metrics.jsonl"
-        kept = [line for line in self._lines() if json.loads(line)["step"] <= step]
-        self.metrics.write_text("".join(kept))
+        kept = [line for line in self._lines() if _step(line) <= step]
+        if kept or self.metrics.exists():
+            replace_text(self.metrics, "".join(kept))
+        self.writer: SummaryWriter | None = SummaryWriter(
+            str(run), purge_step=step + 1 if step else None, flush_secs=10
+        )
 
     def _lines(self) -> list[str]:
-        """The whole lines of metrics.jsonl: a crash may have cut the last."""
-        text = self.metrics.read_text() if self.metrics.exists() else ""
-        return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        """The whole lines of metrics.jsonl: a crash or a full disk may have cut one."""
+        text = self.metrics.read_text(errors="replace") if self.metrics.exists() else ""
+        return [line for line in text.splitlines(keepends=True) if line.endswith("\n") and _step(line) >= 0]
 
-    def write(self, step: int, values: dict[str, Any]) -> None:
-        """Numbers become scalars and one line of metrics.jsonl; tensors of shape (n,) become histograms."""
+    def write(self, step: int, values: Values) -> None:
         numbers = {name: v for name, v in values.items() if isinstance(v, int | float)} | self._throughput(step)
-        with losing_at_most("the log", step), open(self.metrics, "a") as file:
-            file.write(json.dumps({"step": step, "images_seen": step * self.images_per_step} | numbers) + "\n")
-        with losing_at_most("TensorBoard's log", step):
-            self._bound_events()
+        line = json.dumps({"step": step, "images_seen": step * self.images_per_step} | numbers) + "\n"
+        with log_os_errors("the line of metrics.jsonl", step), open_for_writing(self.metrics, "a+b") as file:
+            file.seek(0, 2)
+            if file.tell() and (file.seek(-1, 2), file.read(1))[1] != b"\n":  # a full disk cut the last line
+                file.write(b"\n")
+            file.write(line.encode())
+        with self._events("TensorBoard's log", step) as events:
             for name, value in numbers.items():
-                self.events.add_scalar(name, value, step)
+                events.add_scalar(name, value, step)
             for name in values.keys() - numbers.keys():
-                self.events.add_histogram(name, values[name], step)
+                events.add_histogram(name, values[name], step)
 
-    def _bound_events(self) -> None:
-        """A new file where TensorBoard's is long, and at most EVENT_FILES of them."""
+    @contextmanager
+    def _events(self, what: str, step: int) -> Iterator[SummaryWriter]:
+        """TensorBoard's writer. One that failed, as on a full disk, is replaced at the next call, in a new file."""
+        try:
+            if self.writer is None or self._is_long():
+                self._close()
+                self.writer = SummaryWriter(str(self.run), flush_secs=10)
+            yield self.writer
+        except OSError as error:
+            log.error("%s of step %d is lost: %s", what, step, error)
+            self.writer = None
+
+    def _is_long(self) -> bool:
+        """Whether the newest event file is full; of more than EVENT_FILES the oldest are removed."""
         files = sorted(self.run.glob("events.out.tfevents.*"), key=lambda file: file.stat().st_mtime_ns)
-        if files and files[-1].stat().st_size > EVENT_FILE_BYTES:
-            self.events.close()
-            self.events = SummaryWriter(self.run, flush_secs=10)
-            for old in files[: 1 - EVENT_FILES]:
-                old.unlink()
+        sizes = [file.stat().st_size for file in files if file.name == self._file_name()]
+        if not sizes or sizes[0] <= EVENT_FILE_BYTES:
+            return False
+        for old in files[: 1 - EVENT_FILES]:
+            old.unlink(missing_ok=True)
+        return True
+
+    def _file_name(self) -> str:
+        """The name of the file that is written now: times of others, of another clock, say nothing."""
+        writer = self.writer.file_writer if self.writer else None
+        return Path(writer.event_writer._file_name).name if writer else ""
 
     def _throughput(self, step: int) -> dict[str, float]:
         """Steps and real images a second since the last call."""
         now = time.perf_counter()
-        rate = (step - self.step) / (now - self.time)
+        rate = (step - self.step) / max(now - self.time, 1e-9)
         self.step, self.time = step, now
         return {"throughput/steps_per_second": rate, "throughput/images_per_second": rate * self.images_per_step}
 
     def picture(self, step: int, picture: np.ndarray) -> None:
-        """(h, w, 3) uint8, to samples/step_NNNNNNNN.png and TensorBoard."""
-        with losing_at_most("the picture", step):
-            Image.fromarray(picture).save(self.run / "samples" / f"step_{step:08d}.png")
-            self.events.add_image("samples", picture, step, dataformats="HWC")
+        """Writes samples/step_NNNNNNNN.png, and TensorBoard's image."""
+        path = self.run / "samples" / f"step_{step:08d}.png"
+        with log_os_errors("the picture", step), open_for_writing(path, "wb") as file:
+            Image.fromarray(picture).save(file, "PNG")
+        with self._events("TensorBoard's picture", step) as events:
+            events.add_image("samples", picture, step, dataformats="HWC")
 
-    def hyperparameters(self, config: dict[str, Any], metrics: dict[str, float]) -> None:
-        """The HParams tab's row of this run; its metrics are the scalars of the same names."""
+    def text(self, name: str, text: str) -> None:
+        with self._events("TensorBoard's text", self.step) as events:
+            events.add_text(name, text)
+
+    def hyperparameters(self, config: Mapping[str, object], metrics: Mapping[str, float]) -> None:
+        """The metrics are the scalars of the same names."""
         plain = {key: v if isinstance(v, bool | int | float | str) else str(v) for key, v in config.items()}
-        with losing_at_most("TensorBoard's hyperparameters", self.step):
-            for summary in hparams(plain, metrics):
-                self.events._get_file_writer().add_summary(summary)
+        with self._events("TensorBoard's hyperparameters", self.step) as events:
+            for summary in hparams(plain, dict(metrics)):
+                events._get_file_writer().add_summary(summary)
 
     def close(self) -> None:
-        with losing_at_most("the end of TensorBoard's log", self.step):
-            self.events.close()
+        self._close()
+
+    def _close(self) -> None:
+        if self.writer is not None:
+            with log_os_errors("the end of TensorBoard's log", self.step):
+                self.writer.close()
+            self.writer = None
 
 
-@contextmanager
-def traced(step: Callable[[], Any], first: int, last: int, folder: Path) -> Iterator[Callable[[], Any]]:
-    """`step`, whose calls from the first-th to the last-th are traced into a file for Perfetto or TensorBoard."""
-    schedule = torch.profiler.schedule(wait=first - 2, warmup=1, active=last - first + 1, repeat=1)
-    handler = torch.profiler.tensorboard_trace_handler(str(folder))
-    with torch.profiler.profile(schedule=schedule, on_trace_ready=handler) as profiler:
-
-        def step_and_mark() -> Any:
-            result = step()
-            profiler.step()
-            return result
-
-        yield step_and_mark
-    if traces := sorted(folder.glob("*.json")):
-        log.info("trace: %s (open it in Perfetto or chrome://tracing)", traces[-1])
-    else:
-        log.warning("no trace: the run ended before step %d of profile_steps", first)
+def _step(line: str) -> int:
+    """The step of a line of metrics.jsonl; -1 if it is none."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, LookupError, TypeError):
+        return -1

@@ -12,8 +12,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from wgangp.app.trust import overrides_in
 from wgangp.metrics.objective import sign
+from wgangp.run_dir.record import read_yaml
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Job:
 def read_job(directory: Path) -> Job:
     """Raises OSError where the directory is of no job."""
     hydra = directory / ".hydra"
-    overrides = [text.partition("=") for text in overrides_in(hydra / "overrides.yaml")]
+    overrides = [text.partition("=") for text in read_yaml(hydra / "overrides.yaml")]
     config: Any = OmegaConf.load(hydra / "config.yaml") if (hydra / "config.yaml").exists() else {}
     metrics = directory / "metrics.jsonl"
     lines = metrics.read_text().splitlines() if metrics.exists() else []

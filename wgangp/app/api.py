@@ -1,0 +1,58 @@
+"""The Python interface: training without a command line, in a notebook, a program or a thread."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+from torch import nn
+
+from wgangp.app import build
+from wgangp.app.checks import check, plain
+from wgangp.app.compose import load_config
+from wgangp.app.errors import groups
+from wgangp.app.training import default_directory, named
+from wgangp.app.training import train as train_run
+from wgangp.data import Dataset
+from wgangp.models.layers import Generator
+from wgangp.run import Run
+from wgangp.run_dir.record import Record
+from wgangp.trainer import Trainer
+
+
+def train(*config: str | DictConfig, run_dir: str | Path | None = None) -> Run:
+    """Trains as wgangp-train does, and returns the run.
+
+    `config` is a configuration of `load_config`, or the overrides for one. `run_dir` is a new directory, or that of a
+    run to continue; by default outputs/DATASET/DATE_TIME. Raises ValueError or OSError if the start is refused.
+    """
+    given = next((c for c in config if isinstance(c, DictConfig)), None)
+    overrides = [c for c in config if isinstance(c, str)]
+    if given is not None and len(config) > 1:
+        raise ValueError("give one configuration, or overrides, not both: load_config takes overrides")
+    cfg = load_config(*overrides) if given is None else given
+    check(cfg)
+    record = Record(plain(cfg), overrides, choices_of(overrides))
+    wanted = Path(run_dir).expanduser() if run_dir is not None else named(default_directory(record.choices), cfg.name)
+    run, objective = train_run(cfg, wanted, record, may_rename=run_dir is None)
+    return Run(run, objective)
+
+
+def choices_of(overrides: list[str]) -> dict[str, str]:
+    """Returns the options that overrides choose, and the default dataset."""
+    pairs = [override.partition("=") for override in overrides]
+    return {"dataset": "gaussians25"} | {key: value for key, _, value in pairs if key.partition("@")[0] in groups()}
+
+
+def make_trainer(
+    *overrides: str,
+    dataset: Dataset | None = None,
+    generator: Generator | None = None,
+    critic: nn.Module | None = None,
+) -> Trainer:
+    """Returns a trainer with the defaults of conf/ and these overrides, for a training loop of your own.
+
+    Datasets and networks may be given as objects. Call `train_step()` as often as you like, up to `steps` times.
+    """
+    cfg = load_config(*overrides)
+    device = build.set_up_device(cfg)
+    dataset = dataset or build.make_dataset(cfg, device)
+    return build.make_trainer(cfg, dataset, device, generator, critic)

@@ -1,0 +1,93 @@
+"""From a configuration to objects."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import hydra
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from wgangp.app.trust import check_targets
+from wgangp.data import Dataset
+from wgangp.machine import distributed
+from wgangp.machine.device import be_deterministic, choose_device, keep_freed_memory, set_precision
+from wgangp.models.layers import Generator
+from wgangp.trainer import Trainer
+
+# Steps that make up for the time of compiling: up to a minute, for a third to several times the speed on CUDA, and a
+# tenth more on a CPU.
+WORTH_COMPILING = {"cuda": 5000, "cpu": 20000}
+
+
+def build(node: DictConfig, *args: Any, allow: Sequence[str] = (), **kwargs: Any) -> Any:
+    """Instantiates a node's `_target_` with plain lists and numbers. Raises ValueError if it may not be built.
+
+    `args` and `kwargs` are what the data decides. They are passed as they are, never read as configuration.
+    """
+    plain = OmegaConf.to_container(node, resolve=True)
+    check_targets(plain, allow)
+    make = hydra.utils.instantiate(plain, _convert_="all", _partial_=True)
+    partial_wanted = isinstance(plain, dict) and plain.get("_partial_") is True
+    return partial(make, *args, **kwargs) if partial_wanted else make(*args, **kwargs)
+
+
+def set_up_device(cfg: DictConfig, job: int | None = None) -> torch.device:
+    """Chooses the device, and sets precision and determinism. The `job`-th of jobs side by side takes GPU `job`."""
+    device = choose_device(cfg.device)
+    if cfg.device == "auto" and device.type == "cuda" and job is not None:
+        device = torch.device("cuda", job % torch.cuda.device_count())
+    set_precision(cfg.precision)
+    be_deterministic(cfg.deterministic)
+    keep_freed_memory()
+    return device
+
+
+def make_dataset(cfg: DictConfig, device: torch.device) -> Dataset:
+    torch.manual_seed(cfg.seed)
+    dataset: Dataset = build(cfg.dataset, allow=cfg.allow, seed=cfg.seed, device=device)
+    return dataset
+
+
+def make_trainer(
+    cfg: DictConfig,
+    dataset: Dataset,
+    device: torch.device,
+    generator: Generator | None = None,
+    critic: nn.Module | None = None,
+) -> Trainer:
+    """Returns the trainer that a configuration describes, before its first step; networks may be given as objects."""
+    make = partial(build, allow=cfg.allow)
+    if cfg.conditional and not dataset.num_classes:
+        raise ValueError("conditional=true needs labels, and this dataset has none")
+    data: dict[str, Any] = {"shape": list(dataset.shape), "num_classes": dataset.num_classes if cfg.conditional else 0}
+    generator = generator or make(cfg.generator, **data)
+    if cfg.sync_batchnorm:
+        generator = distributed.synchronise_batchnorm(generator, device)
+    return Trainer(
+        dataset=dataset,
+        generator=generator,
+        critic=critic or make(cfg.critic, **data),
+        loss=make(cfg.loss),
+        penalty=make(cfg.penalty),
+        generator_optimizer=partial(make, cfg.generator_optimizer),
+        critic_optimizer=partial(make, cfg.critic_optimizer),
+        device=device,
+        seed=cfg.seed,
+        steps=cfg.steps,
+        batch_size=cfg.batch_size,
+        n_critic=cfg.n_critic,
+        generator_batch_multiple=cfg.generator_batch_multiple,
+        class_weight=cfg.class_weight,
+        lr_decay=cfg.lr_decay,
+        ema_decay=cfg.ema_decay,
+        precision=cfg.precision,
+        compile=is_worth_compiling(cfg, device),
+    )
+
+
+def is_worth_compiling(cfg: DictConfig, device: torch.device) -> bool:
+    long_enough = cfg.steps >= WORTH_COMPILING.get(device.type, math.inf)
+    return cfg.compile is True or (cfg.compile == "auto" and long_enough)

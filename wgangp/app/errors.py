@@ -1,0 +1,87 @@
+"""Errors as one line that says what is wrong, then what to do."""
+
+import difflib
+import re
+import sys
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import (
+    ConfigCompositionException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf import OmegaConf
+
+from wgangp.app.paths import CONF, VERSION_BASE
+from wgangp.run_dir.record import flatten
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    """Returns the text as a terminal or a log may show it: without escape sequences and other control characters."""
+    return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text.encode("utf-8", "backslashreplace").decode())
+
+
+def one_line(error: BaseException) -> str:
+    """Returns the cause's message, without the layers that passed it on."""
+    where = ""
+    while isinstance(error, InstantiationException) and error.__cause__ is not None:
+        found = re.search(r"full_key: (\S+)", str(error))
+        where, error = f"{found[1]}: " if found else where, error.__cause__
+    text = printable(" ".join(str(error).split()))
+    if isinstance(error, ValueError | OSError):
+        return text
+    return f"{where}{type(error).__name__}: {text} (debug=true shows the traceback)"
+
+
+def explain(error: Exception, config_name: str) -> str:
+    """Returns an error of composition in one line, with the names near a misspelt one."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return f"{group}={option}: there is no such option.{near(option, options(group))}"
+    key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", str(error))
+    if isinstance(error, ConfigCompositionException) and key:
+        name = key[1] or key[2]
+        return f"{name}: there is no such key.{near(name, keys(config_name))}"
+    if isinstance(error, OverrideParseException):
+        name, _, value = error.override.partition("=")
+        return (
+            f"{error.override}: Hydra cannot read this value: put quotes around it, and others for the shell, "
+            f"as in '{name}=\"{value}\"'"
+        )
+    return one_line(error) if not str(error) else printable(str(error).splitlines()[0])
+
+
+def near(name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=2, cutoff=0.7) or [
+        n for n in names if n.split(".")[-1] == name.split(".")[-1]
+    ]
+    return f" Did you mean {' or '.join(close)}?" if close else f" Choose from {', '.join(sorted(names))}."
+
+
+def options(group: str) -> list[str]:
+    folder = CONF / group
+    return [str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")]
+
+
+def groups() -> list[str]:
+    return [str(path.relative_to(CONF)) for path in CONF.rglob("*") if path.is_dir()]
+
+
+def keys(config_name: str) -> list[str]:
+    """Returns every key of the configuration with the command line's choices of options, and every group."""
+    chosen = [a for a in sys.argv[1:] if a.partition("=")[0] in groups() and "," not in a]
+    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # a sweep's, which goes on
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base=VERSION_BASE):
+            try:
+                cfg: Any = hydra.compose(config_name, overrides=chosen)
+            except Exception:  # they are wrong, too
+                cfg = hydra.compose(config_name)
+    finally:
+        GlobalHydra.instance().hydra = running
+    return [*flatten(OmegaConf.to_container(cfg)), *groups()]  # type: ignore[arg-type]

@@ -1,0 +1,56 @@
+"""The two ways to start a run from the command line: composed by Hydra, and resumed from its record."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from wgangp.app.checks import plain
+from wgangp.app.recorded import changed
+from wgangp.app.training import Job, named, train
+from wgangp.metrics.objective import Trial
+from wgangp.run_dir.checkpoint import header_of, load_newest
+from wgangp.run_dir.record import Record, has_record, read_record
+
+
+def train_composed(cfg: DictConfig, trial: Trial | None = None) -> float:
+    """Trains in Hydra's output directory; returns the objective."""
+    hydra = HydraConfig.get()
+    choices = {k: v for k, v in hydra.runtime.choices.items() if v is not None and not k.startswith("hydra")}
+    record = Record(plain(cfg), list(hydra.overrides.task), choices)
+    wanted = Path(hydra.runtime.output_dir)
+    if hydra.mode == RunMode.MULTIRUN:
+        return train(cfg, wanted, record, job=Job(number_among_jobs(), trial))[1]
+    chosen = any(override.partition("=")[0].lstrip("+") == "hydra.run.dir" for override in hydra.overrides.hydra)
+    if not chosen and cfg.name is not None:
+        remove_if_empty(wanted)
+        wanted = named(wanted, cfg.name)
+    return train(cfg, wanted, record, may_rename=not chosen)[1]
+
+
+def resume(path: Path, changes: Sequence[str]) -> float:
+    """Continues a run from its newest checkpoint, or from the checkpoint that `path` names; returns the objective."""
+    checkpoint, state = load_newest(path)
+    run = checkpoint.parents[1]
+    record = read_record(run) if has_record(run) else Record({})
+    cfg, record = changed(Record(header_of(state).config, record.overrides, record.choices), changes)
+    return train(cfg, run, record, start=checkpoint if path.is_file() else None)[1]
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Hydra has created the directory without the run's name."""
+    try:
+        folder.rmdir()
+    except OSError:
+        return
+
+
+def number_among_jobs() -> int | None:
+    """Returns the number of this job if jobs run side by side; None if they do not, or there is no sweep."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    side_by_side = HydraConfig.get().runtime.choices["hydra/launcher"] != "basic"
+    number: int | None = HydraConfig.get().job.num if side_by_side else None
+    return number

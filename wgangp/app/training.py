@@ -1,0 +1,242 @@
+"""A training run from its configuration to its end: accepted or refused, rolled back, resumed, finished."""
+
+import logging
+import re
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from wgangp.app.build import make_dataset, make_trainer, set_up_device
+from wgangp.app.checks import plain
+from wgangp.app.metrics import make_scores
+from wgangp.machine.device import release_memory
+from wgangp.machine.distributed import from_main, is_main
+from wgangp.machine.finite import Diverged
+from wgangp.machine.profile import traced
+from wgangp.machine.signals import StopSignals
+from wgangp.metrics.objective import Trial, higher_is_better, monitored
+from wgangp.metrics.scores import Scores, record
+from wgangp.observer import Observer
+from wgangp.preflight import check_disk, check_memory
+from wgangp.run_dir.checkpoint import Checkpoints, all_checkpoints, step_of
+from wgangp.run_dir.claim import Claim, log_file
+from wgangp.run_dir.environment import record_environment
+from wgangp.run_dir.lock import locked
+from wgangp.run_dir.logger import Logger, NullLogger, RunLogger
+from wgangp.run_dir.record import Record, dump_yaml, flatten, has_record, write_record
+from wgangp.run_dir.status import Status, write_status
+from wgangp.trainer import Logs, Trainer
+from wgangp.training_loop import Intervals, TrainingLoop, resume_from_checkpoint
+
+log = logging.getLogger(__name__)
+
+# What TensorBoard's HParams tab shows of every run, overridden or not.
+HYPERPARAMETERS = ("seed", "n_critic", "batch_size", "penalty.weight", "generator_optimizer.lr", "critic_optimizer.lr")
+NOW = "%Y-%m-%d_%H-%M-%S"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of a sweep: its number if jobs run side by side, and its trial if it is one of a search."""
+
+    number: int | None = None
+    trial: Trial | None = None
+
+
+def default_directory(choices: dict[str, str]) -> Path:
+    return Path("outputs") / choices.get("dataset", "run") / time.strftime(NOW)
+
+
+def named(wanted: Path, name: str | None) -> Path:
+    """Adds the run's name, if it has one. Raises ValueError if no file can have it."""
+    if name is None:
+        return wanted
+    if not re.fullmatch(r"[\w.+=,@-]{1,100}", str(name)):
+        raise ValueError(f"name={name}: give letters, digits and . + = , @ - _, since directories are named so")
+    return wanted.with_name(f"{wanted.name}_{name}")
+
+
+def train(
+    cfg: DictConfig,
+    wanted: Path,
+    started_with: Record,
+    *,
+    may_rename: bool = False,
+    job: Job | None = None,
+    start: Path | None = None,
+) -> tuple[Path, float]:
+    """Trains in a run directory until the last step, a signal or pruning; returns it and the objective, `monitor`.
+
+    With `may_rename` the directory gets another name if another run has this one. `start` is the checkpoint to continue
+    from; by default the newest one of the directory, if it has any. Nothing is written before the configuration, the
+    data and the checkpoint are accepted. In a sweep (`job`) a refused start is recorded, since its table shows it.
+    Raises ValueError or OSError if the start is refused, and Diverged.
+    """
+    claim = Claim(wanted, may_rename)
+    run = Path(from_main("run", lambda: str(claim.take())))
+    try:
+        with ExitStack() as stack:
+            if is_main():
+                stack.enter_context(locked(run))
+            return run, _train_with_rollbacks(run, cfg, started_with, job or Job(), start)
+    except Exception as error:
+        if job is not None and is_main() and not has_record(run):
+            write_record(run, started_with)
+            reason = " ".join(str(error).split())
+            write_status(run, Status("failed", reason=reason, error=type(error).__name__, steps=cfg.steps))
+        raise
+    finally:
+        claim.release()
+        release_memory()  # a sweep's next job is in this process
+
+
+def _train_with_rollbacks(run: Path, cfg: DictConfig, started_with: Record, job: Job, start: Path | None) -> float:
+    """After a divergence, goes back to the last checkpoint with other random numbers, if configured."""
+    tries = cfg.rollbacks if cfg.on_divergence == "rollback" else 0
+    for attempt in range(tries):
+        try:
+            return _train_once(run, cfg, started_with, job, start, attempt)
+        except Diverged as error:
+            log.warning("%s. Going back to the last checkpoint, with other random numbers", error)
+            start = None
+    return _train_once(run, cfg, started_with, job, start, tries)
+
+
+def _train_once(run: Path, cfg: DictConfig, started_with: Record, job: Job, start: Path | None, attempt: int) -> float:
+    with StopSignals() as signals, logging_redirect_tqdm(), ExitStack() as stack:
+        prepared = prepare(cfg, start or run, job, attempt)
+        if is_main():
+            accept(run, cfg, started_with, prepared.trainer)
+            file_only = stack.enter_context(log_file(run))
+        log.info("run directory %s", run)
+        log.info("training %s on %s", started_with.choices.get("dataset", "a dataset"), prepared.trainer.device)
+        loop = make_loop(run, cfg, prepared, job, signals, stack)
+        try:
+            loop.fit()
+        except BaseException as error:
+            loop.write_status("failed", error)
+            if is_main():
+                file_only.error("%s", " ".join(str(error).split()))
+            raise
+        finally:
+            if loop.trainer.step < loop.trainer.steps:
+                loop.logger.close()
+        return finish(run, cfg, started_with, loop, prepared.scores, signals)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    trainer: Trainer
+    scores: Scores
+
+
+def prepare(cfg: DictConfig, start: Path, job: Job, attempt: int) -> Prepared:
+    """Builds all parts and loads the checkpoint that `start` is, or the newest one in it, if there is one.
+
+    Writes nothing. Raises ValueError if the start is refused.
+    """
+    device = set_up_device(cfg, job.number)
+    dataset = make_dataset(cfg, device)
+    trainer = make_trainer(cfg, dataset, device)
+    scores = make_scores(cfg, dataset, device)
+    check_memory(trainer, lambda n: make_trainer(DictConfig(plain(cfg) | {"batch_size": n}), dataset, device))
+    resume_from_checkpoint(trainer, start, plain(cfg))
+    trainer.seed += 1_000_000 * attempt
+    if trainer.step >= cfg.steps:
+        raise ValueError(f"the run is at step {trainer.step} of {cfg.steps}: give a larger number of steps to go on")
+    if is_main():
+        check_disk(start, trainer, cfg.keep_checkpoints)
+    return Prepared(trainer, scores)
+
+
+def accept(run: Path, cfg: DictConfig, started_with: Record, trainer: Trainer) -> None:
+    """Writes what the run is started with. Checkpoints after the one that it starts from are renamed to .later."""
+    for later in all_checkpoints(run):
+        if step_of(later) > trainer.step:
+            later.rename(later.with_suffix(".later"))
+    write_record(run, started_with)
+    record_environment(run, trainer.device)
+
+
+def make_loop(
+    run: Path, cfg: DictConfig, prepared: Prepared, job: Job, signals: StopSignals, stack: ExitStack
+) -> TrainingLoop:
+    trainer, dataset = prepared.trainer, prepared.trainer.dataset
+    header = {
+        "config": dump_yaml(plain(cfg)),
+        "shape": list(dataset.shape),
+        "num_classes": dataset.num_classes if cfg.conditional else 0,
+        "vocabulary": dataset.vocabulary,
+        "class_names": list(dataset.class_names),
+    }
+    logger: Logger = RunLogger(run, trainer.step, cfg.batch_size * cfg.n_critic) if is_main() else NullLogger()
+    step: Callable[[], Logs] = trainer.train_step
+    if cfg.profile:
+        first, last = cfg.profile_steps
+        step = stack.enter_context(traced(step, first, last, run / "profile"))
+    checkpoints = Checkpoints(run, cfg.keep_checkpoints, header, cfg.monitor, higher_is_better(cfg.monitor))
+    checkpoints.saved_step = trainer.step
+    return TrainingLoop(
+        trainer,
+        Observer(trainer, prepared.scores),
+        logger,
+        checkpoints,
+        Intervals(cfg.log_every, cfg.sample_every, cfg.evaluate_every, cfg.checkpoint_every),
+        stop=signals.stop,
+        save=signals.save,
+        trial=job.trial,
+        step=step,
+    )
+
+
+def finish(
+    run: Path, cfg: DictConfig, started_with: Record, loop: TrainingLoop, scores: Scores, signals: StopSignals
+) -> float:
+    """Writes and logs how the run ended; a signal ends the process with its exit code."""
+    trainer, objective = loop.trainer, monitored(loop.latest, cfg.monitor)
+    if trainer.step == trainer.steps:
+        report(run, cfg, started_with, loop, scores)
+        loop.write_status("done")
+    elif signals.received is None:
+        loop.write_status("pruned")
+        log.info("pruned after step %d: other trials were better by then", trainer.step)
+    else:
+        loop.write_status("stopped")
+        log.info("stopped after step %d, saved; go on with: wgangp-resume run=%s", trainer.step, run)
+    if isnan(objective) and trainer.step == cfg.steps:
+        log.warning("monitor=%s: this run has no such scalar; it has %s", cfg.monitor, ", ".join(sorted(loop.latest)))
+    signals.leave()
+    return objective
+
+
+def report(run: Path, cfg: DictConfig, started_with: Record, loop: TrainingLoop, scores: Scores) -> None:
+    """Writes the final scores and the HParams row, and logs them."""
+    final = {name: value for name, value in loop.latest.items() if name.startswith("eval/")}
+    shown = final or {"critic/wasserstein": loop.latest["critic/wasserstein"]}
+    loop.logger.hyperparameters(hyperparameters(cfg, started_with), shown)
+    loop.logger.text("configuration", f"```yaml\n{OmegaConf.to_yaml(cfg, resolve=True)}```")
+    loop.logger.close()
+    if final and is_main():
+        measured_with = {"generator": "ema", "batchnorm": "batch", "seed": cfg.seed}
+        try:
+            record(run, loop.trainer.step, measured_with, scores.results)
+        except OSError as error:
+            log.error("evaluation.json is not written: %s", error)
+    for name, value in final.items():
+        log.info("%s = %.4g", name, value)
+    if cfg.sample_every:
+        log.info("samples: %s", run / "samples" / f"step_{loop.trainer.step:08d}.png")
+
+
+def hyperparameters(cfg: DictConfig, started_with: Record) -> dict[str, Any]:
+    """Returns the options and overrides of a run, and the keys by which runs are usually compared."""
+    values = flatten(plain(cfg))
+    keys = [override.lstrip("+~").partition("=")[0] for override in started_with.overrides]
+    return dict(started_with.choices) | {key: values[key] for key in (*HYPERPARAMETERS, *keys) if key in values}

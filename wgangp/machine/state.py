@@ -1,0 +1,44 @@
+"""The states of modules and optimizers, as a checkpoint holds them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Part = nn.Module | torch.optim.Optimizer
+
+
+def state_of(parts: Mapping[str, Part]) -> dict[str, Any]:
+    """Returns every part's state_dict by name."""
+    return {name: part.state_dict() for name, part in parts.items()}
+
+
+def load_state(parts: Mapping[str, Part], state: Mapping[str, Any]) -> None:
+    """Loads `state_of(parts)`; optimizers keep their configured options, such as the learning rate.
+
+    Raises ValueError if a part has another architecture.
+    """
+    for name, part in parts.items():
+        try:
+            if isinstance(part, torch.optim.Optimizer):
+                part.load_state_dict(state[name] | {"param_groups": part.state_dict()["param_groups"]})
+                match_layouts(part)
+            else:
+                part.load_state_dict(state[name])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"the checkpoint's {name} does not fit the configured one: leave the architecture, the dataset's "
+                f"shape and the optimizers as they were ({str(error).splitlines()[-1].strip()})"
+            ) from error
+
+
+def match_layouts(optimizer: torch.optim.Optimizer) -> None:
+    """Gives each moment the memory layout of its weight, since fused steps pair numbers by their place in memory.
+
+    A run may be resumed in another layout: channels_last on CUDA in bfloat16, contiguous on a CPU.
+    """
+    for p, moments in optimizer.state.items():
+        for name, moment in moments.items():
+            if isinstance(moment, Tensor) and moment.shape == p.shape and moment.stride() != p.stride():
+                moments[name] = torch.empty_like(p, dtype=moment.dtype).copy_(moment)

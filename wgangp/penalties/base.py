@@ -1,0 +1,87 @@
+"""What every constraint of the critic offers to the trainer."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from wgangp.penalties.gradients import Critic
+from wgangp.schedules import Schedule
+
+
+class Penalty(nn.Module):
+    """A constraint of the critic. This base class constrains nothing; each part overrides what it needs.
+
+    The trainer calls `wrap` once, `begin` before each step, `due` and `terms` at each critic update, and `project` and
+    `observe` after it. The critic's loss is that of conf/loss plus the first of `terms`.
+    """
+
+    per_sample = False  # whether it needs each sample's own gradient; BatchNorm in the critic is refused then
+    interval = 1  # critic updates between two penalised ones
+    weight: float | Tensor = 0.0
+
+    def wrap(self, critic: nn.Module) -> nn.Module:
+        """Returns the critic to train: this one, changed or wrapped."""
+        return critic
+
+    def begin(self, progress: float) -> None:
+        """Called before each step with the finished share of the run, from 0 to 1."""
+
+    def due(self, update: int) -> bool:
+        """Returns whether this critic update, counted from 0 at the start of the run, is penalised."""
+        return update % self.interval == 0
+
+    def terms(self, critic: Critic, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns (penalty, mean gradient norm), both scalars; the penalty times its weight and `interval`.
+
+        real, fake: (n, *shape).
+        """
+        return real.new_zeros(()), real.new_zeros(())
+
+    def forward(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+        """Returns the penalty alone, for use in other training loops."""
+        return self.terms(critic, real, fake)[0]
+
+    def project(self, critic: nn.Module) -> None:
+        """Called after each critic update; weight clipping moves the weights here."""
+
+    def observe(self, norm: Tensor) -> None:
+        """Called after each penalised update with the norm of `terms`, detached, averaged over the ranks."""
+
+
+class NoPenalty(Penalty):
+    """An unconstrained critic."""
+
+
+class IntervalPenalty(Penalty):
+    """A weighted term at every `interval`-th critic update, where it counts `interval` times.
+
+    The penalty shares its update with the loss, so the optimizer steps as often as ever. The optimizer correction of
+    StyleGAN2 (Karras et al. 2020, appendix B), whose penalty has updates of its own, is therefore not needed.
+    `schedule` turns the first weight into its course over the run (wgangp.schedules).
+    """
+
+    per_sample = True
+
+    def __init__(self, weight: float, schedule: Callable[[float], Schedule], interval: int) -> None:
+        super().__init__()
+        if interval < 1:
+            raise ValueError(f"penalty.interval is {interval}: it must be a whole number of 1 or above")
+        self.schedule, self.interval = schedule(weight), interval
+
+    @property
+    def weight(self) -> float | Tensor:  # type: ignore[override]
+        return self.schedule.value
+
+    def begin(self, progress: float) -> None:
+        self.schedule.begin(progress)
+
+    def terms(self, critic: Critic, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        term, norm = self.term(critic, real, fake)
+        return self.weight * self.interval * term, norm
+
+    def term(self, critic: Critic, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns (penalty of weight 1, mean gradient norm), both scalars."""
+        raise NotImplementedError
+
+    def observe(self, norm: Tensor) -> None:
+        self.schedule.observe(norm)

@@ -1,0 +1,58 @@
+"""Constraints of the critic that add no term to its loss."""
+
+import torch
+from torch import Tensor, nn
+
+from wgangp.models.layers import spectral_norm
+from wgangp.penalties.base import Penalty
+from wgangp.penalties.gradients import at_least_float32
+
+
+class WeightClipping(Penalty):
+    """Clamps every critic weight to [-clip, clip] after each update (Arjovsky et al. 2017, Algorithm 1, line 7)."""
+
+    def __init__(self, *, clip: float) -> None:
+        super().__init__()
+        if clip <= 0:
+            raise ValueError(f"penalty.clip is {clip}: it must be above 0")
+        self.clip = clip
+
+    @torch.no_grad()
+    def project(self, critic: nn.Module) -> None:
+        for p in critic.parameters():
+            p.clamp_(-self.clip, self.clip)
+
+
+class SpectralNorm(Penalty):
+    """Divides every weight of the critic by its largest singular value (Miyato et al. 2018, equation 8)."""
+
+    def wrap(self, critic: nn.Module) -> nn.Module:
+        spectral_norm(critic)
+        return critic
+
+
+class NormalisedCritic(nn.Module):
+    """f(x) / (|grad f(x)| + |f(x)|), which is below 1 in absolute value; class logits stay as they are."""
+
+    def __init__(self, critic: nn.Module) -> None:
+        super().__init__()
+        self.critic = critic
+
+    def forward(self, x: Tensor) -> Tensor:
+        def score_sum(x: Tensor) -> tuple[Tensor, Tensor]:
+            out = self.critic(x)  # (n, 1 + num_classes)
+            return at_least_float32(out[:, 0]).sum(), out
+
+        grad, out = torch.func.grad(score_sum, has_aux=True)(x)
+        out = at_least_float32(out)
+        f, norm = out[:, :1], torch.linalg.vector_norm(at_least_float32(grad).flatten(1), dim=1, keepdim=True)
+        return torch.cat([f / (norm + f.abs()), out[:, 1:]], dim=1)
+
+
+class GradientNormalisation(Penalty):
+    """Divides the critic by its gradient's norm plus its own absolute value, in both losses (Wu et al. 2021)."""
+
+    per_sample = True
+
+    def wrap(self, critic: nn.Module) -> nn.Module:
+        return NormalisedCritic(critic)

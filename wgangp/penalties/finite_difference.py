@@ -1,0 +1,31 @@
+"""A penalty without a second derivative."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from wgangp.machine.distributed import sharded_random
+from wgangp.penalties.base import IntervalPenalty
+from wgangp.penalties.gradients import Critic, scores
+from wgangp.schedules import Schedule
+
+
+class FiniteDifference(IntervalPenalty):
+    """E[(f(x + sigma e) - f(x))^2] at reals and fakes, e ~ N(0, I): about sigma^2 |grad f|^2, without a gradient in x.
+
+    Seaweed-APT (Lin et al. 2025, section 3.3): for critics that cannot be differentiated twice.
+    """
+
+    def __init__(self, *, sigma: float, weight: float, schedule: Callable[[float], Schedule], interval: int) -> None:
+        super().__init__(weight, schedule, interval)
+        if sigma <= 0:
+            raise ValueError(f"penalty.sigma is {sigma}: it must be above 0")
+        self.sigma = sigma
+
+    def term(self, critic: Critic, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        x = torch.cat([real, fake])
+        noise = sharded_random(lambda n: torch.randn(n, *x.shape[1:], device=x.device, dtype=x.dtype), len(x))
+        moved = scores(critic, x + self.sigma * noise)
+        mean_square = (moved - scores(critic, x)).square().mean()
+        return 2 * mean_square, mean_square.sqrt() / self.sigma

@@ -1,0 +1,97 @@
+"""A run directory as an object, and the generator in it."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from wgangp.app.build import build
+from wgangp.app.trust import at_most_modules
+from wgangp.machine.device import seed_step
+from wgangp.models.layers import Generator, use_batch_statistics
+from wgangp.run_dir.checkpoint import header_of, load_newest
+from wgangp.run_dir.record import Record, read_record
+from wgangp.run_dir.status import Status, read_status
+from wgangp.sampling import chunks, generate
+
+
+class Run:
+    """A run directory, or one checkpoint of it: `Run("outputs/mnist/2026-01-31_12-00-00")`.
+
+    Raises FileNotFoundError if there is no such directory or file.
+    """
+
+    def __init__(self, path: str | Path, objective: float | None = None) -> None:
+        self.path, self.objective = Path(path).expanduser(), objective
+        if not self.path.exists():
+            raise FileNotFoundError(f"run={path}: there is no such directory")
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def directory(self) -> Path:
+        """The run directory, also if this is a checkpoint in it."""
+        return self.path.parents[1] if self.path.is_file() else self.path
+
+    @property
+    def status(self) -> Status | None:
+        """How the run stands: running, done, pruned, stopped or failed; None for runs of older versions."""
+        return read_status(self.directory)
+
+    @property
+    def record(self) -> Record:
+        """The configuration, the overrides and the chosen options that the run was started with."""
+        return read_record(self.directory)
+
+    def metrics(self) -> Any:
+        """Returns the lines of metrics.jsonl: a pandas DataFrame if pandas is installed, else a list of dicts."""
+        lines = (self.directory / "metrics.jsonl").read_text().splitlines()
+        rows = [json.loads(line) for line in lines if line.endswith("}")]
+        try:
+            import pandas
+        except ModuleNotFoundError:
+            return rows
+        return pandas.DataFrame(rows)
+
+    def generator(self, ema: bool = True, batchnorm: str = "batch", allow: Sequence[str] = ()) -> Generator:
+        """As `load_generator`."""
+        return load_generator(self.path, ema, batchnorm, allow)
+
+    def samples(self, n: int, seed: int = 0) -> Tensor:
+        """Returns n samples (n, *) of the averaged generator, on the CPU; labels, if there are any, are drawn too."""
+        generator = self.generator()
+        seed_step(seed, 0, "sample")
+        z, y = torch.randn(n, generator.nz), torch.randint(max(1, generator.num_classes), (n,))
+        return torch.cat(generate(generator, chunks(z, y), Tensor.cpu))
+
+
+def load_generator(run: str | Path, ema: bool = True, batchnorm: str = "batch", allow: Sequence[str] = ()) -> Generator:
+    """Returns the generator of a run directory's newest checkpoint, or of a checkpoint file, on the CPU in eval mode.
+
+    Called as generator(z, y=None) with z of (n, generator.nz) and y of (n,); returns (n, *shape): images in [-1, 1],
+    or for text the characters' probabilities (n, v, t), which wgangp.data.text.decode reads with generator.vocabulary.
+    BatchNorm uses the statistics of the batch it is given, as the paper does, or with batchnorm="running" averages.
+    `allow` names packages beside wgangp whose networks you trust. Raises FileNotFoundError or ValueError if there is no
+    sound checkpoint, or it is one of other networks.
+    """
+    _, state = load_newest(Path(run).expanduser())
+    header, weights = header_of(state), state["ema" if ema else "generator"]
+    node = OmegaConf.create(header.config.get("generator") or {})
+    data = {"shape": list(header.shape), "num_classes": header.num_classes}
+    try:
+        with torch.device("meta"), at_most_modules(1000 + 10 * len(weights)):
+            # Without memory at first: a stranger's configuration may be of any width.
+            build(node, allow=allow, **data).load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise ValueError(f"run={run}: its weights are not those of the generator that it describes") from error
+    generator: Generator = build(node, allow=allow, **data)
+    generator.load_state_dict(weights)
+    generator.vocabulary, generator.class_names = header.vocabulary, header.class_names
+    if batchnorm == "batch":
+        use_batch_statistics(generator)
+    return generator.requires_grad_(False).eval()

@@ -1,0 +1,84 @@
+"""Run directories of new runs: unique, locked, and gone again if the start is refused."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+
+from wgangp.run_dir.files import open_for_writing
+
+log = logging.getLogger(__name__)
+
+
+class Claim:
+    """The directory of a run that is about to start."""
+
+    def __init__(self, wanted: Path, may_rename: bool) -> None:
+        self.wanted, self.may_rename, self.created = wanted, may_rename, False
+
+    def take(self) -> Path:
+        """Creates the directory and returns it.
+
+        A new run owns the directory whose .hydra it created: that is atomic, also on network file systems. If another
+        run owns it, a run that `may_rename` takes the name with -2, -3 ... added; otherwise that run is continued.
+        Raises ValueError if the directory cannot be created.
+        """
+        for i in count(1):
+            run = self.wanted if i == 1 else self.wanted.with_name(f"{self.wanted.name}-{i}")
+            try:
+                run.mkdir(parents=True, exist_ok=True)
+                (run / ".hydra").mkdir()
+                self.created = True
+            except FileExistsError as error:
+                if not run.is_dir():
+                    raise ValueError(f"{run} is a file: give another hydra.run.dir") from error
+                if self.may_rename:
+                    continue
+            except OSError as error:
+                advice = "give a folder by hydra.run.dir="
+                raise ValueError(f"{run} cannot be created ({error.strerror}): {advice}") from error
+            self.run = run.absolute()
+            return self.run
+        raise AssertionError("count never ends")
+
+    def release(self) -> None:
+        """Removes what a refused start has left: empty directories, and the lock. A run's record keeps everything."""
+        if not self.created:
+            return
+        with suppress(OSError):
+            (self.run / ".hydra").rmdir()  # fails if a record is in it
+            (self.run / ".lock").unlink(missing_ok=True)
+            self.run.rmdir()
+
+
+def has_checkpoint(run: Path) -> bool:
+    """Whether the path is a run with a checkpoint, or a checkpoint; quick, without torch."""
+    return run.is_file() or any((run / "checkpoints").glob("step_*.pt"))
+
+
+class OneLine(logging.Formatter):
+    """One line for each message, whatever is in it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).replace("\r", "\\r").replace("\n", "\\n")
+
+
+@contextmanager
+def log_file(run: Path) -> Iterator[logging.Logger]:
+    """Writes the program's log to RUN/train.log meanwhile. The logger that it gives writes there alone."""
+    handler = logging.StreamHandler(open_for_writing(run / "train.log", "a"))
+    handler.setFormatter(OneLine("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))
+    package, alone = logging.getLogger("wgangp"), logging.getLogger(f"file:{run}")
+    alone.propagate, level = False, package.level
+    package.addHandler(handler)
+    package.setLevel(logging.DEBUG)
+    alone.addHandler(handler)
+    try:
+        yield alone
+    finally:
+        package.setLevel(level)
+        package.removeHandler(handler)
+        alone.removeHandler(handler)
+        with suppress(OSError):
+            handler.stream.close()
