@@ -15,6 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from wgangp import train
+from wgangp.app import api
 from wgangp.app.help import about, based_on, commented_keys, default_options
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -180,6 +182,8 @@ def public_names(module: ModuleType) -> list[str]:
 
 
 def described(name: str, value: Any) -> str:
+    if value is train:  # the command's module, which can be called
+        value = api.train
     if not (inspect.isclass(value) or inspect.isfunction(value)):
         return f"### `{name}`\n"
     node = ast.parse(textwrap.dedent(inspect.getsource(value))).body[0]

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -146,9 +147,10 @@ def test_extensions_need_to_be_allowed(call, workplace):
 
 
 def test_the_notebook(call, workplace):
-    """Needs wgangp.train, load_config, Run and a Trainer with defaults."""
-    names = run_page(DOCS / "how-to" / "notebook.md", call, workplace)
-    assert names["x"].shape == (16, 2) and len(names["losses"]) > 0
+    """In a thread, as some notebooks run their cells."""
+    with ThreadPoolExecutor(1) as thread:
+        names = thread.submit(run_page, DOCS / "how-to" / "notebook.md", call, workplace).result()
+    assert names["samples"].shape == (16, 2) and len(names["losses"]) > 0
     assert (workplace / "outputs" / "mine" / "checkpoints").is_dir()
 
 
