@@ -86,7 +86,10 @@ def configuration() -> str:
 
 
 def keys_table(file: Path, prefix: str = "") -> str:
-    rows = [(code(key.name), code(key.value), prose(key.comment)) for key in commented_keys(file, prefix)]
+    """Returns the keys of a file; those without a comment have it from a base option or from conf/train.yaml."""
+    bases = [key for name in based_on(file) for key in commented_keys(file.with_name(f"{name}.yaml"), prefix)]
+    keys = commented_keys(file, prefix, [*commented_keys(CONF / "train.yaml"), *bases])
+    rows = [(code(key.name), code(key.value), prose(key.comment)) for key in keys]
     return table(("key", "default", "meaning"), rows) if rows else ""
 
 

@@ -54,6 +54,12 @@ def test_keys_with_their_comments(file):
     ]
 
 
+def test_comments_of_other_files(file):
+    others = [help.Key("p._target_", "c.D", "the class"), help.Key("p.weight", "1", "another")]
+    keys = {key.name: key.comment for key in help.commented_keys(file, "p.", others)}
+    assert keys["p._target_"] == "the class" and keys["p.weight"].startswith("the paper") and keys["p.after"] == ""
+
+
 def test_head_and_defaults(file):
     assert help.about(file) == "Two lines about it."
     assert help.based_on(file) == ["wgan_gp"] and help.default_options(file) == {"schedule": "constant"}

@@ -4,7 +4,7 @@ Pure text: a help page must not wait for torch, nor for OmegaConf, which drops c
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,16 +19,18 @@ class Key(NamedTuple):
     comment: str
 
 
-def commented_keys(file: Path, prefix: str = "") -> list[Key]:
+def commented_keys(file: Path, prefix: str = "", others: Sequence[Key] = ()) -> list[Key]:
     """Returns the keys of a YAML file in its order, nested ones with dots, with their values as they are written.
 
     `prefix` is put before each name: "penalty." for the files of conf/penalty. Files that start with
-    `# @package _global_` name their keys from the root, so they get no prefix.
+    `# @package _global_` name their keys from the root, so they get no prefix. A key without a comment takes that of
+    the same key in `others`, as an option takes from the one that it is based on.
     """
     lines = file.read_text(encoding="utf-8").splitlines()
     if lines and lines[0].startswith("# @package _global_"):
         prefix = ""
-    return [Key(prefix + name, value, comment) for name, value, comment in _keys(lines)]
+    known = {key.name: key.comment for key in others}
+    return [Key(prefix + name, value, comment or known.get(prefix + name, "")) for name, value, comment in _keys(lines)]
 
 
 def about(file: Path) -> str:
