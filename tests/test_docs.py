@@ -66,6 +66,13 @@ def test_every_command_of_the_guides_composes(page):
                 composed(*(text for text, _ in plain), f"{override.key_or_group}={value}")
 
 
+def test_every_override_of_the_settings_page_composes():
+    rows = re.findall(r"^\| `([^`]+)` \|", (DOCS / "how-to" / "settings.md").read_text(), re.MULTILINE)
+    assert len(rows) > 15
+    for row in rows:
+        composed(*([] if "experiment=" in row else ["dataset=mnist"]), *row.split())
+
+
 @pytest.fixture
 def workplace(call, tmp_path, monkeypatch):
     """An empty folder with the data that the guides speak of; what is in it can be imported."""
