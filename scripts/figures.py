@@ -1,37 +1,45 @@
-"""The figures of Gulrajani et al. 2017 from run directories.
+"""The figures of Gulrajani et al. 2017, and others, from run directories.
 
-    python scripts/figures.py NAME RUN [RUN ...] [--key TAG] [--columns N] [--out FILE]
+    python scripts/figures.py NAME RUN [RUN ...] [--key TAG ...] [--by OPTION] [--columns N] [--out FILE]
 
 level_sets    1a: level sets of each run's critic, with real points and its samples
 gradients     1b: the critic loss's gradient at each layer's output, and the histogram of the critic's weights
 samples       2: the newest sample picture of each run, side by side
-curves        3: the scalar --key against steps and against time
+curves        3: each scalar --key against steps and against time
 critic_loss   5: minus the critic's loss, in training and on held-out data, against steps
+scores        the last value of each score --key of runs that differ in --by (penalty, penalty.weight, ...), with the
+              mean over the seeds; the best is at the top, and what the dataset has by default is marked
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from omegaconf import OmegaConf
 from PIL import Image
 from torch import Tensor, nn
 
-from wgangp.app.compose import build
-from wgangp.app.trust import recorded
+from wgangp.app.build import build
+from wgangp.app.compose import load_config
 from wgangp.machine.device import seed_step
-from wgangp.run_dir.checkpoint import load_newest
-from wgangp.sweeps.report import set_scale
+from wgangp.metrics.objective import sign
+from wgangp.pictures import style
+from wgangp.run_dir.checkpoint import header_of, load_newest
+from wgangp.run_dir.record import read_record
 
 CPU = torch.device("cpu")
 
 
 class Run:
-    """What a run directory holds, loaded when asked for."""
+    """The content of a run directory, loaded when it is needed."""
 
     def __init__(self, path: str) -> None:
         self.path, self.name = Path(path), Path(path).name
@@ -39,8 +47,9 @@ class Run:
     def load(self) -> tuple[Any, nn.Module, nn.Module]:
         """Its dataset, averaged generator and critic."""
         _, state = load_newest(self.path)
-        config = recorded(state["config"])
-        data = {"shape": state["shape"], "num_classes": state["num_classes"]}
+        header = header_of(state)
+        config = OmegaConf.create(header.config)
+        data = {"shape": list(header.shape), "num_classes": header.num_classes}
         generator, critic = (build(config[part], **data) for part in ("generator", "critic"))
         generator.load_state_dict(state["ema"])
         critic = build(config.penalty).wrap(critic)
@@ -48,7 +57,7 @@ class Run:
         return build(config.dataset, seed=config.seed, device=CPU), generator.eval(), critic.eval()
 
     def curve(self, key: str) -> tuple[list[int], list[float], list[float]]:
-        """Steps, minutes and values of a scalar."""
+        """Steps, minutes and values of a scalar. Raises ValueError if the run has none."""
         found, minutes, before = [], 0.0, 0
         for line in (self.path / "metrics.jsonl").read_text().splitlines():
             row = json.loads(line)
@@ -61,43 +70,70 @@ class Run:
         steps, times, values = zip(*found, strict=True)
         return list(steps), list(times), list(values)
 
+    def option(self, by: str) -> tuple[str, bool]:
+        """The run's option of a group, or value of a key, and whether its dataset has the same by default."""
+        record = read_record(self.path)
+        value = OmegaConf.select(OmegaConf.create(record.config), by)
+        default = OmegaConf.select(default_config(record.choices.get("dataset", "gaussians25")), by)
+        return record.choices.get(by, str(value)), value == default
 
-def panels(n: int, columns: int | None, size: float) -> tuple[Figure, list[Any]]:
+
+@lru_cache
+def default_config(dataset: str) -> Any:
+    return load_config(f"dataset={dataset}")
+
+
+def panels(n: int, columns: int | None, size: float) -> tuple[Figure, list[Axes]]:
     """A figure of n square panels."""
     columns = min(n, columns or n)
     rows = -(-n // columns)
-    figure = Figure((size * columns, size * rows), layout="constrained")
-    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+    figure = style.figure(size * columns, size * rows)
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for unused in axes[n:]:
+        unused.axis("off")
+    return figure, axes[:n]
+
+
+def axis_label(key: str) -> str:
+    """With the direction of a score; a loss has none that means something in itself."""
+    return style.direction(key, sign(key) < 0) if key.startswith("eval/") else key
 
 
 @torch.no_grad()
-def level_sets(runs: list[Run], columns: int | None, key: str) -> Figure:
-    figure, axes = panels(len(runs), columns, 3.2)
-    for run, axis in zip(runs, axes, strict=False):
+def level_sets(runs: list[Run], options: argparse.Namespace) -> Figure:
+    figure, axes = panels(len(runs), options.columns, 3.2)
+    for run, axis in zip(runs, axes, strict=True):
         dataset, generator, critic = run.load()
         seed_step(0, 0, "figure")
         real, fake = dataset.batch(0, 500)[0], generator(torch.randn(500, generator.nz))  # type: ignore[arg-type]
         limit = 1.3 * real.abs().max().item()
         ticks = torch.linspace(-limit, limit, 128)
         level = critic(torch.cartesian_prod(ticks, ticks))[:, 0].view(128, 128).T
-        axis.contour(ticks, ticks, level, levels=20, cmap="viridis", linewidths=0.8)
-        axis.scatter(*real.T, s=4, color="orange", label="real")
-        axis.scatter(*fake.T, s=3, color="green", alpha=0.5, label="generated")
+        axis.contourf(ticks, ticks, level, levels=20, cmap=style.level_colours())
+        axis.contour(ticks, ticks, level, levels=20, colors=style.MUTED, linewidths=0.5, linestyles="solid")
+        axis.scatter(*real.T, s=8, color=style.REAL, linewidths=0, label="real", zorder=3)
+        axis.scatter(*fake.T, s=3, color=style.FAKE, linewidths=0, label="generated", zorder=3)
         axis.set(title=run.name, xlim=(-limit, limit), ylim=(-limit, limit), xticks=[], yticks=[], aspect="equal")
-    axes[0].legend(fontsize=7, loc="upper right")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=2, markerscale=2.5)
     return figure
 
 
-def gradients(runs: list[Run], columns: int | None, key: str) -> Figure:
-    figure = Figure((10, 3.6), layout="constrained")
+def gradients(runs: list[Run], options: argparse.Namespace) -> Figure:
+    figure, drawn, densities = style.figure(10, 3.8), list[float](), list[float]()
     norms, weights = figure.subplots(1, 2)
     for run in runs:
         values, parameters = layer_gradients(run)
-        norms.plot(range(1, len(values) + 1), values, marker="o", markersize=3, label=run.name)
-        weights.hist(parameters, bins=100, density=True, histtype="step", label=run.name)
-    norms.set(yscale="log", xlabel="layer of the critic", ylabel="gradient of the critic's loss")
-    weights.set(yscale="log", xlabel="weights of the critic", ylabel="density")
-    norms.legend(fontsize=7)
+        norms.plot(range(1, len(values) + 1), values, marker="o", label=run.name)
+        density, _, _ = weights.hist(parameters, bins=100, density=True, histtype="step", linewidth=1.4)
+        drawn += values
+        densities += [value for value in density.tolist() if value]
+    norms.set(title="Gradients", xlabel="layer of the critic, from the input on")
+    norms.set_ylabel("mean norm of the critic loss's gradient")
+    norms.xaxis.get_major_locator().set_params(integer=True)
+    weights.set(title="Weights", xlabel="weight of the critic", ylabel="density")
+    style.set_scale(norms, "y", drawn)
+    style.set_scale(weights, "y", densities)
+    figure.legend(loc="outside right center")
     return figure
 
 
@@ -118,44 +154,78 @@ def layer_gradients(run: Run) -> tuple[list[float], Tensor]:
     return norms, torch.cat([layer.weight.detach().flatten() for layer in layers])
 
 
-def samples(runs: list[Run], columns: int | None, key: str) -> Figure:
-    figure, axes = panels(len(runs), columns, 3.2)
-    for axis in axes:
-        axis.axis("off")
-    for run, axis in zip(runs, axes, strict=False):
-        axis.imshow(Image.open(sorted(run.path.glob("samples/step_*.png"))[-1]))
-        axis.set_title(run.name, fontsize=8)
+def samples(runs: list[Run], options: argparse.Namespace) -> Figure:
+    figure, axes = panels(len(runs), options.columns, 3.2)
+    for run, axis in zip(runs, axes, strict=True):
+        newest = sorted(run.path.glob("samples/step_*.png"))[-1]
+        axis.imshow(Image.open(newest))
+        axis.set(xticks=[], yticks=[], frame_on=False)
+        axis.set_title(f"{run.name}, step {int(newest.stem.removeprefix('step_')):,}", fontsize=9)
     return figure
 
 
-def curves(runs: list[Run], columns: int | None, key: str) -> Figure:
-    figure, drawn = Figure((10, 3.6), layout="constrained"), list[float]()
-    by_step, by_time = figure.subplots(1, 2, sharey=True)
-    for run in runs:
-        steps, minutes, values = run.curve(key)
-        drawn += values
-        by_step.plot(steps, values, label=run.name)
-        by_time.plot(minutes, values)
-    by_step.set(xlabel="generator updates", ylabel=key)
-    by_time.set(xlabel="minutes")
-    set_scale(by_step, "y", drawn)
-    by_step.legend(fontsize=7)
+def curves(runs: list[Run], options: argparse.Namespace) -> Figure:
+    figure = style.figure(10, 3.6 * len(options.key))
+    for key, (by_step, by_time) in zip(options.key, figure.subplots(len(options.key), 2, squeeze=False), strict=True):
+        by_time.sharey(by_step)
+        drawn = list[float]()
+        for run in runs:
+            steps, minutes, values = run.curve(key)
+            drawn += values
+            marker = "o" if len(steps) < 20 else ""
+            by_step.plot(steps, values, marker=marker, label=run.name if key == options.key[0] else "")
+            by_time.plot(minutes, values, marker=marker)
+        by_step.set(xlabel="generator updates", ylabel=axis_label(key))
+        by_time.set(xlabel="minutes")
+        style.set_scale(by_step, "y", drawn)
+    figure.legend(loc="outside right center")
     return figure
 
 
-def critic_loss(runs: list[Run], columns: int | None, key: str) -> Figure:
-    figure, axes = panels(len(runs), columns, 4)
-    for run, axis in zip(runs, axes, strict=False):
+def critic_loss(runs: list[Run], options: argparse.Namespace) -> Figure:
+    figure, axes = panels(len(runs), options.columns, 4)
+    for run, axis in zip(runs, axes, strict=True):
         for tag, label in (("critic/loss", "training"), ("validation/critic_loss", "held out")):
             steps, _, values = run.curve(tag)
-            axis.plot(steps, [-value for value in values], label=label, linewidth=1)
+            axis.plot(steps, [-value for value in values], label=label if axis is axes[0] else "")
         axis.set(title=run.name, xlabel="generator updates", ylabel="negative critic loss")
-        axis.legend(fontsize=7)
+    figure.legend(loc="outside lower left", ncols=2)
     return figure
 
 
-FIGURES: dict[str, Callable[[list[Run], int | None, str], Figure]] = {
-    f.__name__: f for f in (level_sets, gradients, samples, curves, critic_loss)
+def scores(runs: list[Run], options: argparse.Namespace) -> Figure:
+    found = [ranked(runs, key, options.by) for key in options.key]
+    figure = style.figure(6.5 * len(found), 1.2 + 0.3 * max(map(len, found)))
+    for key, groups, axes in zip(options.key, found, figure.subplots(1, len(found), squeeze=False).flat, strict=True):
+        for y, values in enumerate(groups.values()):
+            axes.plot(values, [y] * len(values), "o", color=style.SERIES[0], alpha=0.6)
+            axes.plot(fmean(values), y, "|", color=style.SERIES[1], markersize=14, markeredgewidth=2.2)
+        axes.set_yticks(range(len(groups)), [f"{name} (default)" if it else name for name, it in groups])
+        for tick, (_, is_default) in zip(axes.get_yticklabels(), groups, strict=True):
+            tick.set_fontweight("bold" if is_default else "normal")
+        axes.set(title=f"{key.removeprefix('eval/')} by {options.by}", xlabel=axis_label(key))
+        axes.set_ylim(len(groups) - 0.5, -0.5)  # the best at the top
+        style.set_scale(axes, "x", [value for values in groups.values() for value in values])
+    figure.legend(figure.axes[0].lines[:2], ["a run", "mean"], loc="outside lower right", ncols=2)
+    return figure
+
+
+def ranked(runs: list[Run], key: str, by: str) -> dict[tuple[str, bool], list[float]]:
+    """The last values of the runs that have the score, by their option, the best mean first."""
+    groups: dict[tuple[str, bool], list[float]] = {}
+    for run in runs:
+        try:
+            value = run.curve(key)[2][-1]
+        except ValueError:
+            continue
+        groups.setdefault(run.option(by), []).append(value)
+    if not groups:
+        raise ValueError(f"no run has {key}")
+    return dict(sorted(groups.items(), key=lambda group: sign(key) * fmean(group[1])))
+
+
+FIGURES: dict[str, Callable[[list[Run], argparse.Namespace], Figure]] = {
+    f.__name__: f for f in (level_sets, gradients, samples, curves, critic_loss, scores)
 }
 
 
@@ -163,16 +233,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=FIGURES)
     parser.add_argument("runs", nargs="+", metavar="RUN")
-    parser.add_argument("--key", default="critic/wasserstein", help="of curves: one of metrics.jsonl's")
+    parser.add_argument("--key", nargs="+", default=["critic/wasserstein"], help="scalars of metrics.jsonl")
+    parser.add_argument("--by", default="penalty", help="of scores: a group or a key of the configuration")
     parser.add_argument("--columns", type=int, help="of the panels")
     parser.add_argument("--out", default=None, help="default: NAME.png")
     options = parser.parse_args()
     out = options.out or f"{options.name}.png"
     try:
-        figure = FIGURES[options.name]([Run(run) for run in options.runs], options.columns, options.key)
+        with style.apply():
+            FIGURES[options.name]([Run(run) for run in options.runs], options).savefig(out)
     except (ValueError, OSError, IndexError) as error:
         sys.exit(f"{options.name}: {error}")
-    figure.savefig(out, dpi=100)
     print(out)
 
 

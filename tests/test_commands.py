@@ -51,6 +51,7 @@ def test_a_run_directory_has_all_that_the_contract_names(call, tmp_path):
     assert {p.name for p in run.iterdir() if not p.name.startswith("events")} == {
         *(".hydra", ".lock", "train.log", "checkpoints", "samples", "metrics.jsonl", "evaluation.json"),
         "environment.json",
+        "status.json",
     }
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == [
         *("best.json", "best.pt", "step_00000005.pt", "step_00000010.pt")
@@ -284,7 +285,7 @@ BAD = [
     (["generator=dcgan", "generator.nrom=batch"], "Did you mean generator.norm"),
     (["dataset=gausians25"], "dataset=gausians25: there is no such option. Did you mean gaussians25"),
     (["datset=mnist"], "datset: there is no such key. Did you mean dataset?"),
-    (["+generator.dim=3"], "generator: TypeError: Generator.__init__() got an unexpected keyword argument 'dim'"),
+    (["+generator.dim=3"], "TypeError: Generator.__init__() got an unexpected keyword argument 'dim'"),
     (["n_critic=0"], "n_critic=0: give a whole number of at least 1"),
     (["steps=many"], "steps=many: give a whole number of at least 1"),
     (["profile_steps=[5]"], "profile_steps=[5]: give the first (2 or later) and the last step"),

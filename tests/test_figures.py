@@ -41,6 +41,26 @@ def test_figures_of_points(call, figures):
     assert values == [json.loads(row)["critic/loss"] for row in Path("gp/metrics.jsonl").read_text().splitlines()]
 
 
+def test_scores_are_by_option_the_best_first_and_the_default_is_marked(call, figures):
+    small = ["batch_size=16", "generator.width=8", "critic.width=8", "critic.depth=2", "steps=2", "log_every=1"]
+    for i, penalty in enumerate(["wgan_gp_toy", "wgan_gp_toy", "weight_clipping", "wgan_lp"]):
+        assert call("train", *small, f"seed={i}", f"penalty={penalty}", f"hydra.run.dir=run_{i}")[0] == 0
+        rows = [json.loads(row) for row in Path(f"run_{i}/metrics.jsonl").read_text().splitlines()]
+        rows[-1]["eval/high_quality"] = [0.1, 0.3, 0.4, 0.0][i]
+        Path(f"run_{i}/metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    figures.draw("scores", *(f"run_{i}" for i in range(4)), "--key", "eval/high_quality", "--out", "scores.png")
+    assert Image.open("scores.png").width > 300
+    runs = [figures.Run(f"run_{i}") for i in range(4)]
+    names = [("weight_clipping", False), ("wgan_gp_toy", True), ("wgan_lp", False)]
+    assert list(figures.ranked(runs, "eval/high_quality", "penalty")) == names
+    assert next(iter(figures.ranked(runs, "eval/high_quality", "seed"))) == ("2", False)
+    with pytest.raises(ValueError, match="no run has eval/fid"):
+        figures.ranked(runs, "eval/fid", "penalty")
+    assert figures.axis_label("eval/high_quality") == "eval/high_quality (higher is better)"
+    assert figures.axis_label("eval/fid") == "eval/fid (lower is better)"
+    assert figures.axis_label("critic/loss") == "critic/loss"
+
+
 def test_the_gradient_at_the_last_layers_output_is_known(call, figures):
     """f is that output itself, so each of 2 x 256 samples has a gradient of 1 / 256."""
     small = ["batch_size=16", "generator.width=8", "critic.width=8", "steps=1", "hydra.run.dir=run"]

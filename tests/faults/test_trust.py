@@ -5,14 +5,18 @@ import hashlib
 import io
 import os
 import zipfile
+from contextlib import suppress
 
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from wgangp.app import trust
+import wgangp
 from wgangp.app.build import build
 from wgangp.run_dir.checkpoint import newest_checkpoint, save_checkpoint, sealed
+from wgangp.run_dir.claim import log_file
 
 SMALL = ["steps=2", "batch_size=8", "log_every=1", "evaluation_samples=50", "generator.width=8", "critic.width=8"]
 RUN = [*SMALL, "hydra.run.dir=run", "sample_every=0"]
@@ -149,24 +153,100 @@ def test_yaml_tags_are_not_followed(tag, run, call, marker):
     "override",
     [
         "hydra.job_logging.handlers.x.()=os.mkdir",
-        "hydra/launcher=joblib",
         "+hydra.callbacks.x._target_=os.mkdir",
-        "~hydra.sweeper",
+        "+optimizer@hydra.callbacks.x=../../../../proc/self/cwd/run/evil",
         "--config-dir=/",
         "dataset.root=${oc.env:SECRET}",
         "sweep=../../run/evil",
         "optimizer@critic_optimizer=../../run/evil",
     ],
 )
-def test_recorded_overrides_do_not_configure_hydra(override, run, call):
+def test_recorded_overrides_and_options_are_data(override, run, call, marker, monkeypatch):
+    """A run is resumed from the configuration in its checkpoint: nothing of its record is composed."""
+    monkeypatch.setenv("SECRET", "swordfish")
+    (run / "evil.yaml").write_text(f"_target_: os.mkdir\npath: {marker}\n")
     OmegaConf.save(OmegaConf.create([*SMALL, override]), run / ".hydra" / "overrides.yaml")
+    group, _, option = override.partition("=")
+    choices = {"hydra": {"runtime": {"choices": {group: option, "optimizer@hydra.callbacks.x": "../../run/evil"}}}}
+    OmegaConf.save(OmegaConf.create(choices), run / ".hydra" / "hydra.yaml")
     code, text = call("resume", "run=run", "steps=3")
-    assert code == 1 and "not used from a file" in text
+    assert code == 0 and "swordfish" not in text, text
 
 
-def test_recorded_overrides_allow_nothing():
-    assert trust.recorded_overrides(["steps=3", "allow=[os]", "+allow=[os]"]) == ["steps=3"]
+@pytest.mark.parametrize(
+    "change", ["hydra.run.dir=elsewhere", "-m", "seed=1,2", "--config-dir=/", "dataset=gaussians8"]
+)
+def test_what_a_resumed_run_does_not_take(change, run, call, tmp_path):
+    code, text = call("resume", "run=run", "steps=3", change)
+    assert code == 1 and "Traceback" not in text and not (tmp_path / "x").exists()
+    assert call("resume", "run=run", "steps=3")[0] == 0  # and it is not on record
 
 
-def test_paths_of_data_may_lead_anywhere():
-    assert trust.recorded_overrides(["dataset.path=../photos"]) == ["dataset.path=../photos"]
+EVIL = {"_target_": "os.mkdir", "path": "marker"}
+LOADS = {"_target_": "torch.hub.load", "source": "local", "repo_or_dir": ".", "model": "x"}
+VALUES = st.one_of(
+    st.sampled_from([EVIL, LOADS, {"_target_": "torch.load", "f": "x", "weights_only": False}, "${oc.env:HOME}"]),
+    st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5), st.lists, max_leaves=4),
+)
+
+
+@settings(max_examples=60)
+@given(field=st.sampled_from(["shape", "num_classes", "vocabulary", "class_names", "step", "config"]), value=VALUES)
+@example("num_classes", EVIL)
+@example("shape", [EVIL])
+@example("shape", [10**9, 10**9])
+@example("num_classes", 10**9)
+@example("config", "generator: {a: &a [1], b: *a}")
+@example("config", "generator: {_target_: wgangp.models.mlp.Generator, nz: 2, width: 8, depth: 1000000000}")
+@example("config", 'seed: "\\x24{oc.env:HOME}"')
+def test_a_forged_header_is_refused_or_harmless(run, call, marker, field, value):
+    """Every field of every type, through all that reads checkpoints."""
+    path = newest_checkpoint(run)
+    whole = path.read_bytes()
+    try:
+        edited(run, **{field: value})
+        for command in ("sample", "evaluate", "resume"):
+            code, text = call(command, "run=run", *(["n=2"] if command != "resume" else ["steps=2"]))
+            assert code in (0, 1) and "Traceback" not in text, text
+        with suppress(ValueError, OSError):
+            wgangp.load_generator(run)
+    finally:
+        path.write_bytes(whole)
+    assert not marker.exists()
+
+
+def test_expanded_tensors_take_no_memory(run, call):
+    """Views of one number claim as many as they like."""
+    huge = {"output.weight": torch.zeros(1).expand(10**6, 10**6)}
+    state = torch.load(newest_checkpoint(run), weights_only=True)
+    edited(run, ema=state["ema"] | huge)
+    code, text = call("sample", "run=run")
+    assert code == 1 and "claim more memory" in text
+
+
+@pytest.mark.parametrize("place", [".lock", "train.log", "metrics.jsonl", "status.json", "samples/step_00000004.png"])
+def test_links_in_a_run_are_not_followed(place, run, call, tmp_path):
+    """Nothing is written through them, whatever becomes of the run."""
+    target = tmp_path / "target"
+    target.write_text("precious")
+    (run / place).unlink(missing_ok=True)
+    (run / place).parent.mkdir(exist_ok=True)
+    (run / place).symlink_to(target)
+    _, text = call("resume", "run=run", "steps=4", "sample_every=2", "log_every=2")
+    assert target.read_text() == "precious" and "Traceback" not in text
+
+
+@pytest.mark.parametrize("folder", ["samples", "checkpoints", ".hydra"])
+def test_folders_that_are_links_are_refused(folder, run, call, tmp_path):
+    (run / folder).rename(tmp_path / "elsewhere") if (run / folder).exists() else (tmp_path / "elsewhere").mkdir()
+    (run / folder).symlink_to(tmp_path / "elsewhere")
+    before = sorted((tmp_path / "elsewhere").iterdir())
+    code, text = call("resume", "run=run", "steps=4", "sample_every=2")
+    assert code == 1 and "is a link" in text and sorted((tmp_path / "elsewhere").iterdir()) == before
+
+
+def test_a_log_message_is_one_line(tmp_path):
+    with log_file(tmp_path) as log:
+        log.error("two\nlines\x1b[31m")
+    (line,) = (tmp_path / "train.log").read_text().splitlines()
+    assert line.endswith("two\\nlines\\x1b[31m")

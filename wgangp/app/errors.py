@@ -16,14 +16,8 @@ from hydra.errors import (
 from omegaconf import OmegaConf
 
 from wgangp.app.paths import CONF, VERSION_BASE
+from wgangp.run_dir.files import printable
 from wgangp.run_dir.record import flatten
-
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-def printable(text: str) -> str:
-    """Returns the text as a terminal or a log may show it: without escape sequences and other control characters."""
-    return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text.encode("utf-8", "backslashreplace").decode())
 
 
 def one_line(error: BaseException) -> str:

@@ -28,6 +28,7 @@ from wgangp.preflight import check_disk, check_memory
 from wgangp.run_dir.checkpoint import Checkpoints, all_checkpoints, step_of
 from wgangp.run_dir.claim import Claim, log_file
 from wgangp.run_dir.environment import record_environment
+from wgangp.run_dir.files import refuse_links
 from wgangp.run_dir.lock import locked
 from wgangp.run_dir.logger import Logger, NullLogger, RunLogger
 from wgangp.run_dir.record import Record, dump_yaml, flatten, has_record, write_record
@@ -85,6 +86,7 @@ def train(
         with ExitStack() as stack:
             if is_main():
                 stack.enter_context(locked(run))
+                refuse_links(run)
             return run, _train_with_rollbacks(run, cfg, started_with, job or Job(), start)
     except Exception as error:
         if job is not None and is_main() and not has_record(run):

@@ -10,7 +10,7 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-GRACE = 1.0  # seconds after the first signal in which further ones are the same request: schedulers send several
+GRACE = 1.0  # seconds after the first signal in which a SIGTERM is the same request: schedulers send several
 
 
 def present(*names: str) -> list[signal.Signals]:
@@ -21,9 +21,9 @@ def present(*names: str) -> list[signal.Signals]:
 class StopSignals:
     """While entered, the first SIGINT, SIGTERM, SIGHUP or SIGUSR2 is noted: the run saves and ends after its step.
 
-    SLURM announces a preemption by SIGUSR2. SIGUSR1 is noted as a request to save. A second SIGINT or SIGTERM, a second
-    or more after the first, ends the process at once. In other threads than the main one nothing is noted, since
-    Python delivers signals there alone.
+    SLURM announces a preemption by SIGUSR2. SIGUSR1 is noted as a request to save. A second SIGINT ends the process at
+    once, and so does a SIGTERM a second or more after the first signal. In other threads than the main one nothing is
+    noted, since Python delivers signals there alone.
     """
 
     received: int | None = None
@@ -46,7 +46,8 @@ class StopSignals:
 
     def _note_stop(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
-            if number in (signal.SIGINT, signal.SIGTERM) and time.monotonic() - self.noted_at >= GRACE:
+            late = time.monotonic() - self.noted_at >= GRACE
+            if number == signal.SIGINT or (number == signal.SIGTERM and late):
                 signal.signal(number, signal.SIG_DFL)
                 signal.raise_signal(number)
             return

@@ -1,58 +1,55 @@
-"""Pictures as (h, w, 3) uint8 arrays."""
+"""Samples of any kind as one picture, an array (h, w, 3) uint8."""
 
 import logging
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
-logging.getLogger("matplotlib").setLevel(logging.WARNING)  # at its first use it tells of its font cache
+from wgangp.data.text import PAD, decode
+from wgangp.pictures.images import grid, to_uint8
+from wgangp.pictures.points import scatter, signals, vectors
+from wgangp.pictures.text import page
+
+__all__ = ["draw", "grid", "page", "scatter", "signals", "to_uint8", "vectors"]
+
+logging.getLogger("matplotlib").setLevel(logging.WARNING)  # at its first use it logs that it builds its font cache
+VECTOR = 16  # numbers at most; more are a signal
 
 
-def to_uint8(images: Tensor) -> np.ndarray:
-    """(n, c, h, w) in [-1, 1] to (n, h, w, c) uint8, as the official code: int((x + 1) * 255.99 / 2)."""
-    return ((images.float() + 1) * (255.99 / 2)).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+def draw(
+    x: Tensor,
+    *,
+    vocabulary: str | None = None,
+    real: Tensor | None = None,
+    critic: Callable[[Tensor], Tensor] | None = None,
+    labels: Tensor | None = None,
+    class_names: Sequence[str] = (),
+    columns: int | None = None,
+    numbers: bool = False,
+    title: str = "",
+) -> np.ndarray:
+    """The picture of samples x, as (h, w, 3) uint8 of at most about 4096 pixels on a side.
 
+    | x | picture | uses |
+    |---|---|---|
+    | images (n, c, h, w) in [-1, 1] | a grid | labels (n,), class_names: a row for each class; columns, numbers |
+    | text (n, v, t), with its vocabulary | a page | numbers |
+    | points (n, 2) | a scatter plot | real (m, 2); critic: its level sets |
+    | vectors (n, d), d <= 16 | histograms and scatter plots | real (m, d) |
+    | signals (n, t) or (n, c, t) | line plots | real (m, t) or (m, c, t) |
 
-def grid(images: Tensor, columns: int | None = None) -> np.ndarray:
-    """Images (n, c, h, w) in [-1, 1], row by row; a square where no number of columns is given."""
-    from torchvision.utils import make_grid  # costs a second, which toy runs need not spend
-
-    columns = columns or math.ceil(math.sqrt(len(images)))
-    return to_uint8(make_grid(images, nrow=columns, padding=2, pad_value=-1.0)[None])[0]
-
-
-def page(lines: list[str]) -> np.ndarray:
-    """Lines of text, black on white."""
-    from PIL import Image, ImageDraw
-
-    text = "\n".join(lines)
-    box = ImageDraw.Draw(Image.new("RGB", (1, 1))).multiline_textbbox((8, 8), text)
-    picture = Image.new("RGB", (math.ceil(box[2]) + 8, math.ceil(box[3]) + 8), "white")
-    ImageDraw.Draw(picture).multiline_text((8, 8), text, fill="black")
-    return np.asarray(picture)
-
-
-def scatter(fake: Tensor, real: Tensor | None = None, critic: Callable[[Tensor], Tensor] | None = None) -> np.ndarray:
-    """Points (n, 2), over the level sets of a critic if given (Gulrajani et al. 2017, figure 1a)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    both = fake if real is None else torch.cat([fake, real])
-    limit = 1.2 * (both.abs().quantile(0.999).item() if real is None else real.abs().max().item())
-    figure = Figure(figsize=(6, 6), dpi=100, layout="tight")
-    axes = figure.add_subplot(aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
-    if critic is not None:
-        ticks = torch.linspace(-limit, limit, 128, device=fake.device)
-        points = torch.cartesian_prod(ticks, ticks)  # (128 * 128, 2)
-        level = critic(points)[:, 0].float().view(128, 128).T.cpu()
-        axes.contourf(ticks.cpu(), ticks.cpu(), level, levels=24, cmap="Blues_r", alpha=0.8)
-    if real is not None:
-        axes.scatter(real[:, 0].cpu(), real[:, 1].cpu(), s=6, color="orange", label="real")
-    axes.scatter(fake[:, 0].cpu(), fake[:, 1].cpu(), s=3, color="black", label="fake")
-    axes.legend(loc="upper right")
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    `critic` takes points (m, 2) on x's device and returns (m, 1 + num_classes), with f(x) in its first column.
+    Raises ValueError if x is none of these, or empty.
+    """
+    if not isinstance(x, Tensor) or not 2 <= x.ndim <= 4 or x.numel() == 0:
+        shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(f"this data has no picture ({shape}): give the dataset a picture() method")
+    x = x.detach()
+    if x.ndim == 4:
+        return grid(x, columns, labels, class_names, numbers, title)
+    if x.ndim == 3 and vocabulary is not None:
+        return page([line.rstrip(PAD) for line in decode(x, vocabulary)], vocabulary, numbers, title)
+    if x.shape[1:] == (2,):
+        return scatter(x, real, critic, title)
+    return vectors(x, real, title) if x.ndim == 2 and x.shape[1] <= VECTOR else signals(x, real, title)

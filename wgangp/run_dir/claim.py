@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
-from wgangp.run_dir.files import open_for_writing
+from wgangp.run_dir.files import open_for_writing, printable
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +58,10 @@ def has_checkpoint(run: Path) -> bool:
 
 
 class OneLine(logging.Formatter):
-    """One line for each message, whatever is in it."""
+    """One line for each message, without control characters."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return super().format(record).replace("\r", "\\r").replace("\n", "\\n")
+        return printable(super().format(record)).replace("\t", "\\t").replace("\n", "\\n")
 
 
 @contextmanager

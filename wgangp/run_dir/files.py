@@ -2,10 +2,25 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import IO, Any
 
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tabs and newlines
+FOLDERS = (".hydra", "checkpoints", "samples", "profile")
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has none
+
+
+def printable(text: str) -> str:
+    """Returns the text as a terminal or a log may show it: without escape sequences and other control characters."""
+    return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text.encode("utf-8", "backslashreplace").decode())
+
+
+def refuse_links(run: Path) -> None:
+    """Raises ValueError if a folder of the run is a link, through which files elsewhere would be written."""
+    for folder in FOLDERS:
+        if (run / folder).is_symlink():
+            raise ValueError(f"{run / folder} is a link: replace it by the folder itself")
 
 
 def open_for_writing(path: Path, mode: str = "w") -> IO[Any]:

@@ -1,0 +1,152 @@
+"""Samples that are numbers: points of the plane over a critic's level sets, vectors and signals."""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wgangp.pictures import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SHOWN = 4  # dimensions of a vector
+SIGNALS = 16  # of a picture
+REAL, FAKE = ("real", style.REAL, 14), ("generated", style.FAKE, 5)  # name, colour, size: also different in print
+
+
+def scatter(
+    fake: Tensor, real: Tensor | None = None, critic: Callable[[Tensor], Tensor] | None = None, title: str = ""
+) -> np.ndarray:
+    """Points (n, 2), over the level sets of a critic if given (Gulrajani et al. 2017, figure 1a), as (h, w, 3) uint8.
+
+    With the same real points, every picture has the same axes and colours, so that pictures make a film.
+    """
+    parts = [(x, *look) for x, look in ((finite(real), REAL), (finite(fake), FAKE)) if len(x)]
+    limit = _limit(parts[0][0]) if parts else 1.0
+    if lost := len(fake) - len(finite(fake)):
+        title = f"{title}   {lost} of {len(fake)} samples are not finite".strip()
+    with style.apply():
+        width = 6.1 if critic is None else 7.0  # inches: all places are fixed, so that frames differ in content alone
+        figure = style.figure(width, 6.6, layout=None)
+        axes = figure.add_axes((0.65 / width, 0.1, 5.18 / width, 0.785), xlim=(-limit, limit), ylim=(-limit, limit))
+        axes.grid(visible=critic is None)
+        if critic is not None:
+            _level_sets(axes, critic, limit, fake.device)
+        for x, name, colour, size in parts:
+            axes.scatter(x[:, 0].numpy(), x[:, 1].numpy(), s=size, color=colour, linewidths=0, label=name, zorder=3)
+        figure.suptitle(title, x=0.65 / width, y=0.955, ha="left", va="center")
+        if parts:
+            place = (0.55 / width, 0.912)  # above the axes: hides no mode
+            figure.legend(loc="center left", bbox_to_anchor=place, ncols=2, markerscale=2.5, handletextpad=0.2)
+        return style.pixels(figure)
+
+
+def finite(x: Tensor | None) -> Tensor:
+    """The rows of x (n, d) without NaN or infinity, on the CPU in float32; none if x is None."""
+    if x is None:
+        return torch.empty(0, 2)
+    x = x.detach().float().cpu()
+    return x[x.isfinite().all(dim=1)]
+
+
+def _limit(x: Tensor) -> float:
+    """Half of the axes' length: a tenth of a unit more than the points need, without the most extreme ones."""
+    return max(0.1, math.ceil(12 * x.abs().flatten().quantile(0.999).item()) / 10)
+
+
+def _level_sets(axes: "Axes", critic: Callable[[Tensor], Tensor], limit: float, device: torch.device) -> None:
+    """24 levels on a scale of round numbers, from which the critic's additive constant is taken away."""
+    ticks = torch.linspace(-limit, limit, 128, device=device)
+    with torch.no_grad():
+        level = critic(torch.cartesian_prod(ticks, ticks))[:, 0].float().view(128, 128).T.cpu()
+    found = level[level.isfinite()]
+    if not len(found):
+        return
+    level = level - (found.min() + found.max()) / 2
+    scale = _round_up(((found.max() - found.min()) / 2).item())
+    drawn = axes.contourf(
+        *(ticks.cpu().numpy(),) * 2,
+        np.ma.masked_invalid(level.numpy()),
+        levels=np.linspace(-scale, scale, 25),
+        cmap=style.level_colours(),
+    )
+    axes.contour(drawn, colors="white", linewidths=0.5, linestyles="solid")
+    assert axes.figure is not None
+    place = axes.figure.add_axes((0.86, 0.1, 0.025, 0.785))
+    bar = axes.figure.colorbar(drawn, cax=place, ticks=np.linspace(-scale, scale, 5))
+    bar.set_label("critic f(x), up to a constant (higher: more real)")
+    bar.outline.set_visible(False)
+
+
+def _round_up(value: float) -> float:
+    """The next of 1, 1.5, 2, 3, 5 and 7 times a power of ten: the scale of most frames of a film is the same."""
+    if not 1e-30 < value < 1e30:
+        return 1e-30 if value <= 1e-30 else 1e30
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(power * step for step in (1, 1.5, 2, 3, 5, 7, 10, 15) if power * step >= value)
+
+
+def vectors(fake: Tensor, real: Tensor | None = None, title: str = "") -> np.ndarray:
+    """Vectors (n, d): the first 4 dimensions against each other, and their histograms, as (h, w, 3) uint8."""
+    k, d = min(SHOWN, fake.shape[1]), fake.shape[1]
+    parts = [(x, *look) for x, look in ((finite(real), REAL), (finite(fake), FAKE)) if len(x)]
+    ranges = [_range(parts[0][0][:, i]) if parts else (-1.0, 1.0) for i in range(k)]
+    with style.apply():
+        figure = style.figure(*(5.0, 3.4) if k == 1 else (2.2 * k, 2.2 * k))
+        for i in range(k):
+            for j in range(i + 1):
+                axes = figure.add_subplot(k, k, i * k + j + 1, xlim=ranges[j])
+                if i == j:
+                    for x, name, colour, *_ in parts:
+                        _histogram(axes, x[:, i], ranges[i], name, colour)
+                else:
+                    for x, _, colour, size in parts:
+                        axes.scatter(x[:, j].numpy(), x[:, i].numpy(), s=size / 2, color=colour, linewidths=0)
+                    axes.set_ylim(ranges[i])
+                axes.set_xlabel(f"x[{j}]" if i == k - 1 else "")
+                axes.set_ylabel("density" if i == j else f"x[{i}]" if j == 0 else "")
+        note = f"the first {k} of {d} dimensions" if k < d else ""
+        figure.suptitle("   ".join(filter(None, (title, note))) or " ", x=0.02, ha="left")
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+        return style.pixels(figure)
+
+
+def _histogram(axes: "Axes", x: Tensor, interval: tuple[float, float], name: str, colour: str) -> None:
+    """Real samples as an area, generated ones as a line."""
+    kind: Literal["stepfilled", "step"] = "stepfilled" if name == "real" else "step"
+    bins = np.linspace(*interval, 41)
+    axes.hist(x.numpy(), bins=bins.tolist(), density=True, color=colour, histtype=kind, label=name)
+
+
+def _range(x: Tensor) -> tuple[float, float]:
+    """The interval of an axis: nearly all values and a tenth of their spread on each side."""
+    if not len(x):
+        return -1.0, 1.0
+    low, high = x.quantile(0.001).item(), x.quantile(0.999).item()
+    margin = 0.1 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def signals(fake: Tensor, real: Tensor | None = None, title: str = "") -> np.ndarray:
+    """Signals (n, t) or (n, c, t), a line per channel: 16 of them, the first 4 real ones if given: (h, w, 3) uint8."""
+    real = fake[:0] if real is None else real[: SIGNALS // 4]
+    drawn = [(x, *REAL[:2]) for x in real.float().cpu()]
+    drawn += [(x, *FAKE[:2]) for x in fake[: SIGNALS - len(real)].float().cpu()]
+    low, high = _range(torch.cat([x[x.isfinite()] for x, _, _ in drawn]))
+    rows = math.ceil(len(drawn) / 4)
+    with style.apply():
+        figure = style.figure(10, 1.6 * rows + 0.6)
+        panels = figure.subplots(rows, 4, squeeze=False, sharex=True, sharey=True)
+        for axes, (x, name, colour) in zip(panels.flat, drawn, strict=False):
+            for line in x.reshape(-1, x.shape[-1]).numpy():
+                axes.plot(line, linewidth=1, **{"color": colour} if x.ndim == 1 else {})
+            axes.set_title(name, fontsize=9, color=style.MUTED, fontweight="normal")
+            axes.set_ylim(low, high)
+        for axes in panels.flat[len(drawn) :]:
+            axes.axis("off")
+        figure.suptitle(title or " ", x=0.02, ha="left")
+        return style.pixels(figure)
