@@ -17,7 +17,7 @@ from typing import Any
 
 from wgangp import train
 from wgangp.app import api
-from wgangp.app.help import about, based_on, commented_keys, default_options
+from wgangp.app.help import about, bases, commented_keys, default_options
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF, PACKAGE, PAGES = ROOT / "conf", ROOT / "wgangp", ROOT / "docs" / "reference"
@@ -86,9 +86,17 @@ def configuration() -> str:
 
 
 def keys_table(file: Path, prefix: str = "") -> str:
-    """Returns the keys of a file; those without a comment have it from a base option or from conf/train.yaml."""
-    bases = [key for name in based_on(file) for key in commented_keys(file.with_name(f"{name}.yaml"), prefix)]
-    keys = commented_keys(file, prefix, [*commented_keys(CONF / "train.yaml"), *bases])
+    """Returns the keys of a file, and those of its bases that are no options, such as conf/dataset/common.
+
+    A key without a comment has that of a base, or of conf/train.yaml.
+    """
+    inherited = {base: commented_keys(base, prefix) for base in bases(file)}
+    known = [key for found in [*inherited.values(), commented_keys(CONF / "train.yaml")] for key in found]
+    keys = commented_keys(file, prefix, known[::-1])
+    shared = [key for base, found in inherited.items() if base.parent != file.parent for key in found]
+    for key in shared:
+        keys += [key] if key.name not in {other.name for other in keys} else []
+    keys.sort(key=lambda key: not key.name.startswith(prefix))  # a dataset's own keys before those of its schedule
     rows = [(code(key.name), code(key.value), prose(key.comment)) for key in keys]
     return table(("key", "default", "meaning"), rows) if rows else ""
 
@@ -117,7 +125,8 @@ def groups() -> Iterator[str]:
 
 def option(file: Path, group: str) -> str:
     prefix = "generator_optimizer." if group == "optimizer" else group.replace("/", ".") + "."
-    base = "".join(f" The other keys are those of `{name}`." for name in based_on(file))
+    names = [base.stem for base in bases(file) if base.parent == file.parent]
+    base = f" The other keys are those of {' and '.join(map(code, names))}." if names else ""
     return f"#### {group}={file.stem}\n\n{prose(about(file))}{base}\n\n{keys_table(file, prefix)}"
 
 

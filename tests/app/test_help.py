@@ -62,7 +62,11 @@ def test_comments_of_other_files(file):
 
 def test_head_and_defaults(file):
     assert help.about(file) == "Two lines about it."
-    assert help.based_on(file) == ["wgan_gp"] and help.default_options(file) == {"schedule": "constant"}
+    file.with_name("wgan_gp.yaml").write_text("defaults:\n  - common/first@penalty\n  - _self_\nx: 1\n")
+    (file.parent / "common").mkdir()
+    (file.parent / "common" / "first.yaml").write_text("y: 2\n")
+    assert help.bases(file) == [file.with_name("wgan_gp.yaml"), file.parent / "common" / "first.yaml"]
+    assert help.default_options(file) == {"schedule": "constant"}
 
 
 def test_global_files_have_no_prefix(file):

@@ -29,7 +29,7 @@ def commented_keys(file: Path, prefix: str = "", others: Sequence[Key] = ()) -> 
     lines = file.read_text(encoding="utf-8").splitlines()
     if lines and lines[0].startswith("# @package _global_"):
         prefix = ""
-    known = {key.name: key.comment for key in others}
+    known = {key.name: key.comment for key in others if key.comment}
     return [Key(prefix + name, value, comment or known.get(prefix + name, "")) for name, value, comment in _keys(lines)]
 
 
@@ -44,9 +44,11 @@ def about(file: Path) -> str:
     return " ".join(found)
 
 
-def based_on(file: Path) -> list[str]:
-    """Returns the options of the same group from which an option takes its other keys: ["wgan_gp"] for r1.yaml."""
-    return [entry for entry in _defaults(file) if entry != "_self_" and ":" not in entry]
+def bases(file: Path) -> list[Path]:
+    """Returns the files from which an option takes its other keys: [conf/penalty/wgan_gp.yaml] for r1.yaml."""
+    names = [entry.partition("@")[0] for entry in _defaults(file) if entry != "_self_" and ":" not in entry]
+    found = [file.parent / f"{name}.yaml" for name in names]
+    return [each for base in found for each in (base, *bases(base))]
 
 
 def default_options(file: Path) -> dict[str, str]:
