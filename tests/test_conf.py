@@ -10,8 +10,8 @@ from conftest import composed, options, picture, small_trainer, write_mnist
 
 from wgangp.app.build import build
 from wgangp.app.checks import plain
-from wgangp.data import sources
-from wgangp.data.images import Split
+from wgangp.data.sources import published
+from wgangp.data.sources.source import array_part
 from wgangp.data.toy import gaussians8
 from wgangp.models.layers import couples_samples
 from wgangp.penalties import NoPenalty
@@ -137,9 +137,10 @@ def test_every_experiment_trains_for_two_steps(call, option, data, monkeypatch):
     monkeypatch.setenv("WGANGP_DATA", str(data))
     cifar10 = f"experiment={option}" if "cifar10" in option or option == "paper/random_architecture" else None
     if cifar10:
-        monkeypatch.setattr(sources, "_torchvision_parts", lambda *a: [Split(*small_cifar10(data)), None])
+        monkeypatch.setattr(published, "read_parts", lambda *a: (array_part(*small_cifar10(data)), None, None))
     path = [f"dataset.path={data / 'lines.txt'}"] if option.endswith("language") else []
     small = ["batch_size=2", "n_critic=1", "evaluation_samples=10", "steps=2", "log_every=2", *narrow(option)]
+    small += ["dataset.limit=1000"] if option.startswith("paper/mnist") else []
     code, text = call("train", f"experiment={option}", *small, *path, "hydra.run.dir=run")
     assert code == 0, text
 

@@ -8,15 +8,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import run_command
+from conftest import run_command, write_mnist
 from test_commands import DCGAN, SMALL, digits, images
 
+from wgangp.data import Dataset
 from wgangp.data.toy import gaussians8, swissroll
-from wgangp.metrics import scores
+from wgangp.metrics import Result
 from wgangp.metrics.classifier import ResNet
+from wgangp.metrics.scores import Scores, choose
+from wgangp.metrics.text import NgramJS
+from wgangp.metrics.toy import Modes, Wasserstein1
 from wgangp.run_dir.checkpoint import load_checkpoint, newest_checkpoint
+from wgangp.run_dir.evaluation import record
 
 CPU = torch.device("cpu")
+CATALOGUE = {"modes": Modes(samples=2500), "wasserstein1": Wasserstein1(samples=2000, draws=5), "ngram_js": NgramJS()}
 
 
 def evaluation(run):
@@ -42,10 +48,15 @@ def test_points(call):
     assert first["metrics"].keys() == {"eval/modes", "eval/high_quality", "eval/wasserstein1"}
     for name, value in first["metrics"].items():
         assert f"{name.removeprefix('eval/')} " in text and f"{value:.5g}" in text
-    assert first["measured_with"]["eval/wasserstein1"] == {
+    how = dict(first["measured_with"]["eval/wasserstein1"])
+    floor = how.pop("floor")
+    assert how == {
         **{"generator": "ema", "batchnorm": "batch", "seed": 1, "samples": 300},
         "reference": "300 training points",
     }
+    assert 0.05 < floor["mean"] < 0.5 and floor["draws"] == 5
+    assert f"data against itself {floor['mean']:.3g} +- {floor['std']:.2g};" in text and "real data 0.98" in text
+    assert first["measured_with"]["eval/high_quality"]["ceiling"] == pytest.approx(1 - math.exp(-4.5), abs=0.001)
     call("evaluate", "run=run", "n=300", "seed=1")
     assert evaluation("run") == first
 
@@ -69,7 +80,10 @@ def test_images_by_a_classifier(call, tmp_path, classifier, conditional):
     data = images(digits(tmp_path / "d.npz"))
     call("train", *data, *DCGAN, "steps=2", "hydra.run.dir=run", f"conditional={conditional}")
     code, text = call("evaluate", "run=run", "n=50", f"classifier={classifier}")
-    assert code == 0 and "fid, is, kid, prc cannot be computed: the Inception weights cannot be downloaded" in text
+    assert (
+        code == 0
+        and "fid, is, kid, prc cannot be computed and are left out: the Inception weights cannot be downloaded" in text
+    )
     found = evaluation("run")
     names = {"score", "score_std", "frechet", "kernel", "kernel_std", "precision", "recall", "balance", "nearest"}
     names |= {"nearest_held_out", *(["agreement"] if conditional == "true" else [])}
@@ -88,8 +102,8 @@ def test_one_clear_line_where_something_is_missing(call, tmp_path, classifier):
     for arguments, message in [
         ([], "weights-inception-2015-12-05-6726825d.pth elsewhere and put it to"),
         (["metrics=[fid]", f"weights={classifier}"], "does not hold the reference Inception"),
-        (["metrics=[fidd]"], "fidd is no score of this data: choose from fid, is, kid, prc, classifier"),
-        (["metrics=[classifier]"], "say classifier=FILE; scripts/train_classifier.py writes one"),
+        (["metrics=[fidd]"], "fidd is no score of this data: choose from fid, is, kid, prc, prc_vgg16, classifier"),
+        (["metrics=[classifier]"], "set classifier=FILE; scripts/train_classifier.py writes one"),
         (["metrics=[classifier]", "classifier=none.pt"], "classifier=none.pt: there is no such file"),
         (["metrics=[classifier]", "classifier=ten.pt"], "has 10 classes, and the data 4"),
         (["n=0"], "n=0: give a whole number of at least 1"),
@@ -100,23 +114,22 @@ def test_one_clear_line_where_something_is_missing(call, tmp_path, classifier):
 
 
 def test_without_the_extra_points_are_scored_and_images_say_what_to_install(call, tmp_path, monkeypatch):
-    for name in ("scipy.optimize", "torch_fidelity", "wgangp.metrics.images"):
+    for name in ("scipy.optimize", "torch_fidelity"):
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delattr("wgangp.metrics.images", raising=False)
     call("train", *SMALL, "steps=2", "hydra.run.dir=points")
     code, text = call("evaluate", "run=points", "n=100")
-    assert code == 0 and "wasserstein1 cannot be computed" in text and "pip install 'wgangp[eval]'" in text
+    assert code == 0 and "wasserstein1 cannot be computed" in text and "pip install -e '.[eval]'" in text
     assert evaluation("points")["metrics"].keys() == {"eval/modes", "eval/high_quality"}
     assert call("evaluate", "run=points", "n=100", "metrics=[wasserstein1]")[0] == 1
     call("train", *images(digits(tmp_path / "d.npz")), *DCGAN, "steps=2", "hydra.run.dir=run")
     code, text = call("evaluate", "run=run", "n=20")
-    assert code == 1 and "pip install 'wgangp[eval]'" in text and len(text.strip().splitlines()) == 1
+    assert code == 1 and "pip install -e '.[eval]'" in text and len(text.strip().splitlines()) == 1
 
 
-class Sentences:
+class Sentences(Dataset):
     """One-hot lines (n, v, t) of a cyclic alphabet: 0 to 3 in training, 4 to 7 held out."""
 
-    shape, num_classes, letters = (8, 6), 0, "abcdefgh"
+    shape, num_classes, vocabulary = (8, 6), 0, "abcdefgh"
 
     def __len__(self):
         return 250
@@ -125,39 +138,37 @@ class Sentences:
         codes = first + (torch.arange(n)[:, None] + torch.arange(6)) % 4
         return torch.nn.functional.one_hot(codes, 8).permute(0, 2, 1).float(), torch.zeros(n)
 
-    def held_out(self, index, n):
-        return self.batch(index, n, first=4)
+    def to_metric_input(self, x):
+        return ["".join(self.vocabulary[i] for i in row) for row in x.argmax(1).tolist()]
 
-    def decode(self, x):
-        return ["".join(self.letters[i] for i in row) for row in x.argmax(1).tolist()]
+    def reference(self, part="train", n=None, seed=0):
+        x, y = self.batch(0, n or 250, first={"train": 0, "held_out": 4}[part])
+        return self.to_metric_input(x), y
 
 
 def test_the_trainers_scores_of_strings():
     data = Sentences()
-    chosen = scores.measures(data, scores.default_names(data, None), weights=None, classifier=None, device=CPU)
-    values = scores.Scores(data, chosen, n=400)(lambda n: data.batch(0, n)[0])
+    values = Scores(data, choose(CATALOGUE, data, None, only_quick=True), n=400)(lambda n: data.batch(0, n)[0])
     assert values["ngram_js_2"] == pytest.approx(0, abs=1e-4) and values["ngram_js_2_floor"] == pytest.approx(1)
     assert values.keys() == {f"ngram_js_{n}{end}" for n in (1, 2, 3, 4) for end in ("", "_floor")}
 
 
 def test_what_cannot_be_computed_is_told_once_and_training_goes_on(caplog):
     data = swissroll(seed=0, device=CPU)
-    assert scores.default_names(data, None) == ["wasserstein1"]
-    chosen = scores.measures(data, ["modes", "wasserstein1"], weights=None, classifier=None, device=CPU)
-    trainer_metrics = scores.Scores(data, chosen, n=50)
+    assert list(choose(CATALOGUE, data, None, only_quick=False)) == ["wasserstein1"]
+    trainer_metrics = Scores(data, {name: CATALOGUE[name] for name in ("modes", "wasserstein1")}, n=50)
     for _ in range(2):
         assert trainer_metrics(lambda n: data.batch(0, n)[0]).keys() == {"wasserstein1"}
     assert [r.getMessage() for r in caplog.records] == [
-        "modes cannot be computed and is left out: modes: this data has none; use wasserstein1"
+        "modes cannot be computed and is left out: modes: this data has no modes; use wasserstein1"
     ]
 
 
 def test_the_trainers_scores_of_real_points_in_closed_form():
     """Of a Gaussian in the plane, 1 - exp(-9 / 2) is within three standard deviations."""
     data = gaussians8(seed=0, device=CPU)
-    chosen = scores.measures(data, ["modes"], weights=None, classifier=None, device=CPU)
     torch.manual_seed(0)
-    values = scores.Scores(data, chosen, n=20_000)(lambda n: data.batch(0, n)[0])
+    values = Scores(data, choose(CATALOGUE, data, ["modes"], only_quick=True), n=20_000)(lambda n: data.batch(0, n)[0])
     assert values == {"modes": 8, "high_quality": pytest.approx(1 - math.exp(-4.5), abs=0.003)}
 
 
@@ -178,13 +189,107 @@ def test_help_needs_no_torch(tmp_path):
     assert subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True).returncode == 0
 
 
-def test_training_logs_the_scores_it_is_asked_for_and_leaves_out_the_others(call, tmp_path, classifier):
+def test_training_logs_the_scores_it_is_asked_for(call, tmp_path, classifier):
     data = [*images(digits(tmp_path / "d.npz")), *DCGAN, "evaluation_samples=20", "hydra.run.dir=run"]
-    asked = ["evaluate.metrics=[classifier,fid]", f"evaluate.classifier={classifier}"]
+    asked = ["evaluate.metrics=[classifier]", f"evaluate.classifier={classifier}"]
     code, text = call("train", *data, *asked, "steps=4", "evaluate_every=2")
-    assert code == 0 and text.count("fid cannot be computed and is left out: the Inception weights") == 1, text
+    assert code == 0, text
     lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "eval/classifier_frechet" in line] == [2, 4]
     assert len(evaluation("run")["measured_with"]["eval/classifier_frechet"]["weights_sha256"]) == 64
-    code, text = call("train", *data, "steps=2", "evaluate.metrics=[modes]")
-    assert code == 1 and "modes is no score of this data" in text
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("evaluate.metrics=[modes]", "modes is no score of this data: choose from fid, is, kid, prc"),
+        ("evaluate.metrics=[fid]", "the Inception weights cannot be downloaded"),
+        ("evaluate.metrics=[classifier]", "set classifier=FILE"),
+        ("evaluate.classifier=none.pt", "classifier=none.pt: there is no such file"),
+        ("evaluate.metrics=[prc_vgg16]", "set scores.prc_vgg16.weights=FILE"),
+        ("scores.prc_vgg16.weights=none.pth evaluate.metrics=[prc_vgg16]", "none.pth: there is no such file"),
+    ],
+)
+def test_what_training_cannot_score_is_refused_before_the_first_step(call, tmp_path, classifier, asked, message):
+    data = images(digits(tmp_path / "d.npz"))
+    code, text = call("train", *data, *DCGAN, "steps=2", "hydra.run.dir=run", *asked.split())
+    assert code == 1 and message in text and not Path("run/checkpoints").exists()
+
+
+def test_one_sample_more_or_less_changes_no_other(call, tmp_path, my_pixels):
+    """A DCGAN with BatchNorm: the last chunk is never of one sample, which has no variance."""
+    call("train", *images(digits(tmp_path / "d.npz")), *DCGAN, "steps=2", "hydra.run.dir=run")
+    found = {}
+    for n in (1, 2, 101, 102):
+        code, text = call("evaluate", "run=run", f"n={n}", "metrics=[pixels]", *my_pixels)
+        assert code == 0, text
+        found[n] = torch.load("pixels.pt")
+    assert [len(x) for x in found.values()] == [1, 2, 101, 102]
+    assert all(torch.equal(found[n], found[102][:n]) for n in found)
+
+
+@pytest.fixture
+def my_pixels(tmp_path, monkeypatch):
+    """A metric that keeps what it is given."""
+    (tmp_path / "my_pixels.py").write_text(
+        "import torch\nfrom wgangp.metrics import Metric, Result\n\n"
+        "class Pixels(Metric):\n"
+        "    higher_is_better = {'pixels': True}\n\n"
+        "    def __call__(self, samples, labels, dataset, device):\n"
+        "        torch.save(samples, 'pixels.pt')\n"
+        "        return Result({'pixels': 0.0}, {})\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    return ["+scores.pixels._target_=my_pixels.Pixels", "allow=[my_pixels]"]
+
+
+def test_data_that_moved_are_found_by_path(call, tmp_path, classifier):
+    before, after = tmp_path / "before.npz", tmp_path / "7"
+    call("train", *images(digits(before)), *DCGAN, "steps=2", "hydra.run.dir=run")
+    before.rename(after)
+    options = ["run=run", "n=20", "metrics=[classifier]", f"classifier={classifier}"]
+    code, text = call("evaluate", *options)
+    assert code == 1 and "before.npz: there is no such file" in text
+    code, text = call("evaluate", *options, "dataset.path=7")
+    assert code == 0, text
+    code, text = call("evaluate", *options, "dataset.root=elsewhere", "dataset.path=7")  # arrays have no root
+    assert code == 0, text
+
+
+def test_data_of_a_folder_of_datasets_are_found_there_and_nothing_is_downloaded_elsewhere(call, tmp_path, monkeypatch):
+    for name in ("before", "after"):
+        write_mnist(tmp_path / name / "MNIST" / "raw")
+    mnist = ["dataset=mnist", "dataset.root=before", "generator.width=4", "critic.width=4", "batch_size=8", *DCGAN]
+    code, text = call("train", *mnist, "steps=1", "hydra.run.dir=run")
+    assert code == 0, text
+    (tmp_path / "before").rename(tmp_path / "gone")
+    options = ["run=run", "n=20", "metrics=[modes]"]
+    for given, environment in [("dataset.root=after", None), ("seed=1", "after")]:
+        if environment:
+            monkeypatch.setenv("WGANGP_DATA", environment)
+        code, text = call("evaluate", *options, given)
+        assert "modes is no score of this data" in text  # so the data were found
+    monkeypatch.delenv("WGANGP_DATA")
+    monkeypatch.setattr(
+        "torchvision.datasets.MNIST", lambda root, train, download: pytest.fail("downloads") if download else 1 / 0
+    )
+    code, text = call("evaluate", *options)
+    assert code == 1 and "MNIST cannot be read" in text
+    code, text = call("evaluate", *options, "dataset.path=here")
+    assert code == 1 and "this run's dataset has no path; try dataset.root=FOLDER" in text
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"step": 3}', '{"step": 3, "metrics": [], "measured_with": {}}', "{"])
+def test_a_foreign_evaluation_is_replaced_as_a_whole(tmp_path, content):
+    (tmp_path / "evaluation.json").write_text(content)
+    result = Result({"a": 1.0, "b": 2.0}, {"samples": 5}, {"b": {"floor": {"mean": 1.0, "std": 0.5}}})
+    assert record(tmp_path, 3, {"seed": 0}, [result]) == tmp_path / "evaluation.json"
+    assert evaluation(tmp_path) == {
+        "step": 3,
+        "metrics": {"eval/a": 1.0, "eval/b": 2.0},
+        "measured_with": {
+            "eval/a": {"seed": 0, "samples": 5},
+            "eval/b": {"seed": 0, "samples": 5, "floor": {"mean": 1.0, "std": 0.5}},
+        },
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["evaluation.json"]

@@ -22,7 +22,9 @@ CRITICS = {
     "dcgan gated": lambda: dcgan.Critic(
         **DATA, width=8, norm="none", spectral=False, **(DCGAN_CRITIC | {"activation": "gated"})
     ),
-    "resnet101": lambda: resnet101.Critic(**DATA, width=8, blocks=[1, 1, 1], norm="layer", spectral=False),
+    "resnet101": lambda: resnet101.Critic(
+        **DATA, width=8, blocks=[1, 1, 1], norm="layer", shortcut_pixel="last", spectral=False
+    ),
     "pyramid": lambda: resnet.PyramidCritic(**DATA, width=8, max_width=16, norm="layer", spectral=False),
 }
 

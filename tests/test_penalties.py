@@ -9,8 +9,7 @@ from conftest import PENALTY, composed, options
 from torch import nn
 
 from wgangp.app.build import build
-from wgangp.models import char, mlp
-from wgangp.models.layers import ScoredFeatures
+from wgangp.models import Critic, char, mlp
 from wgangp.penalties import (
     Consistency,
     FiniteDifference,
@@ -122,7 +121,7 @@ def test_finite_differences_are_the_gradients_of_a_linear_critic():
     assert value.item() == pytest.approx(2 * 100 * 0.01**2 * w.square().sum().item(), rel=0.02)
 
 
-class LinearFeatures(ScoredFeatures):
+class LinearFeatures(Critic):
     """f(x) = <w, dropped x>."""
 
     def __init__(self, w):

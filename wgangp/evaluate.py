@@ -5,22 +5,23 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from wgangp.app.compose import command
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
-    from wgangp.metrics.scores import Measure, Result
+    from wgangp.data import Dataset
+    from wgangp.metrics import Metric, Result
+    from wgangp.models import Generator
 
 log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Under torchrun the processes share the sampling, and the first one scores and tells."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    """Under torchrun the processes share the sampling; the first one scores and reports."""
+    if int(os.environ.get("WORLD_SIZE") or 1) == 1:
         command(evaluate, "evaluate")
         return
     from wgangp.machine import distributed
@@ -33,81 +34,86 @@ def main() -> None:
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Scores the run's generator against its dataset, both as the checkpoint records them."""
-    from omegaconf import OmegaConf
-
+    """Scores the run's generator against its dataset, as the checkpoint records both."""
     from wgangp.app.build import build
     from wgangp.machine.device import choose_device
     from wgangp.machine.distributed import is_main
-    from wgangp.metrics import scores
+    from wgangp.metrics.scores import leave_out, score
     from wgangp.run import load_generator
     from wgangp.run_dir.checkpoint import header_of, load_newest
+    from wgangp.run_dir.evaluation import record
 
-    checkpoint, state = load_newest(Path(cfg.run))
+    checkpoint, state = load_newest(Path(str(cfg.run)).expanduser())
     device = choose_device(cfg.device)
     config = OmegaConf.create(header_of(state).config)
-    dataset = build(config.dataset, seed=config.seed, device=device)
-    names = list(cfg.metrics or scores.default_names(dataset, cfg.classifier))
-    if cfg.classifier and "classifier" not in names:
-        names.append("classifier")
-    measures = scores.measures(dataset, names, weights=cfg.weights, classifier=cfg.classifier, device=device)
-
-    generator = load_generator(checkpoint, cfg.ema, cfg.batchnorm).to(device)
-    x, y = draw(generator, dataset, cfg.n, cfg.seed, device)
+    dataset = build(located(config.dataset, cfg.dataset), allow=cfg.allow, seed=config.seed, device=device)
+    metrics = choose_metrics(cfg, dataset)
+    generator = load_generator(checkpoint, cfg.ema, cfg.batchnorm, cfg.allow).to(device)
+    x, y = draw(generator, dataset, cfg.n, cfg.seed)
     if not is_main():
         return
-    results = compute(measures, x, y if generator.num_classes else None, all_or_nothing=cfg.metrics is not None)
-    tell(results)
+    results, errors = score(metrics, x, y if generator.num_classes else None, dataset, device)
+    leave_out(errors, metrics, strict=cfg.metrics is not None)
+    print_table(results)
     which = {"generator": "ema" if cfg.ema else "last", "batchnorm": cfg.batchnorm, "seed": cfg.seed}
-    log.info("%s", scores.record(checkpoint.parent.parent, state["step"], which, results))
+    log.info("%s", record(checkpoint.parent.parent, state["step"], which, results))
 
 
-def draw(generator: Any, dataset: Any, n: int, seed: int, device: "torch.device") -> "tuple[Any, Tensor]":
-    """n samples as they are scored, from batches of the official evaluation's size, and the labels asked for (n,).
+def located(recorded_dataset: DictConfig, given: DictConfig) -> DictConfig:
+    """Returns the recorded dataset where it is now. Nothing is downloaded into a folder that only the record names."""
+    for key in ("path", "root"):
+        if given[key] is not None and key in recorded_dataset:
+            recorded_dataset[key] = str(Path(str(given[key])).expanduser())
+    if given.path is not None and "path" not in recorded_dataset:
+        raise ValueError(f"dataset.path={given.path}: this run's dataset has no path; try dataset.root=FOLDER")
+    if given.root is None and "download" in recorded_dataset:
+        recorded_dataset.download = False
+    return recorded_dataset
 
-    Each rank makes some of the batches, and all have them all.
-    """
+
+def choose_metrics(cfg: DictConfig, dataset: "Dataset") -> "dict[str, Metric]":
+    """Returns the metrics by name; a given classifier is always one of them."""
+    from wgangp.app.build import build
+    from wgangp.metrics.scores import check, choose, leave_out, names_in
+
+    names = cfg.metrics
+    if names is not None and cfg.classifier:
+        names = [*names_in(names), "classifier"]
+    catalogue = {name: build(node, allow=cfg.allow) for name, node in cfg.scores.items()}
+    metrics = choose(catalogue, dataset, names, only_quick=False)
+    return leave_out(check(metrics), metrics, strict=names is not None)
+
+
+def draw(generator: "Generator", dataset: "Dataset", n: int, seed: int) -> "tuple[Any, Tensor]":
+    """Returns n samples as metrics take them, and the labels asked for (n,)."""
     import torch
 
-    from wgangp.machine import distributed
     from wgangp.machine.device import seed_step
-    from wgangp.metrics.scores import observed
-    from wgangp.observer import CHUNK
+    from wgangp.sampling import generate, latents
 
     seed_step(seed, 0, "evaluate")
-    z, y = torch.randn(n, generator.nz), torch.randint(max(1, generator.num_classes), (n,))
-    chunks = list(enumerate(zip(z.split(CHUNK), y.split(CHUNK), strict=True)))
-    mine = chunks[distributed.RANK :: distributed.WORLD_SIZE]
-    made = distributed.gather({i: observed(dataset, generator(a.to(device), b.to(device))) for i, (a, b) in mine})
-    parts = [made[i] for i in sorted(made)]
+    z, y = latents(generator, n)
+    parts = generate(generator, z, y, dataset.to_metric_input)
     x = torch.cat(parts) if isinstance(parts[0], torch.Tensor) else [line for part in parts for line in part]
-    return x, y
+    return x[:n], y[:n]
 
 
-def compute(measures: "dict[str, Measure]", x: Any, y: "Tensor | None", all_or_nothing: bool) -> "list[Result]":
-    """The results. Where scores were not asked for by name, one that cannot be computed is told and left out."""
-    results, failures = [], []
-    for name, measure in measures.items():
-        try:
-            results.append(measure(x, y))
-        except (ValueError, OSError) as error:
-            if all_or_nothing:
-                raise
-            failures.append(f"{name} cannot be computed: {error}")
-    if not results:
-        raise ValueError("; ".join(failures))
-    for failure in failures:
-        log.warning("%s", failure)
-    return results
-
-
-def tell(results: "list[Result]") -> None:
-    """The table."""
+def print_table(results: "list[Result]") -> None:
+    """One line a score: its value, what real data have, the samples, the reference and the extractor."""
     for result in results:
-        using = f" by {result.measured_with['extractor']}" if "extractor" in result.measured_with else ""
         for name, value in result.values.items():
-            against = f"{result.measured_with['samples']:,} samples, reference: {result.measured_with['reference']}"
-            log.info("%-28s %12.5g   %s%s", name, value, against, using)
+            how = result.how(name)  # a user's own metric may say nothing
+            parts = [f"{how['samples']:,} samples"] if "samples" in how else []
+            parts += [f"reference: {how['reference']}"] if "reference" in how else []
+            using = f" by {how['extractor']}" if "extractor" in how else ""
+            log.info("%-28s %12.5g   %s%s%s", name, value, bound(how), ", ".join(parts), using)
+
+
+def bound(how: dict[str, Any]) -> str:
+    """Returns the score's floor or ceiling in words, if it has one."""
+    if floor := how.get("floor"):
+        return f"data against itself {floor['mean']:.3g} +- {floor['std']:.2g}; "
+    return f"real data {how['ceiling']:.3g}; " if "ceiling" in how else ""
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
 """What a training run shows of itself: norms, scores, samples and pictures."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wgangp import pictures
 from wgangp.machine.device import seed_step
 from wgangp.machine.distributed import mean_over_ranks
 from wgangp.models.layers import frozen
 from wgangp.penalties import gradient_norm, interpolates
-from wgangp.pictures import plots
 from wgangp.run_dir.logger import Values
 from wgangp.sampling import CHUNK, generate, generate_chunk
 from wgangp.trainer import Logs, Trainer
@@ -72,26 +72,26 @@ class Observer:
 
     def generate(self, n: int) -> Tensor:
         """Returns n samples (n, *) of the averaged generator, on the CPU."""
-        return torch.cat(generate(frozen(self.trainer.ema.module), self.latents(n), Tensor.cpu))
-
-    def latents(self, n: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields z and y of n samples, chunk by chunk, from torch's generator."""
-        for i in range(0, n, CHUNK):
-            k = min(CHUNK, n - i)
-            yield self.trainer.noise(k), self.trainer.labels(k)
+        chunks = [(self.trainer.noise(CHUNK), self.trainer.labels(CHUNK)) for _ in range(-(-n // CHUNK))]
+        z, y = (torch.cat(parts) for parts in zip(*chunks, strict=True))
+        return torch.cat(generate(frozen(self.trainer.ema.module), z, y, Tensor.cpu))[:n]
 
     @torch.no_grad()
     def picture(self) -> np.ndarray:
-        """Returns (h, w, 3) uint8: samples of fixed latents; points over the critic's level sets."""
+        """Returns (h, w, 3) uint8: samples of fixed latents; points over the critic's level sets.
+
+        Raises ValueError if the data are of no kind that can be drawn.
+        """
         t = self.trainer
         seed_step(t.seed, 0, "picture")  # the same latents every time
-        if len(t.dataset.shape) == 2:
-            return plots.page(t.dataset.decode(self.generate(32)))
-        if len(t.dataset.shape) == 3:
-            z, y = t.noise(64), torch.arange(64, device=t.device) % max(1, t.dataset.num_classes)
-            return plots.grid(generate_chunk(frozen(t.ema.module), z, y))
-        real, _ = t.dataset.batch(0, 1000)
-        return plots.scatter(self.generate(1000).to(t.device), real, frozen(t.critic))
+        if t.dataset.shape == (2,):
+            real, _ = t.dataset.batch(0, 1000)
+            x, critic = self.generate(1000).to(t.device), frozen(t.critic)
+            return pictures.draw(x, real=real, critic=critic, title=f"step {t.step:,}")
+        z, y = t.noise(64), torch.arange(64, device=t.device) % max(1, t.dataset.num_classes)
+        x = generate_chunk(frozen(t.ema.module), z, y)
+        own = t.dataset.picture(x)
+        return pictures.draw(x, vocabulary=t.dataset.vocabulary) if own is None else own
 
     def status(self, logs: Logs, rate: float | None) -> str:
         """Returns the progress bar's figures. Reading them waits for the device, so ask at most once a second."""

@@ -1,13 +1,12 @@
 """wgangp-resume run=DIR [key=value]: continues from the newest checkpoint of DIR, as it was started."""
 
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import wgangp
 from wgangp.app.errors import one_line
-from wgangp.run_dir.claim import has_checkpoint
+from wgangp.run_dir.claim import console, has_checkpoint
 
 USAGE = """wgangp-resume run=DIR [key=value ...]
 
@@ -24,10 +23,10 @@ def main() -> None:
     if {"--help", "-h"} & set(arguments):
         print(USAGE)
         return
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     debug = "debug=true" in [argument.lower() for argument in arguments]
     try:
-        resume(arguments)
+        with console():
+            resume(arguments)
     except KeyboardInterrupt:
         sys.exit("interrupted")
     except Exception as error:

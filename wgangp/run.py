@@ -12,11 +12,12 @@ from torch import Tensor
 from wgangp.app.build import build
 from wgangp.app.trust import at_most_modules
 from wgangp.machine.device import seed_step
-from wgangp.models.layers import Generator, use_batch_statistics
-from wgangp.run_dir.checkpoint import header_of, load_newest
+from wgangp.models import Generator
+from wgangp.models.layers import use_batch_statistics
+from wgangp.run_dir.checkpoint import State, header_of, load_newest
 from wgangp.run_dir.record import Record, read_record
 from wgangp.run_dir.status import Status, read_status
-from wgangp.sampling import chunks, generate
+from wgangp.sampling import generate, latents, use_standing_statistics
 
 
 class Run:
@@ -58,40 +59,54 @@ class Run:
             return rows
         return pandas.DataFrame(rows)
 
-    def generator(self, ema: bool = True, batchnorm: str = "batch", allow: Sequence[str] = ()) -> Generator:
+    def generator(self, ema: bool = True, batchnorm: str = "standing", allow: Sequence[str] = ()) -> Generator:
         """As `load_generator`."""
         return load_generator(self.path, ema, batchnorm, allow)
 
+    def load(self, ema: bool, batchnorm: str, allow: Sequence[str] = ()) -> tuple[int, Generator]:
+        """Returns the step of the newest checkpoint, or of the one that this is, and its generator."""
+        _, state = load_newest(self.path)
+        return state["step"], generator_of(state, ema, batchnorm, allow)
+
     def samples(self, n: int, seed: int = 0) -> Tensor:
         """Returns n samples (n, *) of the averaged generator, on the CPU; labels, if there are any, are drawn too."""
-        generator = self.generator()
+        generator = self.generator(batchnorm="batch")
         seed_step(seed, 0, "sample")
-        z, y = torch.randn(n, generator.nz), torch.randint(max(1, generator.num_classes), (n,))
-        return torch.cat(generate(generator, chunks(z, y), Tensor.cpu))
+        z, y = latents(generator, n)
+        return torch.cat(generate(generator, z, y, Tensor.cpu))[:n]
 
 
-def load_generator(run: str | Path, ema: bool = True, batchnorm: str = "batch", allow: Sequence[str] = ()) -> Generator:
+def load_generator(
+    run: str | Path, ema: bool = True, batchnorm: str = "standing", allow: Sequence[str] = ()
+) -> Generator:
     """Returns the generator of a run directory's newest checkpoint, or of a checkpoint file, on the CPU in eval mode.
 
     Called as generator(z, y=None) with z of (n, generator.nz) and y of (n,); returns (n, *shape): images in [-1, 1],
     or for text the characters' probabilities (n, v, t), which wgangp.data.text.decode reads with generator.vocabulary.
-    BatchNorm uses the statistics of the batch it is given, as the paper does, or with batchnorm="running" averages.
+    BatchNorm uses statistics of many samples ("standing"), so that a sample depends on its own latent alone; or those
+    of the batch that it is given ("batch"), as the paper does; or the averages over training ("running").
     `allow` names packages beside wgangp whose networks you trust. Raises FileNotFoundError or ValueError if there is no
     sound checkpoint, or it is one of other networks.
     """
-    _, state = load_newest(Path(run).expanduser())
+    return Run(run).load(ema, batchnorm, allow)[1]
+
+
+def generator_of(state: State, ema: bool, batchnorm: str, allow: Sequence[str]) -> Generator:
+    """Returns the generator of a loaded checkpoint. Raises ValueError if it is another network than it describes."""
     header, weights = header_of(state), state["ema" if ema else "generator"]
-    node = OmegaConf.create(header.config.get("generator") or {})
+    node = OmegaConf.create(header.config["generator"])
     data = {"shape": list(header.shape), "num_classes": header.num_classes}
     try:
         with torch.device("meta"), at_most_modules(1000 + 10 * len(weights)):
             # Without memory at first: a stranger's configuration may be of any width.
             build(node, allow=allow, **data).load_state_dict(weights, assign=True)
     except RuntimeError as error:
-        raise ValueError(f"run={run}: its weights are not those of the generator that it describes") from error
+        raise ValueError("the checkpoint's weights are not those of the generator that it describes") from error
     generator: Generator = build(node, allow=allow, **data)
     generator.load_state_dict(weights)
     generator.vocabulary, generator.class_names = header.vocabulary, header.class_names
     if batchnorm == "batch":
         use_batch_statistics(generator)
+    elif batchnorm == "standing":
+        use_standing_statistics(generator)
     return generator.requires_grad_(False).eval()

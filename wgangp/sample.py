@@ -1,8 +1,8 @@
-"""wgangp-sample run=DIR: pictures from a trained generator."""
+"""wgangp-sample run=DIR: pictures, files and films of a trained generator's samples."""
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -11,13 +11,90 @@ from wgangp.app.compose import command
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from wgangp.models.layers import Generator
+    from wgangp.models import Generator
 
 log = logging.getLogger(__name__)
+FILMS = (".gif", ".webp", ".mp4")
 
 
 def main() -> None:
     command(sample, "sample")
+
+
+def sample(cfg: DictConfig) -> None:
+    """Writes a grid, single files, rows of interpolations or a film, and logs where."""
+    from wgangp.machine.device import choose_device, seed_step
+    from wgangp.run import Run
+
+    run = Run(str(cfg.run))
+    device, (step, generator) = choose_device(cfg.device), run.load(cfg.ema, cfg.batchnorm, cfg.allow)
+    seed_step(cfg.seed, 0, "sample")
+    label = class_number(cfg.label, generator)
+    out = Path(str(cfg.out)).expanduser() if cfg.out is not None else run.directory / "samples" / name_of(cfg, step)
+    generator = generator.to(device)
+    if cfg.interpolate and out.suffix in FILMS:
+        path = write_film(cfg, generator, label, out)
+    elif cfg.format == "files":
+        path = write_files(draw(generator, *latents_of(cfg, generator, label)), generator.vocabulary, out)
+    else:
+        path = write_picture(cfg, generator, label, out)
+    log.info("%s", path)
+
+
+def name_of(cfg: DictConfig, step: int) -> str:
+    """Returns a name that says what is in the file, so that samples do not overwrite one another."""
+    parts = [f"seed_{cfg.seed}", f"step_{step:08d}", f"n_{cfg.n}"]
+    parts += [f"label_{cfg.label}"] if cfg.label is not None else []
+    parts += [f"truncation_{cfg.truncation}"] if cfg.truncation is not None else []
+    parts += ["seeds_" + "_".join(map(str, cfg.seeds))] if cfg.seeds else []
+    parts += [] if cfg.batchnorm == "batch" else [cfg.batchnorm]
+    parts += [] if cfg.ema else ["last_weights"]
+    return "_".join([*parts, *(["interpolation"] if cfg.interpolate else [])])
+
+
+def class_number(label: Any, generator: "Generator") -> int | None:
+    """Returns the number of a class, which may be given by its name. Raises ValueError if there is no such class."""
+    if label is None:
+        return None
+    if str(label) in generator.class_names:
+        return generator.class_names.index(str(label))
+    if type(label) is int and 0 <= label < generator.num_classes:
+        return label
+    names = f": {', '.join(generator.class_names[:20])}" if generator.class_names else ""
+    raise ValueError(f"label={label}: this generator has {generator.num_classes} classes{names}")
+
+
+def latents_of(cfg: DictConfig, generator: "Generator", label: int | None) -> "tuple[Tensor, Tensor, list[int]]":
+    """Returns z (m, nz) and y (m,) in whole chunks, and which of their samples are wanted."""
+    import torch
+
+    from wgangp.sampling import latents
+
+    wanted = list(cfg.seeds) if cfg.seeds else list(range(cfg.n))
+    if any(type(i) is not int or i < 0 for i in wanted):
+        raise ValueError(f"seeds={wanted}: give the numbers of samples, as numbers=true shows them")
+    z, _ = latents(generator, max(wanted) + 1)
+    z = truncated(z, cfg.truncation)
+    classes = max(1, generator.num_classes)
+    y = torch.arange(len(z)) % classes if label is None else torch.full((len(z),), label)
+    return z, y, wanted
+
+
+def truncated(z: "Tensor", at: float | None) -> "Tensor":
+    """Shrinks latents to `at` times their size: fewer odd samples, less variety (as Brock et al. 2019, section 3.1)."""
+    if at is None:
+        return z
+    if not 0 < at <= 1:
+        raise ValueError(f"truncation={at}: give a number above 0, at most 1")
+    return z * at
+
+
+def draw(generator: "Generator", z: "Tensor", y: "Tensor", wanted: list[int]) -> "Tensor":
+    import torch
+
+    from wgangp.sampling import generate
+
+    return torch.cat(generate(generator, z, y, torch.Tensor.cpu))[wanted]
 
 
 def slerp(a: "Tensor", b: "Tensor", t: "Tensor") -> "Tensor":
@@ -28,70 +105,83 @@ def slerp(a: "Tensor", b: "Tensor", t: "Tensor") -> "Tensor":
     return (((1 - t) * angle).sin() * a[:, None] + (t * angle).sin() * b[:, None]) / angle.sin()
 
 
-def latents(cfg: DictConfig, generator: "Generator") -> "tuple[Tensor, Tensor, int | None]":
-    """Returns z (n, nz), y (n,) and the columns of their grid: rows of interpolations, or of one latent per class."""
+def write_picture(cfg: DictConfig, generator: "Generator", label: int | None, out: Path) -> Path:
+    """Writes a grid, rows of interpolations, one row of the same latents for each class, or lines of text."""
     import torch
+    from PIL import Image
 
-    classes = max(1, generator.num_classes)
-    if cfg.label is not None and not 0 <= cfg.label < generator.num_classes:
-        raise ValueError(f"label={cfg.label}: this generator has {generator.num_classes} classes")
-    z, columns = torch.randn(cfg.n, generator.nz), None
+    from wgangp import pictures
+    from wgangp.data.text import decode
+    from wgangp.run_dir.files import open_for_writing
+
+    columns, labels = None, None
+    z, y, wanted = latents_of(cfg, generator, label)
     if cfg.interpolate:
-        columns = 8
-        z = slerp(z, z.roll(1, 0), torch.linspace(0, 1, columns)).flatten(0, 1)  # n rows of 8
-    if cfg.label is not None:
-        return z, torch.full((len(z),), cfg.label), columns
-    if classes > 1 and cfg.format == "grid" and not cfg.interpolate:
-        columns = max(1, cfg.n // classes)
-        return z[:columns].repeat(classes, 1), torch.arange(classes).repeat_interleave(columns), columns
-    return z, torch.arange(len(z)) % classes, columns
+        columns, t = 8, torch.linspace(0, 1, 8)
+        z = slerp(z[wanted], z[wanted].roll(1, 0), t).flatten(0, 1)  # n rows of 8
+        y, wanted = y[wanted].repeat_interleave(columns), list(range(len(z)))
+    elif generator.num_classes > 1 and label is None and not cfg.seeds:
+        columns = max(1, cfg.n // generator.num_classes)
+        z, y = z[:columns].repeat(generator.num_classes, 1), torch.arange(generator.num_classes)
+        y = labels = y.repeat_interleave(columns)
+        wanted = list(range(len(z)))
+    x = draw(generator, z, y, wanted)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if generator.vocabulary and out.suffix == ".txt":
+        with open_for_writing(out) as file:
+            file.write("".join(f"{line}\n" for line in decode(x, generator.vocabulary)))
+        return out
+    out = out if out.suffix.lower() in Image.registered_extensions() else out.with_name(f"{out.name}.png")
+    names = generator.class_names
+    picture = pictures.draw(
+        x,
+        vocabulary=generator.vocabulary,
+        labels=labels if names else None,
+        class_names=names,
+        columns=columns,
+        numbers=cfg.numbers,
+    )
+    with open_for_writing(out, "wb") as file:
+        Image.fromarray(picture).save(file, Image.registered_extensions()[out.suffix.lower()])
+    return out
 
 
-def write(x: "Tensor", vocabulary: str | None, columns: int | None, separate: bool, folder: Path, name: str) -> Path:
-    """Writes samples x (n, *) as one picture, or separately: image files, lines of text."""
+def write_files(x: "Tensor", vocabulary: str | None, out: Path) -> Path:
+    """Writes each image to a file of its own, or text to one file of lines."""
     from PIL import Image
 
     from wgangp.data.text import decode
     from wgangp.pictures import plots
+    from wgangp.run_dir.files import open_for_writing
 
-    folder.mkdir(parents=True, exist_ok=True)
-    if separate and x.ndim == 4:
-        (folder / name).mkdir(exist_ok=True)
-        for i, image in enumerate(plots.to_uint8(x)):
-            Image.fromarray(image.squeeze()).save(folder / name / f"{i:06d}.png")
-        return folder / name
-    if vocabulary and (separate or name.endswith(".txt")):
-        out = (folder / name).with_suffix(".txt")
-        out.write_text("".join(f"{line}\n" for line in decode(x, vocabulary)), encoding="utf-8")
-        return out
-    if separate:
-        raise ValueError("format=files is for images and text: points in the plane make one picture, format=grid")
+    out.parent.mkdir(parents=True, exist_ok=True)
     if vocabulary:
-        picture = plots.page(decode(x, vocabulary))
-    else:
-        picture = plots.grid(x, columns) if x.ndim == 4 else plots.scatter(x)
-    out = folder / name if Path(name).suffix else folder / f"{name}.png"
-    Image.fromarray(picture).save(out)
+        out = out.with_name(f"{out.name}.txt") if out.suffix != ".txt" else out
+        with open_for_writing(out) as file:
+            file.write("".join(f"{line}\n" for line in decode(x, vocabulary)))
+        return out
+    if x.ndim != 4:
+        raise ValueError("format=files is for images and text: points in the plane make one picture, format=grid")
+    out.mkdir(exist_ok=True)
+    for i, image in enumerate(plots.to_uint8(x)):
+        with open_for_writing(out / f"{i:06d}.png", "wb") as file:
+            Image.fromarray(image.squeeze()).save(file, "PNG")
     return out
 
 
-def sample(cfg: DictConfig) -> None:
-    """Writes a grid, single files, or rows of interpolations, and logs where."""
+def write_film(cfg: DictConfig, generator: "Generator", label: int | None, out: Path) -> Path:
+    """Writes a closed loop through n latents, with `frames` pictures from each to the next."""
     import torch
-    from torch import Tensor
 
-    from wgangp.machine.device import choose_device, seed_step
-    from wgangp.run import Run, load_generator
-    from wgangp.sampling import chunks, generate
+    from wgangp import pictures
 
-    device, run = choose_device(cfg.device), Run(str(cfg.run))
-    generator = load_generator(run.path, cfg.ema, cfg.batchnorm, cfg.allow).to(device)
-    seed_step(cfg.seed, 0, "sample")
-    z, y, columns = latents(cfg, generator)
-    x = torch.cat(generate(generator, chunks(z, y), Tensor.cpu))
-    name = f"seed_{cfg.seed}" + ("_interpolation" if cfg.interpolate else "")
-    out = Path(str(cfg.out)).expanduser() if cfg.out is not None else run.directory / "samples" / name
-    log.info("%s", write(x, generator.vocabulary, columns, cfg.format == "files", out.parent, out.name))
+    z, y, wanted = latents_of(cfg, generator, label)
+    t = torch.linspace(0, 1, cfg.frames + 1)[:-1]
+    path = slerp(z[wanted], z[wanted].roll(-1, 0), t).flatten(0, 1)
+    x = draw(generator, path, y[wanted].repeat_interleave(cfg.frames), list(range(len(path))))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    pictures.film([pictures.draw(frame[None]) for frame in x], out, fps=cfg.frames)
+    return out
 
 
 if __name__ == "__main__":

@@ -1,57 +1,91 @@
 """The one way to draw samples: in chunks, shared by the ranks. Shapes: n samples, nz latent, * one sample's."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wgangp.machine import distributed
 from wgangp.machine.distributed import gather
-from wgangp.models.layers import Generator
+from wgangp.models import Generator
 
 CHUNK = 100  # samples that share BatchNorm's statistics, as in the official evaluation
+STANDING = 10  # chunks of which standing statistics are the means
 
 Made = TypeVar("Made")
 
 
-def chunks(z: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Splits latents (n, nz) and labels (n,) into chunks of CHUNK."""
-    yield from zip(z.split(CHUNK), y.split(CHUNK), strict=True)
+def latents(generator: Generator, n: int) -> tuple[Tensor, Tensor]:
+    """Returns z (m, nz) and y (m,) from torch's generator, m >= n in whole chunks.
+
+    With whole chunks, sample i is the same whatever n is: cut off what is beyond n after generating.
+    """
+    pairs = [
+        (torch.randn(CHUNK, generator.nz), torch.randint(max(1, generator.num_classes), (CHUNK,)))
+        for _ in range(-(-n // CHUNK))
+    ]
+    z, y = zip(*pairs, strict=True)
+    return torch.cat(z), torch.cat(y)
 
 
-def generate(
-    generator: Generator, latents: Iterable[tuple[Tensor, Tensor]], finish: Callable[[Tensor], Made]
-) -> list[Made]:
-    """Returns finish(samples) of each chunk of (z, y), on every rank; each rank makes some of the chunks.
+def generate(generator: Generator, z: Tensor, y: Tensor, finish: Callable[[Tensor], Made]) -> list[Made]:
+    """Returns finish(samples) of each chunk of latents z (n, nz) and labels y (n,), on every rank.
 
-    `finish` takes samples (k, *) on the generator's device, and gives what is kept of them, such as pixels on the CPU.
+    Each rank makes some of the chunks. `finish` takes samples (k, *) on the generator's device, and returns what is
+    kept of them, such as pixels on the CPU.
     """
     device, mine = next(generator.parameters()).device, {}
     with torch.no_grad():
-        for i, (z, y) in enumerate(latents):
+        for i, (a, b) in enumerate(zip(z.split(CHUNK), y.split(CHUNK), strict=True)):
             if i % distributed.WORLD_SIZE == distributed.RANK:
-                mine[i] = finish(generate_chunk(generator, z.to(device), y.to(device)))
-    made: dict[int, Any] = gather(mine)
+                mine[i] = finish(generate_chunk(generator, a.to(device), b.to(device)))
+    made: dict[int, Made] = gather(mine)
     return [made[i] for i in sorted(made)]
 
 
 def generate_chunk(generator: Generator, z: Tensor, y: Tensor) -> Tensor:
     """Returns samples (k, *) of latents (k, nz), k <= CHUNK.
 
-    A smaller chunk is filled with other latents, whose samples are cut off, so that BatchNorm's statistics always come
-    from CHUNK latents: a sample then hardly depends on how many are drawn with it, and a single one can be drawn.
+    A smaller chunk is filled with other latents, whose samples are cut off: BatchNorm then has as many samples as ever,
+    and a single one can be drawn.
     """
     k = len(z)
     if k == CHUNK or not uses_batch_statistics(generator):
         return generator(z, y)
-    fill = torch.Generator().manual_seed(0)
-    z = torch.cat([z, torch.randn(CHUNK - k, z.shape[1], generator=fill).to(z)])
-    y = torch.cat([y, torch.arange(CHUNK - k).to(y) % max(1, generator.num_classes)])
-    return generator(z, y)[:k]
+    more_z, more_y = filling(generator, CHUNK - k)
+    return generator(torch.cat([z, more_z.to(z)]), torch.cat([y, more_y.to(y)]))[:k]
 
 
-def uses_batch_statistics(generator: torch.nn.Module) -> bool:
+def filling(generator: Generator, n: int) -> tuple[Tensor, Tensor]:
+    """Returns z (n, nz) and y (n,) that are the same every time."""
+    fixed = torch.Generator().manual_seed(0)
+    return torch.randn(n, generator.nz, generator=fixed), torch.arange(n) % max(1, generator.num_classes)
+
+
+def uses_batch_statistics(module: nn.Module) -> bool:
     """Whether a sample depends on the others of its batch."""
-    norms = (m for m in generator.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm))
-    return any(m.training or m.running_mean is None for m in norms)
+    return any(norm.training or norm.running_mean is None for norm in batch_norms(module))
+
+
+def batch_norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+
+
+@torch.no_grad()
+def use_standing_statistics(generator: Generator) -> None:
+    """Sets BatchNorm's averages to the means over STANDING chunks of fixed latents (Brock et al. 2019, section 3).
+
+    A sample then depends on its own latent alone, and looks as in a batch. The generator is in eval mode afterwards.
+    """
+    norms = batch_norms(generator)
+    device = next(generator.parameters()).device
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean of all batches
+    if norms:
+        z, y = filling(generator, STANDING * CHUNK)
+        generator.train()
+        for a, b in zip(z.split(CHUNK), y.split(CHUNK), strict=True):
+            generator(a.to(device), b.to(device))
+    generator.eval()

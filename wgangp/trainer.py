@@ -17,7 +17,8 @@ from wgangp.machine.device import seed_step
 from wgangp.machine.distributed import average_gradients, local_shard, mean_over_ranks
 from wgangp.machine.ema import EMA
 from wgangp.machine.state import load_state, state_of
-from wgangp.models.layers import Generator, couples_samples
+from wgangp.models import Generator
+from wgangp.models.layers import couples_samples
 from wgangp.penalties import Penalty
 from wgangp.penalties.gradients import at_least_float32
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from wgangp.data.images import Images, Split, Streamed, fit, fits, only_classes
+from wgangp.data.images import Images, Split, Streamed, fit, fits
 
 OPTIONS = {"flip": False, "dequantise": False, "seed": 0, "device": torch.device("cpu")}
 
@@ -122,10 +122,3 @@ def test_grey_is_the_luma_of_rgb():
     assert fit(rgb, None, 1).unique().tolist() == [76]
     with pytest.raises(ValueError, match=r"dataset\.channels=4"):
         fit(rgb, None, 4)
-
-
-def test_a_subset_of_classes_is_numbered_anew():
-    part = only_classes(numbered(10), [7, 3])
-    assert part.labels.tolist() == [1, 0] and part.images[:, 0, 0, 0].tolist() == [3, 7]
-    with pytest.raises(ValueError, match="labels go from 0 to 9"):
-        only_classes(numbered(10), [10])

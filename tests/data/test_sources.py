@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 import shutil
+import threading
 import zipfile
 
 import numpy as np
@@ -14,13 +15,14 @@ import torch
 from conftest import picture, write_mnist
 from PIL import Image
 
-from wgangp.data import files as files_module
-from wgangp.data.files import Files, decode
+from wgangp.data.files import Files, cache, decode, decoding
+from wgangp.data.files.pixels import decode_file
 from wgangp.data.sources import array, celeba, image_folder, torchvision_dataset
 
 DRAW = {"limit": None, "flip": False, "dequantise": False, "seed": 0, "device": torch.device("cpu")}
 AS_IS = {"size": None, "channels": None, "classes": None, **DRAW}
-SMALL = {"size": 16, "channels": 3, "verify": False, **DRAW}
+SMALL = {"size": 16, "channels": 3, "classes": None, "levels": None, "verify": False, "cache": None, **DRAW}
+PLAIN = {"levels": None, "verify": False}
 rng = np.random.default_rng(0)
 
 
@@ -37,22 +39,31 @@ def test_idx_files(tmp_path, name, folder):
     assert resized.shape == (3, 32, 32) and resized.num_classes == 2 and len(resized) == 6
 
 
-def test_only_the_first_images(tmp_path, folder, faces):
-    x, _ = write_mnist(tmp_path / "MNIST" / "raw")
-    np.save(tmp_path / "x.npy", x)
-    few = {"limit": 3}
+def test_a_limit_is_drawn_from_all_classes(tmp_path, folder, faces):
+    x, y = write_mnist(tmp_path / "MNIST" / "raw")
+    np.savez(tmp_path / "x.npz", images=x, labels=y)
+    few = {"limit": 20}
     for data in (
         torchvision_dataset(name="MNIST", root=str(tmp_path), download=False, **(AS_IS | few)),
-        array(path=str(tmp_path / "x.npy"), **(AS_IS | few)),
+        array(path=str(tmp_path / "x.npz"), **(AS_IS | few | {"seed": 7})),  # the same for every seed
     ):
-        assert (
-            torch.equal(data.train.images[:, 0], torch.from_numpy(x[:3])) and len(data) == len(data.train.labels) == 3
-        )
-    assert len(image_folder(path=str(folder), classes=None, **(SMALL | few))) == 3
-    assert len(celeba(root=str(faces), download=False, **(SMALL | few))) == 3
-    for limit in (0, 31):
+        assert torch.bincount(data.train.labels).tolist() == [2] * 10 and data.num_classes == 10
+        kept = [i for i in range(30) if (torch.from_numpy(x[i]) == data.train.images).flatten(1).all(1).any()]
+        assert torch.equal(data.train.images[:, 0], torch.from_numpy(x[kept])) and kept != list(range(20))
+        assert data.train.labels.tolist() == y[kept].tolist()
+    assert len(celeba(root=str(faces), download=False, **(SMALL | {"limit": 3}))) == 3
+    for limit in (0, 31, "many", True):
         with pytest.raises(ValueError, match=f"dataset.limit={limit}: give a whole number from 1 to 30"):
-            array(path=str(tmp_path / "x.npy"), **(AS_IS | {"limit": limit}))
+            array(path=str(tmp_path / "x.npz"), **(AS_IS | {"limit": limit}))
+
+
+def test_a_limit_decodes_only_what_it_uses(folder, monkeypatch):
+    decoded = []
+    monkeypatch.setattr(decoding, "decode_file", lambda *a: decoded.append(a[1]) or decode_file(*a))
+    for options in ({"limit": 3}, {"limit": 3}, {"classes": ["dogs"]}):
+        image_folder(path=str(folder), **(SMALL | options))
+    assert len(decoded) == 3 + 2 and all(name.startswith("dogs") for name in decoded[3:])
+    assert len(image_folder(path=str(folder), **SMALL)) == 5 and len(list(folder.glob(".*.cache"))) == 3
 
 
 def test_a_damaged_idx_file_is_named(tmp_path):
@@ -156,7 +167,7 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_folder_and_zip_are_equal(folder, channels):
-    options = SMALL | {"channels": channels, "classes": None}
+    options = SMALL | {"channels": channels}
     ours = image_folder(path=str(folder), **options)
     assert (
         ours.shape == (channels, 16, 16)
@@ -169,24 +180,19 @@ def test_folder_and_zip_are_equal(folder, channels):
         assert torch.equal(ours.train.images, other.train.images) and torch.equal(ours.train.labels, other.train.labels)
 
 
-def test_images_beside_sub_folders_have_no_classes(folder):
-    picture(folder / "loose.png")
-    assert image_folder(path=str(folder), classes=None, **SMALL).num_classes == 0
-
-
 def test_cached_equals_decoded_and_follows_its_sources(folder, monkeypatch):
-    first = image_folder(path=str(folder), classes=None, **SMALL).train.images
-    monkeypatch.setattr(Files, "decode", lambda *a: pytest.fail("decoded again"))
-    assert torch.equal(first, image_folder(path=str(folder), classes=None, **SMALL).train.images)
+    first = image_folder(path=str(folder), **SMALL).train.images
+    monkeypatch.setattr(decoding, "decode_file", lambda *a: pytest.fail("decoded again"))
+    assert torch.equal(first, image_folder(path=str(folder), **SMALL).train.images)
     monkeypatch.undo()
 
     picture(folder / "cats" / "0 ä.jpg")  # another image of the same name
-    changed = image_folder(path=str(folder), classes=None, **SMALL).train.images.clone()
+    changed = image_folder(path=str(folder), **SMALL).train.images.clone()
     assert not torch.equal(first, changed)
     (cache,) = folder.glob(".*.cache")
     cache.write_bytes(cache.read_bytes()[: cache.stat().st_size // 2])
-    assert torch.equal(changed, image_folder(path=str(folder), classes=None, **SMALL).train.images)
-    assert image_folder(path=str(folder), classes=None, **(SMALL | {"size": 8})).shape == (3, 8, 8)
+    assert torch.equal(changed, image_folder(path=str(folder), **SMALL).train.images)
+    assert image_folder(path=str(folder), **(SMALL | {"size": 8})).shape == (3, 8, 8)
     assert len(list(folder.glob(".*.cache"))) == 2 and not list(folder.glob("*.partial"))
 
 
@@ -195,19 +201,18 @@ def test_a_folder_that_cannot_be_written_trains_all_the_same(folder, monkeypatch
     def full(*arguments):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(files_module.os, call, full)
-    assert len(image_folder(path=str(folder), classes=None, **SMALL)) == 5
+    monkeypatch.setattr(cache.os, call, full)
+    assert len(image_folder(path=str(folder), **SMALL)) == 5
     assert "the next start decodes again" in caplog.text and not list(folder.glob(".*"))
 
 
 def test_interrupted_decoding_leaves_no_cache(folder, monkeypatch):
     names = iter(range(3))
-    original = Files.decode
     monkeypatch.setattr(
-        Files, "decode", lambda self, *a: original(self, *a) if next(names, None) is not None else interrupt()
+        decoding, "decode_file", lambda *a: decode_file(*a) if next(names, None) is not None else interrupt()
     )
     with pytest.raises(KeyboardInterrupt):
-        image_folder(path=str(folder), classes=None, **SMALL)
+        image_folder(path=str(folder), **SMALL)
     assert not list(folder.glob(".*"))
 
 
@@ -219,27 +224,26 @@ def test_a_damaged_image_is_named(folder):
     path = folder / "cats" / "0 ä.jpg"
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(ValueError, match=r"cats/0 ä\.jpg cannot be read as an image"):
-        image_folder(path=str(folder), classes=None, **SMALL)
+        image_folder(path=str(folder), **SMALL)
 
 
 def test_sixteen_bit_images_keep_their_brightness(tmp_path):
     Image.fromarray(np.full((20, 20), 40_000, dtype=np.uint16)).save(tmp_path / "deep.png")
-    files = Files(tmp_path)
-    assert set(files.decode("deep.png", 8, 1).flat) == {40_000 >> 8}
+    assert set(decode_file(Files(tmp_path), "deep.png", 8, 1, None).flat) == {40_000 >> 8}
 
 
 def test_decoding_is_pils_central_square(tmp_path):
     x = np.zeros((8, 16, 3), dtype=np.uint8)
     x[:, 4:12] = 200
     Image.fromarray(x).save(tmp_path / "wide.png")
-    images, _ = decode(Files(tmp_path), ["wide.png"], 8, 3, tmp_path / "cache.pt", verify=False)
+    images, _ = decode(Files(tmp_path), ["wide.png"], size=8, channels=3, **PLAIN, cache=tmp_path / "c")
     assert images.unique().tolist() == [200]
 
 
 @pytest.mark.parametrize("bad", [{"size": None}, {"size": 0}, {"channels": None}, {"channels": 4}])
 def test_image_files_need_a_size_and_channels(folder, bad):
     with pytest.raises(ValueError, match=r"image files need a size, and 1 or 3 channels"):
-        image_folder(path=str(folder), classes=None, **(SMALL | bad))
+        image_folder(path=str(folder), **(SMALL | bad))
 
 
 def test_celeba_without_training_faces_trains_on_what_there_is(faces):
@@ -253,7 +257,7 @@ def test_what_is_no_image_folder_is_refused(tmp_path):
     (tmp_path / "file.zip").write_bytes(b"not a zip")
     for name, message in (("empty", "has no images"), ("absent", "no such folder"), ("file.zip", "no sound zip")):
         with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
-            image_folder(path=str(tmp_path / name), classes=None, **SMALL)
+            image_folder(path=str(tmp_path / name), **SMALL)
         assert name in str(error.value) and "\n" not in str(error.value)
 
 
@@ -301,9 +305,6 @@ def test_decoding_uses_every_core(tmp_path, monkeypatch):
     seen = set()
     for i in range(64):
         picture(tmp_path / f"{i}.jpg", (200, 200))
-    original = Files.decode
-    monkeypatch.setattr(
-        Files, "decode", lambda self, *a: seen.add(files_module.threading.get_ident()) or original(self, *a)
-    )
-    decode(Files(tmp_path), [f"{i}.jpg" for i in range(64)], 64, 3, tmp_path / "cache.pt", verify=False)
+    monkeypatch.setattr(decoding, "decode_file", lambda *a: seen.add(threading.get_ident()) or decode_file(*a))
+    decode(Files(tmp_path), [f"{i}.jpg" for i in range(64)], size=64, channels=3, **PLAIN, cache=tmp_path / "c")
     assert len(seen) == os.cpu_count()

@@ -20,12 +20,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from wgangp.data import files as files_module
-from wgangp.data.files import Files, decode
-from wgangp.data.sources import _read_arrays, _sound_idx, array, image_folder
+from wgangp.data.files import Files, decode, decoding
+from wgangp.data.files import cache as cache_module
+from wgangp.data.files.pixels import decode_file
+from wgangp.data.sources import array, image_folder
+from wgangp.data.sources.arrays import _read_arrays
+from wgangp.data.sources.published import _sound_idx
 
 DRAW = {"limit": None, "flip": False, "dequantise": False, "seed": 0, "device": torch.device("cpu")}
-PHOTOS = {"size": 8, "channels": 3, "classes": None, **DRAW}
+PHOTOS = {"size": 8, "channels": 3, "classes": None, "levels": None, "cache": None, **DRAW}
 TRAINS = ""
 X = np.arange(6 * 8 * 8, dtype=np.uint16).astype(np.uint8).reshape(6, 8, 8)
 Y = np.arange(6) % 3
@@ -302,6 +305,18 @@ CASES = {
         "photos/bad.jpg cannot be read",
     ),
     "verify is no word": (photos(3), [*FOLDER, "dataset.verify=maybe"], "dataset.verify=maybe: choose true or false"),
+    "levels are no number": (
+        photos(3),
+        [*FOLDER, "dataset.levels=white"],
+        "dataset.levels=white: give the pixel value",
+    ),
+    "no such folder of a class": (photos(3), [*FOLDER, "dataset.classes=[cat]"], "class cat; this data has no classes"),
+    "a stray image": (
+        special(lambda p: [put(p / k / f"{i}.png", encoded())() for k in "ab" for i in range(4)]),
+        FOLDER,
+        "left out 3 of 11 images, which lie beside the folders: good000.png, good001.png, good002.png",
+    ),
+    "a cache nowhere": (photos(3), [*FOLDER, "dataset.cache=/proc/none"], "so the next start decodes again"),
     "all bad": (among(b"no", good=0), FOLDER, "photos/bad.jpg cannot be read as an image: remove or replace it"),
     "absent": (lambda: None, FOLDER, "dataset.path=photos: there is no such folder or zip file"),
     "an empty folder": (lambda: Path("photos").mkdir(), FOLDER, "dataset.path=photos has no images"),
@@ -338,6 +353,11 @@ CASES = {
     "celeba, a binary partition": (faces(b"\xff\xfe\0\1"), CELEBA, "list_eval_partition.txt has no lines like"),
     "celeba, a damaged face": (faces(**{"bad.jpg": b"no"}), CELEBA, "img_align_celeba/bad.jpg cannot be read"),
     "celeba, a damaged zip": (put("img_align_celeba.zip", b"no"), CELEBA, "img_align_celeba.zip is no sound zip"),
+    "celeba, a partition of other faces": (
+        faces(b"1.jpg 0\n2.jpg 1\n"),
+        CELEBA,
+        "the partition file names none of the images, such as 000000.jpg",
+    ),
     # IDX files
     "idx, wrong magic": (
         mnist("train-images-idx3-ubyte", lambda b: b"\1\2" + b[2:]),
@@ -415,9 +435,26 @@ CASES = {
     "npz": (npz(images=X, labels=Y, test_images=X, test_labels=Y), NPZ, TRAINS),
     "npz, conditional": (npz(images=X, labels=Y), [*NPZ, "conditional=true"], TRAINS),
     "npz, few training classes": (
-        npz(images=X, labels=Y * 0, test_images=X, test_labels=Y),
+        npz(images=X, labels=Y % 2, test_images=X, test_labels=Y),
         [*NPZ, "conditional=true"],
         TRAINS,
+    ),
+    "npz, one training class": (
+        npz(images=X, labels=Y * 0, test_images=X, test_labels=Y),
+        [*NPZ, "conditional=true"],
+        "conditional=true needs labels",
+    ),
+    "npz, labels with gaps": (npz(images=X, labels=Y * 30_000), [*NPZ, "conditional=true"], TRAINS),
+    "npz, no such class": (
+        npz(images=X, labels=Y),
+        [*NPZ, "dataset.classes=[cat]"],
+        "there are no images of class cat",
+    ),
+    "npz, a class twice": (npz(images=X, labels=Y), [*NPZ, "dataset.classes=[1,1]"], "class 1 is named twice"),
+    "npz, a limit of no number": (
+        npz(images=X, labels=Y),
+        [*NPZ, "dataset.limit=few"],
+        "dataset.limit=few: give a whole number from 1 to 6",
     ),
     "npz, code": (
         lambda: np.savez("x.npz", images=np.array([Exploit()] * 9, object)),
@@ -446,7 +483,11 @@ CASES = {
         NPZ,
         "test images of shape (1, 7, 7), and training images",
     ),
-    "npz, absent classes": (npz(images=X, labels=2 * Y), [*NPZ, "dataset.classes=[1]"], "no images of these classes"),
+    "npz, absent classes": (
+        npz(images=X, labels=2 * Y),
+        [*NPZ, "dataset.classes=[1]"],
+        "of class 1; choose from 0, 2, 4",
+    ),
     # text
     "text": (put("x.txt", SENTENCES), TEXT, TRAINS),
     "text, marked and of Windows": (put("x.txt", b"\xef\xbb\xbf" + SENTENCES.replace(b"\n", b"\r\n")), TEXT, TRAINS),
@@ -472,7 +513,7 @@ CASES = {
         "it unpacks to more than 67,108,864 characters",
     ),
 }
-LEFT_OUT = ("few bad of many",)  # told and trained on
+LEFT_OUT = ("few bad of many", "a stray image", "a cache nowhere")  # told and trained on
 
 
 @pytest.mark.parametrize(("write", "arguments", "told"), CASES.values(), ids=CASES)
@@ -514,7 +555,7 @@ def shades(tmp_path):
 def test_labels_stay_with_their_images(shades, monkeypatch, caplog, full):
     """Decoded, and from the cache; and where there is no room for one."""
     if full:
-        monkeypatch.setattr(files_module.os, "replace", lambda *a: (_ for _ in ()).throw(OSError("no space left")))
+        monkeypatch.setattr(cache_module.os, "replace", lambda *a: (_ for _ in ()).throw(OSError("no space left")))
     for _ in range(2):
         caplog.clear()
         split = image_folder(path=str(shades), verify=False, **PHOTOS).train
@@ -525,7 +566,7 @@ def test_labels_stay_with_their_images(shades, monkeypatch, caplog, full):
         if not full:
             (cache,) = shades.glob(".*.cache")
             assert json.loads(cache.read_bytes()[:4096])["shape"] == [200, 3, 8, 8]
-            monkeypatch.setattr(Files, "decode", lambda *a: pytest.fail("decoded again"))
+            monkeypatch.setattr(decoding, "decode_file", lambda *a: pytest.fail("decoded again"))
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), MemoryError()])
@@ -559,7 +600,7 @@ def test_verify_decodes_what_is_cached(tmp_path):
 def test_a_cache_of_nonsense_is_decoded_again(tmp_path, header):
     (tmp_path / "a.png").write_bytes(encoded())
     (cache := tmp_path / "cache").write_bytes(header)
-    images, kept = decode(Files(tmp_path), ["a.png"], 8, 3, cache, verify=False)
+    images, kept = decode(Files(tmp_path), ["a.png"], size=8, channels=3, levels=None, cache=cache, verify=False)
     assert images.shape == (1, 3, 8, 8) and kept.tolist() == [0] and cache.stat().st_size == 4096 + 3 * 8 * 8
 
 
@@ -569,10 +610,10 @@ def test_pictures_of_every_kind_look_the_same(tmp_path):
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     for name in contents:
-        assert Files(tmp_path).decode(name, 4, 3).mean(axis=(1, 2)).tolist() == [255, 0, 0]
+        assert decode_file(Files(tmp_path), name, 4, 3, None).mean(axis=(1, 2)).tolist() == [255, 0, 0]
     for name, kind in (("deep.tiff", "TIFF"), ("deep.png", "PNG")):
         (tmp_path / name).write_bytes(deep(kind, np.uint16))
-        assert set(Files(tmp_path).decode(name, 4, 1).flat) == {40_000 >> 8}
+        assert set(decode_file(Files(tmp_path), name, 4, 1, None).flat) == {40_000 >> 8}
 
 
 LIAR = patched(zipped({"0.png": BOMB}), "photos.zip", (struct.pack("<I", len(BOMB)), struct.pack("<I", 50)))
@@ -586,7 +627,7 @@ def test_no_memory_is_taken_for_what_is_not_there(tmp_path, monkeypatch, write, 
     write()
     tracemalloc.start()
     with pytest.raises(ValueError, match=r"0\.png cannot be read|is not what its size"):
-        _read_arrays(Path(read)) if read == "x.npz" else Files(Path(read)).decode("0.png", 8, 3)
+        _read_arrays(Path(read)) if read == "x.npz" else decode_file(Files(Path(read)), "0.png", 8, 3, None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**22

@@ -28,7 +28,7 @@ SMALL = [
     "sample_every=0",
     "lr_decay=none",
 ]
-HEADER = {"config": "seed: 0", "shape": [2], "num_classes": 0}
+HEADER = {"config": "generator: {}", "shape": [2], "num_classes": 0}
 KILLS = int(os.environ.get("WGANGP_TEST_KILLS", "4"))
 RUN = [*SMALL, "log_every=2", "checkpoint_every=2", "evaluate_every=0", "hydra.run.dir=run"]
 

@@ -4,8 +4,10 @@ from collections import Counter
 from math import log2
 
 import pytest
+import torch
 
-from wgangp.metrics.text import jensen_shannon, ngram_js, ngrams
+from wgangp.data import Dataset
+from wgangp.metrics.text import NgramJS, counts, divergences, jensen_shannon, ngrams
 
 
 def test_ngrams_stay_within_their_line():
@@ -14,8 +16,8 @@ def test_ngrams_stay_within_their_line():
 
 
 def test_equal_lines_have_no_divergence_and_disjoint_ones_a_bit():
-    assert set(ngram_js(["abcd", "bcda"], ["bcda", "abcd"]).values()) == {0}
-    assert ngram_js(["abcd"], ["wxyz"]) == {f"ngram_js_{n}": 1 for n in (1, 2, 3, 4)}
+    assert set(divergences(counts(["abcd", "bcda"]), counts(["bcda", "abcd"])).values()) == {0}
+    assert divergences(counts(["abcd"]), counts(["wxyz"])) == {f"ngram_js_{n}": 1 for n in (1, 2, 3, 4)}
 
 
 def test_closed_form_and_symmetry():
@@ -27,4 +29,26 @@ def test_closed_form_and_symmetry():
 
 def test_lines_without_ngrams_are_refused():
     with pytest.raises(ValueError, match="too short"):
-        ngram_js(["abc"], ["abcd"])
+        divergences(counts(["abc"]), counts(["abcd"]))
+
+
+class Lines(Dataset):
+    """Two letters in training, and as many lines of others held out."""
+
+    shape, num_classes, vocabulary = (4, 5), 0, "abcd"
+    asked = 0
+
+    def reference(self, part="train", n=None, seed=0):
+        self.asked += 1
+        lines = {"train": ["abaab", "babab"] * 10, "held_out": ["cdccd", "dcdcd"] * 10}[part][:n]
+        return lines, torch.zeros(len(lines))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 9, 50])
+def test_few_lines_are_scored_beside_the_floor_of_held_out_ones(n):
+    data, metric = Lines(), NgramJS()
+    for _ in range(2):
+        result = metric(["abaab"] * n, None, data, torch.device("cpu"))
+    assert 0 < result.values["ngram_js_2"] < 0.3 and result.values["ngram_js_2_floor"] == 1
+    assert result.measured_with["samples"] == n and result.values.keys() == NgramJS.higher_is_better.keys()
+    assert data.asked == 2  # the data's n-grams are counted once

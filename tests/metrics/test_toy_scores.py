@@ -1,10 +1,17 @@
-"""Distances and modes of points, against closed forms."""
+"""Distances and modes of points, against closed forms, with their floor and ceiling."""
+
+import math
 
 import pytest
 import torch
+from conftest import Points
 from scipy.stats import wasserstein_distance
 
-from wgangp.metrics.toy import modes_found, wasserstein1
+from wgangp.data.toy import gaussians8, gaussians25, swissroll
+from wgangp.metrics.reference import Once
+from wgangp.metrics.toy import Modes, Wasserstein1, modes_found, wasserstein1
+
+CPU = torch.device("cpu")
 
 
 def test_wasserstein1_equals_the_sorted_matching_in_one_dimension():
@@ -24,4 +31,74 @@ def test_wasserstein1_of_a_shifted_and_shuffled_copy_is_the_shift():
 def test_modes_found_have_a_near_sample():
     centres = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     x = torch.tensor([[0.29, 0.0], [0.0, 0.31], [1.0, 0.2], [1.0, -0.1]])
-    assert modes_found(x, centres, std=0.1) == {"modes": 2, "high_quality": 0.75}
+    assert modes_found(x, centres, std=0.1) == (2, 0.75)
+
+
+def test_modes_are_counted_among_the_samples_that_they_name():
+    """One sample of 1,000 is at the second centre: 2,500 samples find it, and ten most likely do not."""
+    data = gaussians8(seed=0, device=CPU)
+    x = data.centres[(torch.arange(5000) % 1000 == 0).long()]
+    for n, modes in [(2500, 2), (10, 1)]:
+        result = Modes(samples=n)(x, None, data, CPU)
+        assert result.values == {"modes": modes, "high_quality": 1}
+        assert result.how("modes")["samples"] == n and result.how("high_quality")["samples"] == 5000
+    in_order = data.centres[torch.arange(5000) // 2500]
+    assert Modes(samples=2500)(in_order, None, data, CPU).values["modes"] == 2  # a draw, not the first ones
+
+
+@pytest.mark.parametrize("make", [gaussians8, gaussians25])
+def test_the_ceiling_of_high_quality_is_that_of_gaussians_in_the_plane(make):
+    data = make(seed=0, device=CPU)
+    result = Modes(samples=2500)(data.centres, None, data, CPU)
+    assert result.how("high_quality")["ceiling"] == pytest.approx(1 - math.exp(-4.5), abs=0.001)
+
+
+@pytest.mark.parametrize("make", [gaussians8, gaussians25, swissroll])
+def test_data_score_the_floor_against_themselves(make):
+    data, metric = make(seed=0, device=CPU), Wasserstein1(samples=200, draws=5)
+    fresh, _ = data.reference("train", 200, seed=5)
+    result = metric(fresh, None, data, CPU)
+    floor = result.how("wasserstein1")["floor"]
+    assert floor["draws"] == 5 and 0 < floor["std"] < floor["mean"]
+    assert abs(result.values["wasserstein1"] - floor["mean"]) < 5 * floor["std"]
+    again = metric(fresh, None, data, CPU)
+    assert again.how("wasserstein1")["floor"] is floor  # once for each dataset
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 9])
+def test_few_points_are_scored(n):
+    data = gaussians25(seed=0, device=CPU)
+    result = Wasserstein1(samples=2000, draws=5)(data.centres[:n], None, data, CPU)
+    assert result.measured_with["samples"] == n and math.isfinite(result.values["wasserstein1"])
+    assert all(map(math.isfinite, result.how("wasserstein1")["floor"].values()))
+    assert Modes(samples=2500)(data.centres[:n], None, data, CPU).values == {"modes": n, "high_quality": 1}
+
+
+class Few(Points):
+    """Eleven points in a row, sorted."""
+
+    def __len__(self):
+        return 11
+
+    def reference(self, part="train", n=None, seed=0):
+        points = torch.stack([torch.arange(11.0), torch.zeros(11)], dim=1)
+        picked = torch.randperm(11, generator=torch.Generator().manual_seed(seed))[:n]
+        return points[picked], torch.zeros(len(picked))
+
+
+def test_draws_of_the_data_are_disjoint_and_no_more_than_there_are():
+    x = torch.zeros(100, 2)
+    by_n = {n: Wasserstein1(samples=n, draws=5)(x, None, Few(), CPU) for n in (1, 2, 5, 6, 100)}
+    floors = {n: result.how("wasserstein1").get("floor") for n, result in by_n.items()}
+    assert {n: floor and floor["draws"] for n, floor in floors.items()} == {1: 5, 2: 2, 5: 1, 6: None, 100: None}
+    assert all(floor is None or floor["mean"] >= 1 / 5 for floor in floors.values())  # no point is in both
+    assert by_n[100].measured_with["samples"] == 11 and by_n[100].values["wasserstein1"] == pytest.approx(5)
+
+
+def test_values_are_computed_once_for_each_object_and_forgotten_with_it():
+    once, x, numbers = Once(), torch.zeros(2), iter(range(10))
+    assert [once(x, key, lambda: next(numbers)) for key in "aba"] == [0, 1, 0]
+    assert once(torch.zeros(2), "a", lambda: next(numbers)) == 2  # an equal tensor is another object
+    assert len(once.values) == 1
+    del x
+    assert len(once.values) == 0

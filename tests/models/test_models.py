@@ -4,13 +4,15 @@ import math
 
 import pytest
 import torch
-from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, PENALTY
+from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, PENALTY, composed
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from wgangp.app.compose import build
 from wgangp.models import char, dcgan, mlp, random_architecture, resnet, resnet101
 from wgangp.models.layers import (
+    Head,
     Norm,
     conv,
     conv_mean_pool,
@@ -23,13 +25,16 @@ from wgangp.models.layers import (
     mean_pool,
     relu,
     shifted_softplus,
+    spectral_norm,
+    upsample,
     upsample_conv,
 )
 from wgangp.penalties import GradientPenalty
 
 TOY, MNIST, CIFAR, FACES = (2,), (1, 28, 28), (3, 32, 32), (3, 64, 64)
 G_RESNET = {"nz": 128, "width": 128, "max_width": 128, "norm": "batch", "bias": True, "he_output": False}
-G_PYRAMID = {"nz": 128, "width": 64, "max_width": 512, "norm": "batch", "bias": False, "he_output": True}
+G_RESNET |= {"batchnorm_groups": 1}
+G_PYRAMID = G_RESNET | {"width": 64, "max_width": 512, "bias": False, "he_output": True}
 
 
 def count(module):
@@ -89,10 +94,10 @@ def families(shape, num_classes, norm="batch", critic_norm="layer", spectral=Fal
         dcgan.Critic(**data, width=4, **critic, **DCGAN_CRITIC),
     )
     if shape[1] != 28:
-        small = {"nz": 5, "width": 4, "norm": norm, "bias": True, "he_output": False}
-        yield resnet.Generator(**data, max_width=4, **small), resnet.Critic(**data, width=4, **critic)
+        small = G_RESNET | {"nz": 5, "width": 4, "norm": norm}
+        yield resnet.Generator(**data, **(small | {"max_width": 4})), resnet.Critic(**data, width=4, **critic)
         yield (
-            resnet.Generator(**data, max_width=8, **small),
+            resnet.Generator(**data, **(small | {"max_width": 8})),
             resnet.PyramidCritic(**data, width=4, max_width=8, **critic),
         )
 
@@ -210,8 +215,8 @@ def test_the_shifted_softplus_is_the_papers():
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "tanh", "shifted_softplus", "gated"])
 def test_dcgans_of_every_activation_and_one_standard_deviation(activation):
     data = {"shape": (3, 16, 16), "num_classes": 0}
-    options = {"activation": activation, "std": 0.02, "norm": "layer"}
-    generator = dcgan.Generator(**data, nz=5, width=4, max_width=4, first_norm="channels", **options)
+    options = {"activation": activation, "std": 0.02, "norm": "layer", "unit_range": False}
+    generator = dcgan.Generator(**data, nz=5, width=4, max_width=4, first_norm="channels", crop="end", **options)
     critic = dcgan.Critic(**data, width=8, spectral=False, **options)
     assert critic(generator(torch.randn(4, 5))).shape == (4, 1)
     weights = torch.cat([m.weight.flatten() for m in critic.modules() if isinstance(m, nn.Conv2d | nn.Linear)])
@@ -221,7 +226,7 @@ def test_dcgans_of_every_activation_and_one_standard_deviation(activation):
 
 def test_an_unknown_activation_is_refused():
     with pytest.raises(ValueError, match="activation is 'elu': choose relu, leaky_relu, tanh"):
-        dcgan.Critic(shape=MNIST, num_classes=0, width=4, norm="none", activation="elu", std=None, spectral=False)
+        dcgan.Critic(**IMAGES, **D_DCGAN, **(DCGAN_CRITIC | {"activation": "elu"}))
 
 
 def layers_on_the_way(module):
@@ -233,12 +238,13 @@ def layers_on_the_way(module):
 def test_resnet101_has_101_layers_and_starts_as_a_small_change():
     options = {"num_classes": 0, "width": 4, "blocks": [6, 6, 6, 6, 5]}
     generator = resnet101.Generator(shape=FACES, nz=5, norm="batch", **options)
-    critic = resnet101.Critic(shape=FACES, norm="layer", spectral=False, **options)
+    options |= {"shortcut_pixel": "last", "spectral": False}
+    critic = resnet101.Critic(shape=FACES, norm="layer", **options)
     assert len(layers_on_the_way(generator)) == len(layers_on_the_way(critic)) == 101
     x = generator(torch.randn(2, 5))
     assert x.shape == (2, *FACES) and critic(x).shape == (2, 1)
     with pytest.raises(ValueError, match=r"5 stages makes images of 64x64, and the data is \(3, 32, 32\)"):
-        resnet101.Critic(shape=CIFAR, norm="layer", spectral=False, **options)
+        resnet101.Critic(shape=CIFAR, norm="layer", **options)
 
 
 def test_random_architectures_are_drawn_from_table_1():
@@ -293,6 +299,7 @@ def test_a_critic_update_costs_ten_forward_passes():
     critics = [((3, 32, 32), critic) for _, critic in families((3, 32, 32), 0, critic_norm="none")]
     critics.append(((30, 16), char.Critic(shape=(30, 16), num_classes=0, width=16, blocks=3, spectral=False)))
     deep = {"num_classes": 0, "width": 8, "blocks": [2, 2, 2, 2], "norm": "none", "spectral": False}
+    deep |= {"shortcut_pixel": "last"}
     critics.append(((3, 32, 32), resnet101.Critic(shape=(3, 32, 32), **deep)))
     for shape, critic in critics:
         real, fake = torch.randn(2, 2, *shape)
@@ -341,3 +348,163 @@ def test_sizes_that_do_not_fit_are_refused_in_one_line(size):
             check((3, size, size))
         with pytest.raises(ValueError, match="square"):
             check((3, 32, size))
+
+
+IMAGES, STRINGS = {"shape": (3, 32, 32), "num_classes": 0}, {"shape": (9, 12), "num_classes": 0}
+CHAR_G, CHAR_D = {"nz": 4, "width": 8, "blocks": 1}, {"width": 8, "blocks": 1, "spectral": False}
+G_101 = {"nz": 4, "width": 8, "blocks": [1, 1, 1, 1], "norm": "batch"}
+D_101 = {"width": 8, "blocks": [1, 1, 1, 1], "norm": "layer", "shortcut_pixel": "first", "spectral": False}
+G_DCGAN, D_DCGAN = {"nz": 4, "width": 4, "norm": "batch"}, {"width": 4, "norm": "none", "spectral": False}
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "key", "value"),
+    [
+        (mlp.Generator, {"nz": 4, "width": 8, "depth": 2}, "generator.width", 0),
+        (mlp.Generator, {"nz": 4, "width": 8, "depth": 2}, "generator.nz", -1),
+        (mlp.Critic, {"width": 8, "depth": 2, "spectral": False}, "critic.depth", 0),
+        (dcgan.Generator, G_DCGAN | DCGAN_GENERATOR, "generator.width", 0),
+        (dcgan.Generator, G_DCGAN | DCGAN_GENERATOR, "generator.max_width", 0),
+        (dcgan.Generator, G_DCGAN | DCGAN_GENERATOR, "generator.first_norm", "unit"),
+        (dcgan.Critic, D_DCGAN | DCGAN_CRITIC, "critic.width", 2.5),
+        (dcgan.Generator, G_DCGAN | DCGAN_GENERATOR, "generator.crop", "left"),
+        (dcgan.Generator, G_DCGAN | DCGAN_GENERATOR, "std", 0),
+        (resnet.Generator, G_RESNET, "generator.max_width", True),
+        (resnet.Generator, G_RESNET, "generator.batchnorm_groups", 0),
+        (resnet.Critic, {"width": 4, "norm": "none", "spectral": False}, "critic.width", 0),
+        (resnet.PyramidCritic, {"width": 4, "max_width": 8, "norm": "none", "spectral": False}, "critic.max_width", 0),
+        (resnet101.Generator, G_101, "generator.nz", 0),
+        (resnet101.Generator, G_101, "width", 6),
+        (resnet101.Generator, G_101, "blocks", [1, 1, 1, 0]),
+        (resnet101.Critic, D_101, "blocks", 6),
+        (resnet101.Critic, D_101, "critic.shortcut_pixel", 1),
+        (random_architecture.Generator, {"nz": 4, "norm": "none", "architecture_seed": 0}, "generator.nz", 0),
+        (char.Generator, CHAR_G, "generator.blocks", 0),
+        (char.Critic, CHAR_D, "critic.width", 0),
+        (char.GRUCritic, {"width": 8, "layers": 1}, "critic.layers", 0),
+        (char.AttentionCritic, {"width": 8, "heads": 2, "blocks": 1}, "critic.heads", 0),
+        (char.AttentionCritic, {"width": 8, "heads": 2, "blocks": 1}, "critic.heads", 3),
+    ],
+)
+def test_a_bad_number_is_refused_by_its_key(network, options, key, value):
+    data = STRINGS if network.__module__.endswith("char") else IMAGES
+    network(**data, **options)
+    with pytest.raises(ValueError, match=rf"{key}\b") as error:
+        network(**data, **(options | {key.split(".")[-1]: value}))
+    assert str(value) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_conditional_generator_asks_for_labels():
+    for generator, _ in families((3, 16, 16), 3):
+        with pytest.raises(ValueError, match="give it labels y"):
+            generator(torch.randn(2, generator.nz))
+
+
+@pytest.mark.parametrize(
+    "critic",
+    [
+        lambda: char.GRUCritic(shape=(9, 12), num_classes=0, width=8, layers=2),
+        lambda: char.AttentionCritic(shape=(9, 12), num_classes=0, width=8, heads=2, blocks=2),
+    ],
+)
+def test_spectral_norm_covers_the_weights_of_recurrent_and_attention_layers(critic):
+    torch.manual_seed(0)
+    critic = critic()
+    matrices = sum(p.numel() for name, p in critic.named_parameters() if "weight" in name and p.ndim > 1)
+    spectral_norm(critic)
+    for _ in range(50):  # power iterations
+        critic(torch.rand(2, 9, 12))
+    weights = [getattr(m, name) for m in critic.modules() for name in getattr(m, "parametrizations", ())]
+    assert sum(w.numel() for w in weights) == matrices
+    for w in weights:
+        assert torch.linalg.matrix_norm(w.flatten(1), 2).item() == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_gru_is_torchs_with_its_first_weights(layers):
+    torch.manual_seed(0)
+    ours = char.GRU(5, 7, layers)
+    torch.manual_seed(0)
+    theirs = nn.GRU(5, 7, layers, batch_first=True)
+    x = torch.randn(3, 4, 5)
+    assert [name for name, _ in ours.named_parameters()] == [name for name, _ in theirs.named_parameters()]
+    assert torch.equal(ours(x), theirs(x)[0])
+    theirs.load_state_dict(ours.state_dict())
+
+
+def test_copying_a_gru_critic_does_not_move_its_weights(monkeypatch):
+    """On CUDA nn.GRU flattens its weights when it is copied after functional_call; here that is imitated."""
+
+    def flatten(gru):
+        for weight in gru._flat_weights:
+            weight.data = weight.data.clone()
+
+    monkeypatch.setattr(nn.RNNBase, "flatten_parameters", flatten)
+    critic, stock = char.GRUCritic(shape=(5, 3), num_classes=0, width=4, layers=1), nn.GRU(5, 3)
+    for module, x, moves in ((critic, torch.randn(2, 5, 3), False), (stock, torch.randn(2, 3, 5), True)):
+        addresses = [p.data_ptr() for p in module.parameters()]
+        torch.func.functional_call(module, {name: p.detach() for name, p in module.named_parameters()}, x)
+        frozen(module)
+        assert ([p.data_ptr() for p in module.parameters()] != addresses) == moves
+
+
+def test_upsampling_equals_the_stock_one_to_the_gradient():
+    x = torch.randn(2, 3, 4, 6, dtype=torch.float64, requires_grad=True)
+    scale = torch.randn(2, 3, 8, 12, dtype=torch.float64)
+    ours, stock = upsample(x), nn.functional.interpolate(x, scale_factor=2)
+    assert torch.equal(ours, stock)
+    gradients = [torch.autograd.grad((y * scale).sum(), x)[0] for y in (ours, stock)]
+    torch.testing.assert_close(*gradients, rtol=1e-13, atol=1e-13)
+
+
+def test_score_and_logits_start_as_two_linear_layers():
+    torch.manual_seed(0)
+    head = Head(50_000, 400)
+    score, logits = head.weight.detach().split([1, 400])
+    assert score.std().item() == pytest.approx(math.sqrt(2 / 50_001), rel=0.01)
+    assert logits.std().item() == pytest.approx(math.sqrt(2 / 50_400), rel=0.001)
+    head.divisor = 5
+    x = torch.randn(3, 50_000)
+    torch.testing.assert_close(head(x), nn.functional.linear(x, head.weight, head.bias) / 5)
+
+
+def test_mnists_loss_is_twice_the_official_one():
+    """The penalty of paper/mnist on pixels in [-1, 1] is twice gan_mnist.py's, of lambda 10, on pixels in [0, 1]."""
+    penalty = build(composed("experiment=paper/mnist").penalty)
+    options = D_DCGAN | DCGAN_CRITIC
+    ours = dcgan.Critic(shape=(1, 8, 8), num_classes=0, **(options | {"unit_range": True})).double()
+    official = dcgan.Critic(shape=(1, 8, 8), num_classes=0, **options).double()
+    official.load_state_dict(ours.state_dict())
+    real, fake = torch.rand(2, 4, 1, 8, 8, dtype=torch.float64)
+    losses = []
+    for critic, term, x, y in (
+        (ours, penalty, 2 * real - 1, 2 * fake - 1),
+        (official, GradientPenalty(**PENALTY), real, fake),
+    ):
+        torch.manual_seed(0)
+        losses.append(critic(y).mean() - critic(x).mean() + term(critic, x, y))
+    torch.testing.assert_close(losses[0], 2 * losses[1], rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("option", "generator", "critic"),
+    [("dcgan", 0.02, 0.02), ("no_norm", 0.02, 0.02), ("no_norm_constant_width", None, 0.02), ("gated", None, None)],
+)
+def test_first_weights_of_figure_2(option, generator, critic):
+    """A standard deviation of 0.02 where the official code sets it; else that of each layer, std = None."""
+    cfg = composed(f"experiment=paper/robustness/{option}", "generator.width=16", "critic.width=16")
+    for part, std in (("generator", generator), ("critic", critic)):
+        network = build(cfg[part], shape=[3, 64, 64], num_classes=0)
+        for m in network.modules():
+            if isinstance(m, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+                expected = std or official_std(m)
+                assert m.weight.std().item() == pytest.approx(expected, rel=0.1)
+
+
+def official_std(layer):
+    """tflib's: glorot for linear layers, "he" for convolutions and transposed ones of stride 2."""
+    if isinstance(layer, nn.Linear):
+        return math.sqrt(2 / (layer.in_features + layer.out_features))
+    fan_in, fan_out = layer.in_channels * 25, layer.out_channels * 25
+    fan_in, fan_out = (fan_in / 4, fan_out) if isinstance(layer, nn.ConvTranspose2d) else (fan_in, fan_out / 4)
+    return math.sqrt(4 / (fan_in + fan_out))

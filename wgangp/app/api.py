@@ -12,7 +12,7 @@ from wgangp.app.errors import groups
 from wgangp.app.training import default_directory, named
 from wgangp.app.training import train as train_run
 from wgangp.data import Dataset
-from wgangp.models.layers import Generator
+from wgangp.models import Generator
 from wgangp.run import Run
 from wgangp.run_dir.record import Record
 from wgangp.trainer import Trainer

@@ -14,7 +14,7 @@ from wgangp.app.trust import check_targets
 from wgangp.data import Dataset
 from wgangp.machine import distributed
 from wgangp.machine.device import be_deterministic, choose_device, keep_freed_memory, set_precision
-from wgangp.models.layers import Generator
+from wgangp.models import Generator
 from wgangp.trainer import Trainer
 
 # Steps that make up for the time of compiling: up to a minute, for a third to several times the speed on CUDA, and a

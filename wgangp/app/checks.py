@@ -15,7 +15,7 @@ CHOICES = {
     "lr_decay": ("none", "linear"),
     "on_divergence": ("stop", "rollback"),
     "format": ("grid", "files"),
-    "batchnorm": ("batch", "running"),
+    "batchnorm": ("batch", "running", "standing"),
 }
 AT_LEAST = {
     **dict.fromkeys(("steps", "batch_size", "n_critic", "generator_batch_multiple", "evaluation_samples"), 1),

@@ -21,13 +21,14 @@ from wgangp.machine.distributed import from_main, is_main
 from wgangp.machine.finite import Diverged
 from wgangp.machine.profile import traced
 from wgangp.machine.signals import StopSignals
-from wgangp.metrics.objective import Trial, higher_is_better, monitored
-from wgangp.metrics.scores import Scores, record
+from wgangp.metrics.objective import Trial, monitored, sign
+from wgangp.metrics.scores import Scores
 from wgangp.observer import Observer
 from wgangp.preflight import check_disk, check_memory
 from wgangp.run_dir.checkpoint import Checkpoints, all_checkpoints, step_of
 from wgangp.run_dir.claim import Claim, log_file
 from wgangp.run_dir.environment import record_environment
+from wgangp.run_dir.evaluation import record
 from wgangp.run_dir.files import refuse_links
 from wgangp.run_dir.lock import locked
 from wgangp.run_dir.logger import Logger, NullLogger, RunLogger
@@ -183,7 +184,9 @@ def make_loop(
     if cfg.profile:
         first, last = cfg.profile_steps
         step = stack.enter_context(traced(step, first, last, run / "profile"))
-    checkpoints = Checkpoints(run, cfg.keep_checkpoints, header, cfg.monitor, higher_is_better(cfg.monitor))
+    checkpoints = Checkpoints(
+        run, cfg.keep_checkpoints, header, cfg.monitor, sign(cfg.monitor, prepared.scores.metrics.values()) < 0
+    )
     checkpoints.saved_step = trainer.step
     return TrainingLoop(
         trainer,

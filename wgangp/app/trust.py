@@ -8,8 +8,9 @@ import hydra
 import torch
 
 DATA = ("wgangp.data.sources", "wgangp.data.text", "wgangp.data.toy")
-PARTS = ("models", "penalties", "schedules", "losses", "optimizers", "metrics")
-PACKAGES = (*DATA, *(f"wgangp.{part}" for part in PARTS))
+METRICS = ("wgangp.metrics.images", "wgangp.metrics.text", "wgangp.metrics.toy")  # and not what reads files
+PARTS = ("models", "penalties", "schedules", "losses", "optimizers")
+PACKAGES = (*DATA, *METRICS, *(f"wgangp.{part}" for part in PARTS))
 OPTIMIZERS = "torch.optim"
 
 

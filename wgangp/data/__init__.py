@@ -1,53 +1,80 @@
-"""Datasets: what a batch is, apart from how it is trained on."""
+"""Datasets: the data that a run trains on, in batches."""
 
 from functools import lru_cache
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 
 class Dataset:
-    """Data of one `shape` with `num_classes` classes (0: unlabelled), in batches that are functions of an index.
+    """Data of one `shape` with `num_classes` classes (0: unlabelled). Batches are functions of their index.
 
-    A batch is had in two steps, so that the second one can be compiled, and replayed as part of a CUDA graph:
-    `fetch` decides on the host what is in it, `make` does the rest on the device, where all its random numbers are
-    of torch's generator, which the trainer seeds once per step.
+    A batch is made in two steps. `fetch` runs on the host and chooses the samples. `make` runs on the device, so that
+    it can be compiled and replayed as part of a CUDA graph; its random numbers come from torch's generator, which the
+    trainer seeds once per step.
     """
 
     shape: tuple[int, ...]
     num_classes: int
-    vocabulary: str | None = None
-    class_names: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()  # of the num_classes classes
+    vocabulary: str | None = None  # the characters of text
+    centres: Tensor | None = None  # (k, 2), the modes of toy data
+    std: float = 0.0  # of each mode
+
+    def __len__(self) -> int:
+        """Returns the number of training samples. Raises TypeError if the data are an endless stream."""
+        raise TypeError("this dataset is an endless stream of samples")
 
     def fetch(self, index: int, n: int) -> tuple[Tensor, ...]:
-        """What batch `index` of n is made of: tensors of the same shapes every time, on the training device."""
+        """Chooses batch `index` of n samples, on the host. Returns tensors on the device, always of the same shapes."""
         raise NotImplementedError
 
     def make(self, *fetched: Tensor) -> tuple[Tensor, Tensor]:
-        """The batch: x (n, *shape) and labels y (n,), zeros where there are none."""
+        """Returns x (n, *shape) and labels y (n,), zeros without labels. Runs on the device."""
         raise NotImplementedError
 
     def batch(self, index: int, n: int) -> tuple[Tensor, Tensor]:
         return self.make(*self.fetch(index, n))
 
-    def decode(self, x: Tensor) -> list[str]:
-        """Samples (n, v, t) as strings, where the data are strings."""
-        raise NotImplementedError
-
     def held_out(self, index: int, n: int) -> tuple[Tensor, Tensor] | None:
-        """The same of what is held out of training; None where nothing is."""
+        """Returns batch `index` of the held-out samples, x (n, *shape) and y (n,); None if none are held out."""
+        return None
+
+    def to_metric_input(self, x: Tensor) -> Any:
+        """Returns generated samples x (n, *shape) as metrics take them.
+
+        Images become (n, c, h, w) uint8 on the CPU, text a list of n strings. Points stay as they are.
+        """
+        return x
+
+    def reference(self, part: str = "train", n: int | None = None, seed: int = 0) -> tuple[Any, Tensor] | None:
+        """Returns n real samples as metrics take them, and their labels (n,); None if there is no such part.
+
+        `part` is train or held_out. The samples are a seeded draw without replacement. They are all samples, in their
+        order, if n is None or not smaller than the part.
+        """
+        return None
+
+    def describe(self) -> str:
+        """Returns one line about the data: how many samples, of what shape, of which classes."""
+        return f"samples of shape {'x'.join(map(str, self.shape))}"
+
+    def picture(self, x: Tensor) -> np.ndarray | None:
+        """Returns samples x as one picture (h, w, 3) uint8 if the dataset draws its own samples, else None."""
         return None
 
 
 class Order:
-    """An endless row of shuffled epochs of `size` items: which ones are in a batch, by the batch's index."""
+    """An endless sequence of shuffled epochs of `size` samples: returns the samples of a batch, by its index."""
 
     def __init__(self, size: int, seed: int, device: torch.device) -> None:
         self.size, self.seed, self.device = size, seed, device
         self.permutation = lru_cache(maxsize=2)(self._permutation)
 
     def __call__(self, index: int, n: int) -> Tensor:
-        """The items (n,) of batch `index`, on the device."""
+        """Returns the samples (n,) of batch `index`, on the device."""
         epoch, start = divmod(index * n, self.size)
         picked = self.permutation(epoch)[start : start + n]
         if len(picked) < n:  # the batch straddles two epochs
@@ -58,3 +85,10 @@ class Order:
         """The order of an epoch: drawn on the CPU, so that every device has the same."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         return torch.randperm(self.size, generator=generator).to(self.device)
+
+
+def draw(size: int, n: int | None, seed: int) -> Tensor:
+    """Returns n of `size` positions, a seeded draw without replacement; all, in order, if n is None or too large."""
+    if n is None or n >= size:
+        return torch.arange(size)
+    return torch.randperm(size, generator=torch.Generator().manual_seed(seed))[:n]

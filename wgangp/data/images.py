@@ -1,6 +1,5 @@
 """Labelled images as one uint8 tensor, on the training device where it fits, and their batches."""
 
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -8,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wgangp.data import Dataset, Order
+from wgangp.data import Dataset, Order, draw
+from wgangp.data.labels import listed
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Split:
 
 
 class Resident:
-    """A split that is on the training device as a whole."""
+    """A split that lies on the training device as a whole."""
 
     def __init__(self, split: Split, seed: int, device: torch.device) -> None:
         self.split, self.order = split.to(device), Order(len(split), seed, device)
@@ -67,14 +67,14 @@ class Streamed:
 
 
 def fits(split: Split, device: torch.device) -> bool:
-    """Whether the images leave most of the device's free memory to the training; other devices than CUDA have ours."""
+    """Returns whether the images leave most of the device's free memory to the training; only CUDA has its own."""
     return device.type != "cuda" or split.images.nbytes < 0.5 * torch.cuda.mem_get_info(device)[0]
 
 
 class Images(Dataset):
     """Batches are gathered, scaled to [-1, 1], dequantised and flipped on the device.
 
-    num_classes is 0 where the images have no labels. `dequantise` is the official 2 (x / 256 - 1/2) + U[0, 1/128) of
+    num_classes is 0 if the images have no labels. `dequantise` is the official 2 (x / 256 - 1/2) + U[0, 1/128) of
     gan_cifar_resnet.py; without it x / 127.5 - 1.
     """
 
@@ -84,6 +84,7 @@ class Images(Dataset):
         held_out: Split | None,
         num_classes: int,
         *,
+        class_names: tuple[str, ...] = (),
         flip: bool,
         dequantise: bool,
         seed: int,
@@ -91,7 +92,7 @@ class Images(Dataset):
     ) -> None:
         self.feed = Resident(train, seed, device) if fits(train, device) else Streamed(train, seed, device)
         self.train, self.test, self.device = self.feed.split, held_out, device
-        self.shape, self.num_classes = tuple(train.images.shape[1:]), num_classes
+        self.shape, self.num_classes, self.class_names = tuple(train.images.shape[1:]), num_classes, class_names
         self.flip, self.dequantise = flip, dequantise
 
     def __len__(self) -> int:
@@ -110,23 +111,61 @@ class Images(Dataset):
         return x, labels
 
     def held_out(self, index: int, n: int) -> tuple[Tensor, Tensor] | None:
-        """n of the held-out images, in their order and not flipped."""
+        """Returns n of the held-out images, in their order and not flipped; the first follows the last."""
         if self.test is None:
             return None
         picked = torch.arange(index * n, (index + 1) * n) % len(self.test)
         return self.scale(self.test.images[picked].to(self.device)), self.test.labels[picked].to(self.device)
 
     def scale(self, x: Tensor) -> Tensor:
-        """Pixels (uint8) as the networks see them."""
+        """Returns pixels (uint8) as the networks see them."""
         x = x.float()
         return (x + torch.rand_like(x)) / 128 - 1 if self.dequantise else x / 127.5 - 1
 
+    def to_metric_input(self, x: Tensor) -> Tensor:
+        """Returns x (n, c, h, w) in [-1, 1] as uint8 on the CPU, as the official code: int((x + 1) * 255.99 / 2)."""
+        return ((x.float() + 1) * (255.99 / 2)).clamp(0, 255).to(torch.uint8).cpu()
+
+    def reference(self, part: str = "train", n: int | None = None, seed: int = 0) -> tuple[Tensor, Tensor] | None:
+        split = {"train": self.train, "held_out": self.test}.get(part)
+        if split is None:
+            return None
+        if n is None or n >= len(split):
+            return split.images.cpu(), split.labels.cpu()
+        picked = draw(len(split), n, seed).to(split.labels.device)
+        return split.images[picked].cpu(), split.labels[picked].cpu()
+
+    def describe(self) -> str:
+        held_out = "" if self.test is None else f"; {len(self.test):,} held out"
+        return f"{len(self):,} images of {'x'.join(map(str, self.shape))}{self._classes()}{held_out}"
+
+    def _classes(self) -> str:
+        if not self.num_classes:
+            return ""
+        counts = torch.bincount(self.train.labels.cpu(), minlength=self.num_classes).tolist()
+        names = self.class_names or tuple(map(str, range(self.num_classes)))
+        classes = [f"{name} ({count:,})" for name, count in zip(names, counts, strict=True)]
+        return f", {self.num_classes} classes: {listed(classes)}"
+
+
+def brightest(images: Tensor, enough: int, chunk: int = 1024) -> int:
+    """Returns the largest pixel value, or the first found that is at least `enough`."""
+    brightest = 0
+    for part in torch.split(images, chunk):
+        brightest = max(brightest, int(part.max()))
+        if brightest >= enough:
+            break
+    return brightest
+
 
 def fit(images: Tensor, size: int | None, channels: int | None, chunk: int = 4096) -> Tensor:
-    """Images (N, c, h, w) uint8 cut to their central square and resized, where a size is asked, and grey or RGB."""
+    """Returns images (N, c, h, w) uint8 as grey or RGB, cut to their central square and resized.
+
+    `size` or `channels` None keeps them as they are. Raises ValueError if the channels cannot be converted.
+    """
     if (size is None or images.shape[2:] == (size, size)) and channels in (None, images.shape[1]):
         return images  # perhaps mapped from a file, and larger than the memory
-    return torch.cat([_fit(part, size, channels) for part in images.split(chunk)])
+    return torch.cat([_fit(part, size, channels) for part in torch.split(images, chunk)])
 
 
 def _fit(x: Tensor, size: int | None, channels: int | None) -> Tensor:
@@ -143,25 +182,3 @@ def _fit(x: Tensor, size: int | None, channels: int | None) -> Tensor:
         x = x[:, :, top : top + side, left : left + side].float()
         x = F.interpolate(x, (size, size), mode="bicubic", antialias=True).round().clamp(0, 255).to(torch.uint8)
     return x
-
-
-def first(limit: int | None, of: int) -> slice:
-    """The first `limit` of so many images; all where it is None."""
-    if limit is not None and (type(limit) is not int or not 1 <= limit <= of):
-        raise ValueError(f"dataset.limit={limit}: give a whole number from 1 to {of}, the training images, or null")
-    return slice(limit)
-
-
-def only_classes(split: Split, classes: Sequence[int] | None) -> Split:
-    """The images of these classes, which are numbered anew from 0; all where none are named."""
-    if classes is None:
-        return split
-    new = torch.full((int(split.labels.max()) + 1,), -1)
-    for number, old in enumerate(classes):
-        if not 0 <= old < len(new):
-            raise ValueError(f"dataset.classes={list(classes)}: the labels go from 0 to {len(new) - 1}")
-        new[old] = number
-    labels = new[split.labels]
-    if not (labels >= 0).any():
-        raise ValueError(f"dataset.classes={list(classes)}: there are no images of these classes")
-    return Split(split.images[labels >= 0], labels[labels >= 0])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wgangp.data import Dataset, Order
+from wgangp.data import Dataset, Order, draw
 
 UNKNOWN, PAD = "�", "`"
 VOCABULARY = 2048  # characters at most, the unknown one among them
@@ -21,9 +21,10 @@ EXPANSION, SMALL = 100, 2**26  # a gzipped text may become so many times larger,
 
 
 class Text(Dataset):
-    """One-hot strings (n, v, t); `vocabulary` has the v characters."""
+    """One-hot strings (n, v, t) of the v characters of `vocabulary`."""
 
     num_classes = 0
+    vocabulary: str
 
     def __init__(self, lines: list[str], held_out: int, length: int, seed: int, device: torch.device) -> None:
         padded = "".join(line[:length].ljust(length, PAD) for line in lines)
@@ -32,7 +33,7 @@ class Text(Dataset):
         common = [chr(c) for c in found[np.lexsort((found, -counts))] if chr(c) not in PAD + UNKNOWN]
         self.vocabulary = UNKNOWN + PAD + "".join(common[: VOCABULARY - 2])
         self.shape = (len(self.vocabulary), length)
-        codes = np.zeros(sys.maxunicode + 1, np.int16)  # what is not in the vocabulary is unknown
+        codes = np.zeros(sys.maxunicode + 1, np.int16)  # 0, unknown, for characters outside the vocabulary
         codes[[ord(c) for c in self.vocabulary]] = np.arange(len(self.vocabulary))
         rows = torch.from_numpy(codes[points])
         rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))]  # the same for every seed
@@ -43,34 +44,59 @@ class Text(Dataset):
     def __len__(self) -> int:
         return len(self.train)
 
-    def fetch(self, index: int, n: int) -> tuple[Tensor]:
+    def fetch(self, index: int, n: int) -> tuple[Tensor, ...]:
         if n > len(self):
             raise ValueError(f"batch_size={n} is larger than the dataset ({len(self)} lines): make it smaller")
         return (self.order(index, n),)
 
-    def make(self, picked: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def make(self, *fetched: Tensor) -> tuple[Tensor, Tensor]:
+        (picked,) = fetched
         return self._one_hot(self.train[picked]), torch.zeros_like(picked)
 
     def held_out(self, index: int, n: int) -> tuple[Tensor, Tensor]:
-        """n of the held-out lines, in their order, from the first again after the last."""
+        """Returns n of the held-out lines, in their order; the first follows the last."""
         picked = torch.arange(index * n, (index + 1) * n, device=self.test.device) % len(self.test)
         return self._one_hot(self.test[picked]), torch.zeros_like(picked)
 
-    def decode(self, x: Tensor) -> list[str]:
+    def to_metric_input(self, x: Tensor) -> list[str]:
         return decode(x, self.vocabulary)
+
+    decode = to_metric_input
+
+    def reference(self, part: str = "train", n: int | None = None, seed: int = 0) -> tuple[list[str], Tensor] | None:
+        if part not in ("train", "held_out"):
+            return None
+        codes = self.train if part == "train" else self.test
+        picked = draw(len(codes), n, seed)
+        return strings(codes[picked.to(codes.device)], self.vocabulary), torch.zeros_like(picked)
+
+    def describe(self) -> str:
+        characters, length = self.shape
+        return (
+            f"{len(self.train):,} lines of {length} characters, {characters} different ones; "
+            f"{len(self.test):,} lines held out"
+        )
 
     def _one_hot(self, codes: Tensor) -> Tensor:
         return F.one_hot(codes.long(), len(self.vocabulary)).transpose(1, 2).float()  # (n, v, t)
 
 
 def decode(x: Tensor, vocabulary: str) -> list[str]:
-    """The likeliest strings of x (n, v, t), with their padding."""
-    return ["".join(vocabulary[i] for i in row) for row in x.argmax(dim=1).tolist()]
+    """Returns the likeliest strings of x (n, v, t), with their padding."""
+    return strings(x.argmax(dim=1), vocabulary)
+
+
+def strings(codes: Tensor, vocabulary: str) -> list[str]:
+    """Returns the strings of codes (n, t), with their padding."""
+    return ["".join(vocabulary[i] for i in row) for row in codes.tolist()]
 
 
 def text(*, path: str, length: int, held_out: int, seed: int, device: torch.device) -> Text:
-    """The lines of a text file, which may be gzipped: cut or padded to `length`, empty ones left out, shuffled."""
-    file = Path(path)
+    """Returns the lines of a text file, plain or gzipped: shuffled, cut or padded to `length`, without empty ones.
+
+    Raises FileNotFoundError or ValueError, naming the file, if it cannot be used.
+    """
+    file = Path(str(path)).expanduser()
     if not file.is_file():
         raise FileNotFoundError(f"dataset.path={path}: there is no such file; give one with a sentence on each line")
     try:
@@ -87,7 +113,10 @@ def text(*, path: str, length: int, held_out: int, seed: int, device: torch.devi
 
 
 def _lines(file: TextIO, most: int) -> Iterator[str]:
-    """The lines that are not empty, stripped. Raises ValueError if it is no text, or longer than `most` characters."""
+    """Yields the lines that are not empty, stripped.
+
+    Raises ValueError if the file is no text, or longer than `most` characters.
+    """
     read = 0
     while line := file.readline(LONGEST_LINE + 1):
         read += len(line)

@@ -5,27 +5,48 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from wgangp.data import Dataset
+from wgangp.data import Dataset, draw
 
 Sampler = Callable[[Tensor], Tensor]
 
 
 class Toy(Dataset):
-    """Points (n, 2) from sampler(positions); `centres` (k, 2) and `std` of the modes, where there are modes.
+    """Points (n, 2) from sampler(positions); `centres` (k, 2) and `std` of the modes, k = 0 without modes.
 
-    Positions (n,) count the points of the run from 0.
+    Positions (n,) count the points of the run from 0. `size` is the number of different points; None: endless.
     """
 
     shape, num_classes = (2,), 0
+    centres: Tensor
 
-    def __init__(self, sampler: Sampler, centres: Tensor, std: float) -> None:
-        self.sampler, self.centres, self.std = sampler, centres, std
+    def __init__(self, sampler: Sampler, centres: Tensor, std: float, size: int | None = None) -> None:
+        self.sampler, self.centres, self.std, self.size = sampler, centres, std, size
 
-    def fetch(self, index: int, n: int) -> tuple[Tensor]:
+    def __len__(self) -> int:
+        return super().__len__() if self.size is None else self.size
+
+    def fetch(self, index: int, n: int) -> tuple[Tensor, ...]:
         return (torch.arange(index * n, (index + 1) * n, device=self.centres.device),)
 
-    def make(self, positions: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def make(self, *fetched: Tensor) -> tuple[Tensor, Tensor]:
+        (positions,) = fetched
         return self.sampler(positions), torch.zeros_like(positions)
+
+    def reference(self, part: str = "train", n: int | None = None, seed: int = 0) -> tuple[Tensor, Tensor] | None:
+        """As Dataset.reference. Raises TypeError if n is None and the points are an endless stream."""
+        if part != "train":
+            return None
+        device = self.centres.device
+        if n is None or self.size is not None:
+            return self.make(draw(len(self), n, seed).to(device))
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            return self.make(torch.arange(n, device=device))
+
+    def describe(self) -> str:
+        number = "an endless stream of" if self.size is None else f"{self.size:,}"
+        modes = f", {len(self.centres)} Gaussians of standard deviation {self.std:.3g}" if len(self.centres) else ""
+        return f"{number} points in the plane{modes}"
 
 
 def gaussians8(*, seed: int, device: torch.device) -> Toy:
@@ -55,7 +76,7 @@ def gaussians25(*, seed: int, device: torch.device) -> Toy:
     def sample(positions: Tensor) -> Tensor:
         return points[positions % len(points)]
 
-    return Toy(sample, (centres / 2.828).to(device), 0.05 / 2.828)
+    return Toy(sample, (centres / 2.828).to(device), 0.05 / 2.828, len(points))
 
 
 def swissroll(*, seed: int, device: torch.device) -> Toy:

@@ -1,9 +1,10 @@
-"""A small classifier, and what its labels and features say about generated images.
+"""A small classifier, by whose labels and features generated images are scored.
 
 The network is the CIFAR ResNet of He et al. 2016, section 4.2: three stages of 16, 32 and 64 channels, shortcuts
 without weights (option A), 64 features. Its parameter names are those of the public checkpoints of this network.
 """
 
+import functools
 import hashlib
 from pathlib import Path
 
@@ -15,7 +16,7 @@ IMAGENET = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])  # mean 
 
 
 class Block(nn.Module):
-    """x + two 3x3 convolutions of it; a stride of 2 halves the size, while zeros fill the new channels."""
+    """A residual block of two 3x3 convolutions; with more channels, its stride is 2 and zeros fill the new ones."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
@@ -32,7 +33,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Classifies images (n, c, h, w) uint8 of 1 or 3 channels; 6 * blocks + 2 layers."""
+    """Classifies images (n, c, h, w) uint8 of 1 or 3 channels, by 6 * blocks + 2 layers."""
 
     mean: Tensor
     std: Tensor
@@ -51,24 +52,32 @@ class ResNet(nn.Module):
         self.register_buffer("std", std.view(-1, 1, 1), persistent=False)
 
     def features(self, x: Tensor) -> Tensor:
-        """(n, 64), the means of the last stage over space."""
+        """Returns the last stage's means over space (n, 64)."""
         x = (x.float() / 255 - self.mean) / self.std
         x = F.relu(self.bn1(self.conv1(x)))
-        return self.layer3(self.layer2(self.layer1(x))).mean(dim=(2, 3))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return x.mean(dim=(2, 3))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (n, 64) and logits (n, num_classes)."""
+        """Returns features (n, 64) and logits (n, num_classes)."""
         features = self.features(x)
         return features, self.linear(features)
 
 
 def sha256(path: Path) -> str:
+    """Returns the hash of a file, which is read again only if it has changed."""
+    status = path.stat()
+    return _sha256(path, status.st_mtime_ns, status.st_size)
+
+
+@functools.cache
+def _sha256(path: Path, changed: int, size: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_classifier(path: Path) -> ResNet:
-    """The network of scripts/train_classifier.py's file or of another one with a `state_dict` of this network.
+    """Loads the network from a file of scripts/train_classifier.py, or another one with a `state_dict` of it.
 
     Raises FileNotFoundError or ValueError, naming the file.
     """
@@ -80,22 +89,22 @@ def load_classifier(path: Path) -> ResNet:
         blocks = len({name.split(".")[1] for name in state if name.startswith("layer1.")})
         network = ResNet(state["conv1.weight"].shape[1], len(state["linear.bias"]), blocks)
         network.load_state_dict(state)
-    except Exception as error:  # whatever the unpickler makes of another file, or a dict of another network
+    except Exception as error:  # the unpickler raises anything for other files, as does a dict of another network
         raise ValueError(f"classifier={path} is not a file of scripts/train_classifier.py, or is damaged") from error
     return network.requires_grad_(False).eval()
 
 
 def read(network: ResNet, images: Tensor, chunk: int = 500) -> tuple[Tensor, Tensor]:
-    """Features (n, 64) and logits (n, num_classes) of images (n, c, h, w) uint8, on the network's device."""
-    parts = [network(part.to(network.mean.device)) for part in images.split(chunk)]
+    """Returns features (n, 64) and logits (n, num_classes) of images (n, c, h, w) uint8, on the network's device."""
+    parts = [network(part.to(network.mean.device)) for part in torch.split(images, chunk)]
     features, logits = zip(*parts, strict=True)
     return torch.cat(features), torch.cat(logits)
 
 
 def class_balance(labels: Tensor, reference: Tensor) -> float:
-    """KL(p || q) in nats of the classes' shares p among labels (n,) and q, proportional to reference (num_classes,).
+    """Returns KL(p || q) in nats of the classes' shares p among labels (n,) and q, proportional to reference (k,).
 
-    It is 0 where the shares agree, and log(1 / q_i) where all are of class i.
+    It is 0 if the shares agree, and log(1 / q_i) if all labels are i.
     """
     p = torch.bincount(labels, minlength=len(reference)).double() / len(labels)
     q = (reference / reference.sum()).double().to(p.device)
@@ -103,5 +112,5 @@ def class_balance(labels: Tensor, reference: Tensor) -> float:
 
 
 def nearest(x: Tensor, y: Tensor, chunk: int = 1000) -> Tensor:
-    """(n,), from each of x (n, d) the Euclidean distance to the nearest of y (m, d)."""
-    return torch.cat([torch.cdist(part, y).amin(dim=1) for part in x.split(chunk)])
+    """Returns the Euclidean distance (n,) from each of x (n, d) to the nearest of y (m, d)."""
+    return torch.cat([torch.cdist(part, y).amin(dim=1) for part in torch.split(x, chunk)])

@@ -1,163 +1,162 @@
-"""Scores of images as torch-fidelity computes them, on the features of the reference Inception or of our classifier.
+"""Scores of images by the features of an extractor. Metrics of one evaluation share its features."""
 
-They are those of torch_fidelity.calculate_metrics, but for precision and recall among equal numbers; its parts are
-called one by one so that features are extracted once for all scores.
-"""
-
-import hashlib
-from contextlib import nullcontext
-from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import torch
-import torch_fidelity
 from torch import Tensor
-from torch.utils.data import Dataset
-from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
-from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
-from torch_fidelity.metric_isc import isc_features_to_metric
-from torch_fidelity.metric_kid import kid_features_to_metric
-from torch_fidelity.metric_prc import prc_features_to_metric
-from torch_fidelity.utils import create_feature_extractor, extract_featuresdict_from_input_id_cached
-from tqdm import tqdm
 
-from wgangp.metrics.classifier import load_classifier, sha256
-
-INCEPTION = "inception-v3-compat"  # torch-fidelity's names of extractors; the second is registered below
-CLASSIFIER = "wgangp-classifier"
-INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-LAYERS = {
-    INCEPTION: {"features": "2048", "logits": "logits_unbiased"},
-    CLASSIFIER: {"features": "features", "logits": "logits"},
-}
-NAMES = {
-    torch_fidelity.KEY_METRIC_FID: "fid",
-    torch_fidelity.KEY_METRIC_ISC_MEAN: "is",
-    torch_fidelity.KEY_METRIC_ISC_STD: "is_std",
-    torch_fidelity.KEY_METRIC_KID_MEAN: "kid",
-    torch_fidelity.KEY_METRIC_KID_STD: "kid_std",
-    torch_fidelity.KEY_METRIC_PRECISION: "precision",
-    torch_fidelity.KEY_METRIC_RECALL: "recall",
-}
-KID_SUBSET = 1000
+from wgangp.data import Dataset
+from wgangp.metrics import Metric, Result
+from wgangp.metrics.classifier import class_balance, nearest
+from wgangp.metrics.features import Extractor, Features, classifier, features, inception, measured_with, vgg16
 
 
-class Pixels(Dataset):
-    """Images (n, c, h, w) uint8 one by one, grey ones as RGB where 3 channels are asked; a bar shows how far it is."""
+class FeatureMetric(Metric):
+    """Scores images by their features. A subclass says which extractor, and what it computes of the features."""
 
-    def __init__(self, images: Tensor, channels: int) -> None:
-        if images.shape[1] not in (1, channels):
-            raise ValueError(f"these images have {images.shape[1]} channels, and the extractor takes {channels}")
-        self.images = images.cpu()
-        self.channels = channels
-        self.bar = tqdm(total=len(images), unit="img", desc="features", leave=False, disable=None)
+    def extractor(self) -> Extractor:
+        """Raises ValueError or FileNotFoundError if its weights are missing."""
+        raise NotImplementedError
 
-    def __len__(self) -> int:
-        return len(self.images)
+    def score(self, found: Features) -> dict[str, float]:
+        raise NotImplementedError
 
-    def __getitem__(self, i: int) -> Tensor:
-        self.bar.update()
-        return self.images[i].expand(self.channels, -1, -1)
+    def suits(self, dataset: Dataset) -> bool:
+        return len(dataset.shape) == 3
 
-    def fingerprint(self) -> str:
-        """Tells these images from others."""
-        return hashlib.sha256(self.images.contiguous().numpy().data).hexdigest()[:16]
+    def check(self) -> None:
+        super().check()
+        self.extractor()
 
-
-class ClassifierExtractor(torch_fidelity.FeatureExtractorBase):
-    """Our classifier as torch-fidelity's feature extractor."""
-
-    def __init__(
-        self, name: str, features_list: list[str], *, feature_extractor_weights_path: Path, **options: Any
-    ) -> None:
-        """torch-fidelity passes all of its options; only the weights' path matters here."""
-        super().__init__(name, features_list)
-        self.network = load_classifier(feature_extractor_weights_path)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        features, logits = self.network(x)
-        return tuple({"features": features, "logits": logits}[name] for name in self.features_list)
-
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        return "features", "logits"
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        return "logits" if metric == "isc" else "features"
-
-    @staticmethod
-    def can_be_compiled() -> bool:
-        return False
+    def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
+        extractor = self.extractor()
+        values = self.score(features(extractor, samples, dataset, device))
+        return Result(values, measured_with(extractor, len(samples)))
 
 
-torch_fidelity.register_feature_extractor(CLASSIFIER, ClassifierExtractor)
+class InceptionMetric(FeatureMetric):
+    """By the reference Inception. `weights` is the file of its weights; None: torch's cache, or a download."""
+
+    def __init__(self, weights: str | None) -> None:
+        self.weights = weights
+
+    def extractor(self) -> Extractor:
+        return inception(self.weights)
 
 
-def inception_weights(path: str | None) -> Path:
-    """The file of the reference Inception's weights: the one given, or torch's cached download.
+class FID(InceptionMetric):
+    """`fid`, the Fréchet Inception distance to all training images (Heusel et al. 2017)."""
 
-    Raises FileNotFoundError where there is none and no network, ValueError where the file is another one.
+    higher_is_better: ClassVar = {"fid": False}
+
+    def score(self, found: Features) -> dict[str, float]:
+        from wgangp.metrics.fidelity import frechet
+
+        return {"fid": frechet(found.fake, found.real)}
+
+
+class IS(InceptionMetric):
+    """`is` and `is_std`, the Inception score: mean and standard deviation over 10 splits (Salimans et al. 2016)."""
+
+    higher_is_better: ClassVar = {"is": True, "is_std": False}
+
+    def score(self, found: Features) -> dict[str, float]:
+        from wgangp.metrics.fidelity import inception_score
+
+        return dict(zip(self.higher_is_better, inception_score(found.logits), strict=True))
+
+
+class KID(InceptionMetric):
+    """`kid` and `kid_std`, the kernel Inception distance: mean and std over subsets (Bińkowski et al. 2018)."""
+
+    higher_is_better: ClassVar = {"kid": False, "kid_std": False}
+
+    def score(self, found: Features) -> dict[str, float]:
+        from wgangp.metrics.fidelity import kernel
+
+        return dict(zip(self.higher_is_better, kernel(found.fake, found.real), strict=True))
+
+
+class PRC(InceptionMetric):
+    """`precision` and `recall` (Kynkäänniemi et al. 2019), but by Inception's features: see `PRCVGG16`."""
+
+    higher_is_better: ClassVar = {"precision": True, "recall": True}
+
+    def score(self, found: Features) -> dict[str, float]:
+        from wgangp.metrics.fidelity import precision_recall
+
+        return dict(zip(self.higher_is_better, precision_recall(found.fake, found.real), strict=True))
+
+
+class PRCVGG16(PRC):
+    """`precision_vgg16` and `recall_vgg16`: by VGG16's features, as in Kynkäänniemi et al. 2019 and torch-fidelity."""
+
+    higher_is_better: ClassVar = {"precision_vgg16": True, "recall_vgg16": True}
+
+    def __init__(self, weights: str | None) -> None:
+        super().__init__(weights)
+        self.missing = None if weights else "scores.prc_vgg16.weights=FILE, torchvision's vgg16-397923af.pth"
+
+    def extractor(self) -> Extractor:
+        return vgg16(str(self.weights))
+
+
+class ByClassifier(FeatureMetric):
+    """The image scores by our classifier, under names of their own, since they are not comparable to Inception's.
+
+    classifier_frechet, classifier_kernel, classifier_score, classifier_precision, classifier_recall: as FID, KID, IS
+    and PRC. classifier_balance: KL of the classes' shares from those of the training labels (uniform, if there are
+    none). classifier_nearest: mean feature distance to the nearest training image; if training images are memorised,
+    it is far below classifier_nearest_held_out, that of held-out images. classifier_agreement: share of images that
+    are classified as the class that the generator was asked for. It takes at least 10 images.
     """
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(URL_INCEPTION_V3).name
-    file = Path(path) if path else cached
-    if path is None and not cached.exists():
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(URL_INCEPTION_V3, str(cached), INCEPTION_SHA256, progress=False)
-        except Exception as error:  # no network, no such host, a proxy's page instead of the file
-            raise FileNotFoundError(
-                f"the Inception weights cannot be downloaded ({error}): fetch {URL_INCEPTION_V3} elsewhere and put it "
-                f"to {cached}, or say weights=FILE"
-            ) from error
-    if not file.is_file():
-        raise FileNotFoundError(f"weights={file}: there is no such file; fetch {URL_INCEPTION_V3}")
-    if sha256(file) != INCEPTION_SHA256:
-        raise ValueError(
-            f"{file} does not hold the reference Inception (its sha256 is not {INCEPTION_SHA256[:8]}...), and a score "
-            f"from another network is not called FID or IS: fetch {URL_INCEPTION_V3}"
-        )
-    return file
 
-
-def extract(
-    images: Tensor, *layers: str, extractor: str, weights: Path, device: torch.device, cached: bool
-) -> tuple[Tensor, ...]:
-    """Layers (n, d) of images (n, c, h, w) uint8 by torch-fidelity, on the CPU; `cached` keeps them in its cache.
-
-    The layers are called features and logits: the pooled ones, and the classes' scores.
-    """
-    channels = 3 if extractor == INCEPTION else load_classifier(weights).channels
-    pixels, names = Pixels(images, channels), [LAYERS[extractor][layer] for layer in layers]
-    options: dict[str, Any] = {
-        "feature_extractor_weights_path": weights,
-        "input1": pixels,
-        "input1_cache_name": f"{pixels.fingerprint()}-{sha256(weights)[:16]}" if cached else None,
-        "save_cpu_ram": True,  # no worker processes
-        "cuda": device.type == "cuda",
-        "verbose": False,
+    higher_is_better: ClassVar = {
+        **{"classifier_frechet": False, "classifier_kernel": False, "classifier_kernel_std": False},
+        **{"classifier_score": True, "classifier_score_std": False},
+        **{"classifier_precision": True, "classifier_recall": True},
+        **{"classifier_balance": False, "classifier_nearest": False, "classifier_nearest_held_out": False},
+        **{"classifier_agreement": True},
     }
-    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-        network = create_feature_extractor(extractor, names, **options)
-        found = extract_featuresdict_from_input_id_cached(1, network, **options)
-    return tuple(found[name] for name in names)
+    quick = True
 
+    def __init__(self, classifier: str | None) -> None:
+        self.classifier = classifier
+        self.missing = None if classifier else "classifier=FILE; scripts/train_classifier.py writes one"
 
-def fidelity(names: list[str], features: Tensor, logits: Tensor, real: Tensor) -> dict[str, float]:
-    """torch-fidelity's scores of generated features (n, d) and logits (n, k), the first against real features (m, d).
+    def extractor(self) -> Extractor:
+        return classifier(str(self.classifier))
 
-    Of the names: fid, the Fréchet distance (Heusel et al. 2017); is and is_std, exp E KL(p(y|x) || p(y)) in 10 splits
-    (Salimans et al. 2016); kid and kid_std, the squared MMD in 100 subsets (Bińkowski et al. 2018); prc, which gives
-    precision and recall by 3 neighbours among equal numbers of both (Kynkäänniemi et al. 2019).
-    """
-    values: dict[str, float] = {}
-    n = min(len(features), len(real))
-    if "fid" in names:
-        values |= fid_statistics_to_metric(*map(fid_features_to_statistics, (features, real)), verbose=False)
-    if "is" in names:
-        values |= isc_features_to_metric(logits)
-    if "kid" in names:  # unbiased for subsets of any size
-        values |= kid_features_to_metric(features, real, kid_subset_size=min(KID_SUBSET, n), verbose=False)
-    if "prc" in names:
-        values |= prc_features_to_metric(features[:n], real[:n], save_cpu_ram=True, prc_batch_size=1000, verbose=False)
-    return {NAMES[key]: value for key, value in values.items() if key in NAMES}
+    def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
+        extractor = self.extractor()
+        found = features(extractor, samples, dataset, device)
+        num_classes = found.logits.shape[1]
+        if labels is not None and num_classes != dataset.num_classes:
+            raise ValueError(
+                f"classifier={self.classifier} has {num_classes} classes, and the data {dataset.num_classes}"
+            )
+        values = self.score(found) | self.score_labels(found.logits.argmax(1), labels, num_classes, dataset)
+        return Result({f"classifier_{k}": v for k, v in values.items()}, measured_with(extractor, len(samples)))
+
+    def score(self, found: Features) -> dict[str, float]:
+        from wgangp.metrics import fidelity
+
+        values = {"frechet": fidelity.frechet(found.fake, found.real)}
+        values["score"], values["score_std"] = fidelity.inception_score(found.logits)
+        values["kernel"], values["kernel_std"] = fidelity.kernel(found.fake, found.real)
+        values["precision"], values["recall"] = fidelity.precision_recall(found.fake, found.real)
+        fake, real = found.fake.to(found.device), found.real.to(found.device)
+        values["nearest"] = nearest(fake, real).mean().item()
+        if found.held_out is not None:
+            values["nearest_held_out"] = nearest(found.held_out.to(found.device), real).mean().item()
+        return values
+
+    def score_labels(self, found: Tensor, asked: Tensor | None, num_classes: int, dataset: Dataset) -> dict[str, float]:
+        """Compares the classes found (n,) with the data's, and with those that the generator was asked for."""
+        reference = torch.ones(num_classes)
+        if num_classes == dataset.num_classes and (train := dataset.reference("train")):
+            reference = torch.bincount(train[1].cpu(), minlength=num_classes)
+        values = {"balance": class_balance(found, reference)}
+        if asked is not None:
+            values["agreement"] = (found == asked.cpu()).float().mean().item()
+        return values

@@ -1,9 +1,16 @@
-"""The scalar that a run is judged by (`monitor`): a sweep's objective, and what its best checkpoint is best by."""
+"""The scalar that a run is judged by (`monitor`): a sweep's objective, and what chooses its best checkpoint."""
 
 import math
+from collections.abc import Iterable
 from typing import Protocol
 
-HIGHER_IS_BETTER = {"modes", "high_quality", "is", "precision", "recall", "score", "agreement", "accuracy"}
+from wgangp.metrics import Metric
+
+# Our scores, for runs whose metrics are not at hand, such as those of a sweep's table.
+HIGHER_IS_BETTER = {
+    *("modes", "high_quality", "is", "precision", "recall", "precision_vgg16", "recall_vgg16"),
+    *("classifier_score", "classifier_precision", "classifier_recall", "classifier_agreement", "validation/accuracy"),
+}
 
 
 class Trial(Protocol):
@@ -15,16 +22,14 @@ class Trial(Protocol):
 
 
 def monitored(values: dict[str, float], name: str) -> float:
-    """The value called `name` or eval/`name`; NaN where there is none."""
+    """Returns the value called `name` or eval/`name`; NaN if there is none."""
     return values.get(name, values.get(f"eval/{name}", math.nan))
 
 
-def sign(name: str) -> int:
-    """1 where a lower value is better, as it is of losses and distances, and -1 where a higher one is."""
-    score = name.removeprefix("eval/").removeprefix("validation/").removeprefix("classifier_")
+def sign(name: str, metrics: Iterable[Metric] = ()) -> int:
+    """Returns -1 if a higher value is better, else 1, as of losses and distances. Metrics that return it decide."""
+    score = name.removeprefix("eval/")
+    for metric in metrics:
+        if score in metric.higher_is_better:
+            return -1 if metric.higher_is_better[score] else 1
     return -1 if score in HIGHER_IS_BETTER or name.startswith("throughput/") else 1
-
-
-def higher_is_better(name: str) -> bool:
-    """Whether a higher value of this scalar is better."""
-    return sign(name) < 0

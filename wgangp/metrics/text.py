@@ -3,22 +3,66 @@
 import math
 from collections import Counter
 from collections.abc import Iterable
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from wgangp.data import Dataset
+from wgangp.metrics import Metric, Result
+from wgangp.metrics.reference import Once, training_samples
 
 LENGTHS = (1, 2, 3, 4)
 
 
-def ngram_js(fake: list[str], real: list[str]) -> dict[str, float]:
-    """`ngram_js_N`, the Jensen-Shannon divergence of the two's character N-grams, N = 1 to 4 (gan_language.py)."""
-    return {f"ngram_js_{n}": jensen_shannon(ngrams(fake, n), ngrams(real, n)) for n in LENGTHS}
+class NgramJS(Metric):
+    """`ngram_js_N`, the Jensen-Shannon divergence in bits of character N-grams from the training lines' (N = 1 to 4).
+
+    As in gan_language.py. `ngram_js_N_floor` is that of as many held-out lines, or of all if there are fewer.
+    """
+
+    higher_is_better: ClassVar = {f"ngram_js_{n}{end}": False for n in LENGTHS for end in ("", "_floor")}
+    quick = True
+
+    def __init__(self) -> None:
+        self.real: Once[list[Counter[str]]] = Once()
+        self.floor: Once[dict[str, float]] = Once()
+
+    def suits(self, dataset: Dataset) -> bool:
+        return dataset.vocabulary is not None
+
+    def __call__(self, samples: list[str], labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
+        real = self.real(dataset, None, lambda: counts(training_samples(dataset)))
+        values = divergences(counts(samples), real)
+        values |= self.floor(dataset, len(samples), lambda: self._floor(dataset, len(samples), real))
+        return Result(values, {"samples": len(samples), "reference": "train"})
+
+    def _floor(self, dataset: Dataset, n: int, real: list[Counter[str]]) -> dict[str, float]:
+        """Returns the divergences of a seeded draw of n held-out lines; {} if none are held out."""
+        held_out = dataset.reference("held_out", n)
+        found = divergences(counts(held_out[0]), real) if held_out else {}
+        return {f"{name}_floor": value for name, value in found.items()}
+
+
+def counts(lines: list[str]) -> list[Counter[str]]:
+    """Returns the n-gram counts for each of LENGTHS."""
+    return [ngrams(lines, n) for n in LENGTHS]
+
+
+def divergences(fake: list[Counter[str]], real: list[Counter[str]]) -> dict[str, float]:
+    return {f"ngram_js_{n}": jensen_shannon(p, q) for n, p, q in zip(LENGTHS, fake, real, strict=True)}
 
 
 def ngrams(lines: Iterable[str], n: int) -> Counter[str]:
-    """How often each string of n characters occurs within the lines."""
+    """Counts the strings of n characters within the lines."""
     return Counter(line[i : i + n] for line in lines for i in range(len(line) - n + 1))
 
 
 def jensen_shannon(p: Counter[str], q: Counter[str]) -> float:
-    """The divergence of two counted distributions in bits: 0 where they are equal, 1 where they share nothing."""
+    """Returns the divergence of two counted distributions in bits: 0 if they are equal, 1 if they share nothing.
+
+    Raises ValueError if one of them is empty.
+    """
     if not p or not q:
         raise ValueError("the lines are too short to hold an n-gram: give longer ones")
     return (_bits_over_mean(p, q) + _bits_over_mean(q, p)) / 2

@@ -1,10 +1,11 @@
 """Layers with the official initialisation (igul222/improved_wgan_training, tflib/ops).
 
-Weights are uniform with a chosen standard deviation, biases zero. "Glorot" is std = sqrt(2 / (fan_in + fan_out));
-"he" here is the official code's variant for convolutions, sqrt(4 / (fan_in + fan_out)).
+Weights are uniform with a chosen standard deviation, biases are zero. "Glorot" is std = sqrt(2 / (fan_in + fan_out));
+"he" for convolutions is the official code's variant, sqrt(4 / (fan_in + fan_out)).
 """
 
 import copy
+import functools
 import math
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,18 +14,40 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+Module = TypeVar("Module", bound=nn.Module)
+
 
 def uniform(weight: Tensor, variance: float) -> None:
+    """Draws a weight from the uniform distribution of mean 0 and this variance, in place."""
     bound = math.sqrt(3 * variance)
     nn.init.uniform_(weight, -bound, bound)
 
 
 def linear(fan_in: int, fan_out: int, he: bool = False) -> nn.Linear:
-    """A linear layer; `he` is sqrt(2 / fan_in) here, as before a ReLU in the official toy networks."""
+    """Returns a linear layer; `he` is std = sqrt(2 / fan_in) here, as before a ReLU in the official toy networks."""
     layer = nn.Linear(fan_in, fan_out)
     uniform(layer.weight, 2 / fan_in if he else 2 / (fan_in + fan_out))
     nn.init.zeros_(layer.bias)
     return layer
+
+
+class Head(nn.Linear):
+    """The last layer of a critic, (n, fan_in) to (n, 1 + num_classes), divided by `divisor`.
+
+    The row of the score and the rows of AC-GAN's logits are initialised as two linear layers, as in the official code.
+    """
+
+    def __init__(self, fan_in: int, num_classes: int, divisor: float = 1.0) -> None:
+        super().__init__(fan_in, 1 + num_classes)
+        self.divisor = divisor
+        weight = self.weight.detach()
+        uniform(weight[:1], 2 / (fan_in + 1))
+        uniform(weight[1:], 2 / (fan_in + num_classes))
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = super().forward(x)
+        return out if self.divisor == 1 else out / self.divisor
 
 
 def _initialise_convolution(layer: nn.Conv2d | nn.ConvTranspose2d, fan_in: float, fan_out: float, he: bool) -> None:
@@ -34,29 +57,31 @@ def _initialise_convolution(layer: nn.Conv2d | nn.ConvTranspose2d, fan_in: float
 
 
 def conv(c_in: int, c_out: int, kernel: int, stride: int = 1, he: bool = True, bias: bool = True) -> nn.Conv2d:
-    """A convolution that keeps the size (stride 1) or halves it, rounding up (stride 2)."""
+    """Returns a convolution that keeps the size (stride 1) or halves it, rounding up (stride 2)."""
     layer = nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=bias)
     _initialise_convolution(layer, c_in * kernel**2, c_out * kernel**2 / stride**2, he)
     return layer
 
 
 def deconv(c_in: int, c_out: int, kernel: int = 5) -> nn.ConvTranspose2d:
-    """The official transposed convolution that doubles the size."""
+    """Returns the official transposed convolution, which doubles the size."""
     layer = nn.ConvTranspose2d(c_in, c_out, kernel, stride=2, padding=kernel // 2, output_padding=1)
     _initialise_convolution(layer, c_in * kernel**2 / 4, c_out * kernel**2, he=True)
     return layer
 
 
 def initialise(module: nn.Module, std: float | None) -> None:
-    """Draws every weight anew with one standard deviation (`set_weights_stdev`); None: leaves them as they are."""
+    """Draws every weight again with one standard deviation (`set_weights_stdev`); None keeps the weights."""
+    if std is not None and not (isinstance(std, int | float) and std > 0):
+        raise ValueError(f"std={std}: give a number above 0, or null for the official initialisation")
     for layer in module.modules():
         if std is not None and isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             uniform(layer.weight, std**2)
 
 
-# The second derivative of torch's relu, leaky_relu and avg_pool2d is a tensor of zeros that the penalty's double
-# backward would carry through the whole critic: 12 forward passes' worth of arithmetic a critic update instead of 10.
-# Written as products with a constant and as a mean, they have the same values and gradients, and no such term.
+# The second derivative of torch's relu, leaky_relu and avg_pool2d is a tensor of zeros, which the penalty's double
+# backward would carry through the whole critic: a critic update would cost 12 forward passes instead of 10.
+# As products with a constant and as a mean they have the same values and gradients, without that tensor.
 
 
 def leaky_relu(x: Tensor, slope: float = 0.2) -> Tensor:
@@ -68,12 +93,12 @@ def relu(x: Tensor) -> Tensor:
 
 
 def gated(x: Tensor) -> Tensor:
-    """sigmoid * tanh of the even and the odd channels, which are halved: PixelCNN's unit (gan_64x64.py)."""
+    """sigmoid of the even channels times tanh of the odd ones: half as many channels (gan_64x64.py, PixelCNN)."""
     return x[:, ::2].sigmoid() * x[:, 1::2].tanh()
 
 
 def shifted_softplus(x: Tensor) -> Tensor:
-    """softplus(2x + 2) / 2 - 1 (Gulrajani et al. 2017, table 1): smooth, and like ELU."""
+    """softplus(2x + 2) / 2 - 1: a smooth function close to ELU (Gulrajani et al. 2017, table 1)."""
     return F.softplus(2 * x + 2) / 2 - 1
 
 
@@ -91,20 +116,30 @@ def activate(x: Tensor, name: str) -> Tensor:
 
 
 def channels_of(name: str) -> int:
-    """How many channels this activation takes for each that it gives."""
+    """Returns the input channels per output channel of an activation. Raises ValueError if its name is unknown."""
     if name not in ACTIVATIONS:
         raise ValueError(f"activation is {name!r}: choose {', '.join(ACTIVATIONS)}")
     return 2 if name == "gated" else 1
 
 
 def mean_pool(x: Tensor) -> Tensor:
-    """2x2 means: (n, c, 2h, 2w) to (n, c, h, w)."""
+    """Means over 2x2 pixels: (n, c, 2h, 2w) to (n, c, h, w)."""
     n, c, h, w = x.shape
     return x.view(n, c, h // 2, 2, w // 2, 2).mean(dim=(3, 5))
 
 
-# A convolution of k x k followed by 2x2 mean-pooling is one of (k + 1) x (k + 1) with stride 2, and one after
-# nearest-neighbour upsampling a transposed one: 4/9 of the arithmetic for k = 3, and no tensor at the larger size.
+def upsample(x: Tensor) -> Tensor:
+    """Nearest-neighbour upsampling: (n, c, h, w) to (n, c, 2h, 2w).
+
+    As F.interpolate, whose backward pass Inductor compiles to slow atomic additions.
+    """
+    n, c, h, w = x.shape
+    return x[:, :, :, None, :, None].expand(n, c, h, 2, w, 2).reshape(n, c, 2 * h, 2 * w)
+
+
+# A k x k convolution followed by 2x2 mean-pooling equals a (k + 1) x (k + 1) convolution of stride 2. After
+# nearest-neighbour upsampling it equals a transposed one. That is 4/9 of the arithmetic for k = 3, and no tensor at the
+# larger size.
 
 
 def conv_mean_pool(layer: nn.Conv2d, x: Tensor) -> Tensor:
@@ -119,19 +154,21 @@ def upsample_conv(layer: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def _spread(weight: Tensor) -> Tensor:
-    """The sum of a kernel (..., k, k) at its four places in (..., k + 1, k + 1)."""
-    return sum(F.pad(weight, (i, 1 - i, j, 1 - j)) for i in (0, 1) for j in (0, 1))  # type: ignore[return-value]
+    """Returns the sum of a kernel (..., k, k) at its four places in (..., k + 1, k + 1)."""
+    return functools.reduce(torch.add, (F.pad(weight, (i, 1 - i, j, 1 - j)) for i in (0, 1) for j in (0, 1)))
 
 
 class Norm(nn.Module):
-    """Normalisation of (n, c, h, w) by name: batch, layer, instance or none; per-class affine where num_classes > 0.
+    """Normalisation of x (n, c, h, w) by name: batch, layer, instance or none; affine per class if num_classes > 0.
 
-    "layer" has per-sample statistics over c, h, w and a per-channel affine, as tflib/ops/layernorm.py: GroupNorm(1, c).
+    "layer" has statistics over (c, h, w) of each sample and an affine per channel: GroupNorm(1, c), as in
+    tflib/ops/layernorm.py. In training the batch is split into `groups` parts; each has its own batch statistics.
+    Raises ValueError if the name is unknown, or if labels are missing in the forward pass.
     """
 
-    def __init__(self, kind: str, channels: int, num_classes: int = 0) -> None:
+    def __init__(self, kind: str, channels: int, num_classes: int = 0, groups: int = 1) -> None:
         super().__init__()
-        affine = num_classes == 0
+        self.groups, affine = groups, num_classes == 0
         match kind:
             case "batch":
                 self.norm: nn.Module = nn.BatchNorm2d(channels, affine=affine)
@@ -145,52 +182,34 @@ class Norm(nn.Module):
                 raise ValueError(f"norm is {kind!r}: choose batch, layer, instance or none")
         self.conditional = num_classes > 0 and kind != "none"
         if self.conditional:
-            self.scale = nn.Embedding.from_pretrained(torch.ones(num_classes, channels), freeze=False)
-            self.offset = nn.Embedding.from_pretrained(torch.zeros(num_classes, channels), freeze=False)
+            shape = num_classes, channels
+            self.scale = nn.Embedding(*shape, _weight=torch.ones(shape))
+            self.offset = nn.Embedding(*shape, _weight=torch.zeros(shape))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        x = self.norm(x)  # (n, c, h, w)
+        parts = x.chunk(self.groups) if self.training else (x,)
+        x = torch.cat([self.norm(part) for part in parts]) if len(parts) > 1 else self.norm(x)  # (n, c, h, w)
         if self.conditional:
+            if y is None:
+                raise ValueError("this generator is conditional: give it labels y of shape (n,)")
             x = x * self.scale(y)[:, :, None, None] + self.offset(y)[:, :, None, None]
         return x
 
 
-class Generator(nn.Module):
-    """Maps latents z (n, nz) and labels y (n,) to samples (n, *shape). `num_classes` is 0 if it takes no labels.
-
-    `vocabulary` and `class_names` are those of the data, of a generator that was loaded from a run.
-    """
-
-    nz: int
-    num_classes: int
-    vocabulary: str | None = None
-    class_names: tuple[str, ...] = ()
-
-
-class ScoredFeatures(nn.Module):
-    """A critic: features (n, d), then a linear layer to (n, 1 + num_classes), f(x) and the logits of AC-GAN.
-
-    Its `nn.Dropout(0)` are places where a penalty may drop units out; without one they do nothing.
-    """
-
-    output: nn.Linear
-
-    def features(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.output(self.features(x))
-
-
 def spectral_norm(module: nn.Module) -> None:
-    """Divides every linear and convolution weight by its largest singular value (Miyato et al. 2018), in place."""
+    """Divides every weight by its largest singular value (Miyato et al. 2018), in place.
+
+    A weight is a parameter of two or more axes whose name has "weight" in it. This covers linear layers, convolutions,
+    and the stacked matrices of recurrent and attention layers; biases, position codes and norms stay as they are.
+    """
     for layer in list(module.modules()):
-        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
-            nn.utils.parametrizations.spectral_norm(layer)
+        for name, parameter in list(layer.named_parameters(recurse=False)):
+            if "weight" in name and parameter.ndim > 1:
+                nn.utils.parametrizations.spectral_norm(layer, name)
 
 
 def couples_samples(module: nn.Module) -> bool:
-    """Whether one sample's output depends on the others of its batch (BatchNorm with batch statistics)."""
+    """Returns whether a sample's output depends on the rest of its batch (BatchNorm with batch statistics)."""
     return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
 
 
@@ -201,11 +220,8 @@ def use_batch_statistics(module: nn.Module) -> None:
             m.running_mean = m.running_var = m.num_batches_tracked = None
 
 
-Module = TypeVar("Module", bound=nn.Module)
-
-
 def frozen(module: Module) -> Module:
-    """Returns a copy in eval mode, with batch statistics and without gradients. The original stays as it was."""
+    """Returns a copy in eval mode, with batch statistics and without gradients; the original stays as it is."""
     module = copy.deepcopy(module).requires_grad_(False).eval()
     use_batch_statistics(module)
     return module

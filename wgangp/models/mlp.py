@@ -1,4 +1,4 @@
-"""Fully connected networks: the toy networks of the official gan_toy.py, for data of any shape."""
+"""Fully connected networks for data of any shape: those of the official gan_toy.py."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wgangp.models.layers import ScoredFeatures, linear, relu, spectral_norm
+from wgangp import models
+from wgangp.models import check_counts
+from wgangp.models.layers import Head, linear, relu, spectral_norm
 
 
 class Hidden(nn.Module):
@@ -25,32 +27,36 @@ class Hidden(nn.Module):
         return x
 
 
-class Generator(nn.Module):
-    """z and, where conditional, the one-hot label to data; images end in tanh, other data is unbounded."""
+class Generator(models.Generator):
+    """Maps z and, if conditional, the one-hot label to data. Images end in tanh; other data are unbounded."""
 
     def __init__(self, *, shape: Sequence[int], num_classes: int, nz: int, width: int, depth: int) -> None:
         super().__init__()
+        check_counts("generator", nz=nz, width=width, depth=depth)
         self.shape, self.num_classes, self.nz = shape, num_classes, nz
         self.hidden = Hidden(nz + num_classes, width, depth)
         self.output = linear(width, math.prod(shape))
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         if self.num_classes:
-            assert y is not None, "a conditional generator needs labels"
+            if y is None:
+                raise ValueError("this generator is conditional: give it labels y of shape (n,)")
             z = torch.cat([z, F.one_hot(y, self.num_classes).to(z.dtype)], dim=1)
-        x = self.output(self.hidden(z)).view(-1, *self.shape)  # (n, *shape)
+        x: Tensor = self.output(self.hidden(z)).view(-1, *self.shape)  # (n, *shape)
         return x.tanh() if len(self.shape) == 3 else x
 
 
-class Critic(ScoredFeatures):
-    """Any data, flattened, to (n, 1 + num_classes)."""
+class Critic(models.Critic):
+    """Flattens data of any shape."""
 
     def __init__(self, *, shape: Sequence[int], num_classes: int, width: int, depth: int, spectral: bool) -> None:
         super().__init__()
+        check_counts("critic", width=width, depth=depth)
         self.hidden = Hidden(math.prod(shape), width, depth)
-        self.output = linear(width, 1 + num_classes)
+        self.output = Head(width, num_classes)
         if spectral:
             spectral_norm(self)
 
     def features(self, x: Tensor) -> Tensor:
-        return self.hidden(x.flatten(1))
+        hidden: Tensor = self.hidden(x.flatten(1))
+        return hidden  # (n, width)

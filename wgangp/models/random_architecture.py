@@ -1,8 +1,8 @@
 """Architectures drawn at random from the space of Gulrajani et al. 2017, table 1.
 
-Each network draws its activation, its depth, whether it is normalised, and its filters from its seed. The paper's
-sampler was not released: here a network is a DCGAN of three resamplings, and what its depth has beyond these and the
-linear layer are 3x3 convolutions, spread over the sizes.
+A seed draws the activation, the depth, whether there is a norm, and the filters. The paper's sampler was not released.
+Here a network is a DCGAN: a linear layer, three resamplings, and 3x3 convolutions, spread over the sizes, up to the
+depth.
 """
 
 import random
@@ -11,13 +11,17 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from wgangp.models.layers import Norm, ScoredFeatures, activate, conv, deconv, linear
+from wgangp import models
+from wgangp.models import check_counts
+from wgangp.models.layers import Head, Norm, activate, conv, deconv, linear
 
 RESAMPLINGS = 3
 
 
 @dataclass(frozen=True)
 class Architecture:
+    """One draw from table 1."""
+
     activation: str
     depth: int  # layers with weights
     normalised: bool
@@ -25,7 +29,7 @@ class Architecture:
 
     @classmethod
     def draw(cls, seed: int, part: str) -> "Architecture":
-        """Table 1, for one part ("generator" or "critic")."""
+        """Draws the architecture of one part, "generator" or "critic"."""
         rng = random.Random(f"{part}/{seed}")
         return cls(
             activation=rng.choice(["relu", "leaky_relu", "shifted_softplus", "tanh"]),
@@ -35,18 +39,19 @@ class Architecture:
         )
 
     def extra(self) -> list[int]:
-        """The convolutions beyond the resamplings, for each of them."""
+        """Returns the number of 3x3 convolutions that go with each resampling."""
         rest = self.depth - 1 - RESAMPLINGS
         return [rest // RESAMPLINGS + (i < rest % RESAMPLINGS) for i in range(RESAMPLINGS)]
 
 
 def check_size(shape: Sequence[int]) -> None:
+    """Raises ValueError if the data are not images of 32x32."""
     if len(shape) != 3 or tuple(shape[1:]) != (32, 32):
         raise ValueError(f"random_architecture is for images of 32x32, and the data is {tuple(shape)}: dataset.size=32")
 
 
 class Layer(nn.Module):
-    """A convolution, its norm and activation."""
+    """A convolution, a norm and an activation."""
 
     def __init__(self, layer: nn.Module, channels: int, norm: str, activation: str) -> None:
         super().__init__()
@@ -54,17 +59,19 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(activate(self.norm(self.layer(x)), self.activation))
+        x = self.dropout(activate(self.norm(self.layer(x)), self.activation))
+        return x
 
 
-class Generator(nn.Module):
-    """Linear to 4x4, then convolutions and, three times, a transposed one that doubles the size; tanh."""
+class Generator(models.Generator):
+    """Linear to 4x4, then convolutions, of which three are transposed and double the size; tanh."""
 
     def __init__(self, *, shape: Sequence[int], num_classes: int, nz: int, norm: str, architecture_seed: int) -> None:
         super().__init__()
         check_size(shape)
         if num_classes:
             raise ValueError("random_architecture is unconditional: leave conditional=false")
+        check_counts("generator", nz=nz)
         self.nz, self.num_classes = nz, 0
         self.drawn = drawn = Architecture.draw(architecture_seed, "generator")
         norm, c = norm if drawn.normalised else "none", drawn.filters * 2 ** (RESAMPLINGS - 1)
@@ -78,12 +85,13 @@ class Generator(nn.Module):
         self.output = deconv(c, shape[0])
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        x = activate(self.norm(self.input(z).view(len(z), -1, 4, 4)), self.drawn.activation)
-        return self.output(self.hidden(x)).tanh()  # (n, c, 32, 32)
+        x: Tensor = activate(self.norm(self.input(z).view(len(z), -1, 4, 4)), self.drawn.activation)
+        x = self.output(self.hidden(x))
+        return x.tanh()  # (n, c, 32, 32)
 
 
-class Critic(ScoredFeatures):
-    """Three times a strided convolution that halves the size, then convolutions; linear at 4x4."""
+class Critic(models.Critic):
+    """Three stages of a strided convolution, which halves the size, and plain convolutions; then a linear layer."""
 
     def __init__(self, *, shape: Sequence[int], num_classes: int, norm: str, architecture_seed: int) -> None:
         super().__init__()
@@ -97,7 +105,8 @@ class Critic(ScoredFeatures):
             self.hidden.append(Layer(conv(c, wider, 5, stride=2), wider, first, drawn.activation))
             self.hidden.extend([Layer(conv(wider, wider, 3), wider, norm, drawn.activation) for _ in range(extra)])
             c = wider
-        self.output = linear(c * 16, 1 + num_classes)
+        self.output = Head(c * 16, num_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        return self.hidden(x).flatten(1)
+        x = self.hidden(x)
+        return x.flatten(1)  # (n, 16 * channels)

@@ -1,25 +1,32 @@
-"""A generator that is held: real points plus Gaussian noise (gan_toy.py's FIXED_GENERATOR)."""
+"""Real points plus Gaussian noise: gan_toy.py's FIXED_GENERATOR."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from wgangp import models
 from wgangp.machine.distributed import sharded_random
 
 
-class Generator(nn.Module):
-    """Points of the dataset, drawn at random, plus `scale` times z. What holds it is a learning rate of 0.
+class ToyData(Protocol):
+    """Data that are a function of positions: make(positions (n,)) returns n points (n, *shape) and their labels."""
 
-    `dataset(seed=0, device=...)` gives toy data: make(positions) of n positions gives n points (n, *shape).
+    def make(self, positions: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+class Generator(models.Generator):
+    """Points of the dataset, drawn at random, plus `scale` times z. A learning rate of 0 holds it fixed.
+
+    `dataset(seed=0, device=...)` returns the toy data.
     """
 
-    def __init__(self, *, shape: Sequence[int], num_classes: int, dataset: Callable[..., Any]) -> None:
+    def __init__(self, *, shape: Sequence[int], num_classes: int, dataset: Callable[..., ToyData]) -> None:
         super().__init__()
         self.nz, self.num_classes = shape[0], 0
         self.dataset = dataset
-        self.data: Any = None  # made on the device where it is asked for first
+        self.data: ToyData | None = None  # made in the first forward pass, on the device of z
         self.scale = nn.Parameter(torch.ones(()))
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 State = dict[str, Any]
 NAME = re.compile(r"step_(\d{8,12})\.pt")
 MOST_CLASSES = 2**16
-LARGEST_SIZE = 2**16  # of an axis of a sample
+LARGEST_SIZE = 2**16  # of an axis of a sample, and of a network's options: a depth makes lists before modules
 
 
 class Damaged(ValueError):
@@ -107,7 +107,12 @@ def header_of(state: State) -> Header:
     """Returns the header of a loaded checkpoint. Raises ValueError if it is none."""
     shape, names = state.get("shape"), state.get("class_names", ())
     config = parse_yaml(str(state.get("config")), "its configuration")
-    if not (isinstance(config, dict) and isinstance(shape, list | tuple) and isinstance(names, list | tuple)):
+    if not (isinstance(config, dict) and isinstance(config.get("generator"), dict)):
+        raise ValueError("its configuration has no generator")
+    sizes = [v for part in ("generator", "critic") for v in flatten({part: config.get(part)}).values()]
+    if any(type(size) is int and size > LARGEST_SIZE for size in sizes):
+        raise ValueError(f"a network has a number above {LARGEST_SIZE:,}: no network is so large")
+    if not (isinstance(shape, list | tuple) and isinstance(names, list | tuple)):
         raise ValueError("its header is incomplete")
     if any("${" in f"{key}={value}" for key, value in flatten(config).items()):
         raise ValueError("its configuration has interpolations, ${...}, and wgangp writes none")

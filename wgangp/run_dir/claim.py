@@ -1,6 +1,7 @@
 """Run directories of new runs: unique, locked, and gone again if the start is refused."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -55,6 +56,29 @@ class Claim:
 def has_checkpoint(run: Path) -> bool:
     """Whether the path is a run with a checkpoint, or a checkpoint; quick, without torch."""
     return run.is_file() or any((run / "checkpoints").glob("step_*.pt"))
+
+
+@contextmanager
+def console() -> Iterator[None]:
+    """Prints the program's log to standard output meanwhile, for commands that Hydra does not start."""
+    handler, root = logging.StreamHandler(sys.stdout), logging.getLogger()
+    handler.setFormatter(Printable("%(message)s"))
+    handler.setLevel(logging.INFO)
+    before, level = root.handlers[:], root.level
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+
+
+class Printable(logging.Formatter):
+    """Messages without control characters, which could rewrite a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 class OneLine(logging.Formatter):

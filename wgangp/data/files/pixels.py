@@ -1,0 +1,82 @@
+"""One encoded image to uint8 pixels: upright, 8 bits deep, its central square resized."""
+
+import io
+import os
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from wgangp.data.files.listing import FORMATS, TGA, Files
+from wgangp.data.files.zips import shown
+
+ORIENTATION = 0x0112  # the EXIF tag
+UPRIGHT = {  # by the value of the tag
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class Unreadable(ValueError):
+    """A file that is no sound image, on whatever machine."""
+
+
+def decode_file(files: Files, name: str, size: int, channels: int, levels: float | None) -> np.ndarray:
+    """Returns the central square of an image, (c, size, size) uint8.
+
+    Raises Unreadable, naming the file, if it is damaged, and ValueError if the system fails to read it.
+    """
+    try:
+        return decode_bytes(files.read(name), os.path.splitext(name)[1].lower(), size, channels, levels)
+    except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error ... on damaged files
+        reason = "of no known format" if isinstance(error, UnidentifiedImageError) else shown(error)
+        system = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)
+        message = f"{shown(files.path / name)} cannot be read as an image: remove or replace it ({reason})"
+        raise (ValueError if system else Unreadable)(message) from error
+
+
+def decode_bytes(content: bytes, ending: str, size: int, channels: int, levels: float | None) -> np.ndarray:
+    formats = ("TGA",) if ending in TGA else FORMATS
+    with Image.open(io.BytesIO(content), formats=formats) as file:
+        file.draft("RGB", (2 * size, 2 * size))  # JPEGs may be decoded at a half or a quarter of their size
+        deep = any(";16" in str(tile.args) for tile in file.tile)  # 16 bits a channel, of which PIL may keep 8
+        image = _upright(file)
+        image = _to_8_bits(image, deep, levels).convert("L" if channels == 1 else "RGB")
+        image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+    return np.ascontiguousarray(np.asarray(image).reshape(size, size, channels).transpose(2, 0, 1))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Returns the image turned as its EXIF orientation says; as it is if it has none or a damaged one."""
+    image.load()  # before the tag is read: PIL itself turns TIFF files, and removes their tag, when it loads them
+    try:
+        orientation = image.getexif().get(ORIENTATION)
+    except Exception:  # as many kinds as PIL has for damaged images
+        return image
+    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
+
+
+def _to_8_bits(image: Image.Image, deep: bool, levels: float | None) -> Image.Image:
+    """Returns the image with 8 bits a channel, and transparency on white.
+
+    `levels` is the pixel value of white; None: 65535 for 16 and 32 bits, 255 for 8 bits. Raises ValueError if the
+    pixels are floating-point numbers and `levels` is None, since their white may be 1 or 255 or anything.
+    """
+    if image.mode == "F" and levels is None:
+        raise ValueError("floating-point pixels: set dataset.levels to the value of white, such as 1")
+    if image.mode == "F" or image.mode.startswith("I"):
+        x = np.asarray(image).astype(np.float64)
+        x = np.floor(x / 256) if levels is None else np.rint(np.nan_to_num(x) * (255 / levels))
+        return Image.fromarray(x.clip(0, 255).astype(np.uint8))
+    if "A" in image.getbands() or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    if levels is not None:
+        gain = (257 if deep else 1) * 255 / levels
+        image = image if image.mode in ("L", "RGB") else image.convert("RGB")
+        image = image.point([min(255, round(value * gain)) for value in range(256)] * len(image.getbands()))
+    return image

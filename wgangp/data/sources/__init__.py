@@ -1,0 +1,8 @@
+"""Where images come from: the functions that conf/dataset names. They return `Images`."""
+
+from wgangp.data.sources.arrays import array
+from wgangp.data.sources.faces import celeba
+from wgangp.data.sources.folders import image_folder
+from wgangp.data.sources.published import torchvision_dataset
+
+__all__ = ["array", "celeba", "image_folder", "torchvision_dataset"]

@@ -1,0 +1,118 @@
+"""What the folders of a tree mean: parts (train, val, test), classes, or nothing. Works on relative names alone."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wgangp.data.files import shown
+from wgangp.data.labels import listed
+
+TRAIN = ("train", "training", "train_set", "training_set")
+HELD_OUT = ("val", "valid", "validation", "val_set", "test", "testing", "test_set")  # the first that is there is used
+Parts = list[str]  # of a name: its folders, and the file
+
+
+@dataclass
+class Layout:
+    """The names of the two parts and their labels, zeros without classes; `notes` are lines for the log."""
+
+    train: list[str]
+    labels: Tensor
+    held_out: list[str]
+    held_out_labels: Tensor
+    class_names: list[str] | None
+    notes: list[str]
+
+
+def read_layout(names: Sequence[str]) -> Layout:
+    """Returns the parts and the classes of images with these names.
+
+    Folders that are all called train, val or test are parts. Below them, or without them, the first folders of which
+    there are several are classes. Few images beside these folders are left out; if they are the most, all are used and
+    the images have no classes.
+    """
+    parts, notes = [name.split("/") for name in names], list[str]()
+    depth = branching(parts)
+    if depth is None or not mostly_inside(parts, depth):
+        return _labelled(parts, [], 0, notes)
+    train, held_out, left = _parts_among(sorted({p[depth] for p in parts if len(p) > depth + 1}), notes)
+    if train is None:
+        return _labelled(parts, [], 0, notes)
+    notes += _strays(parts, depth)
+    if left:
+        notes.append(f"the images in {shown(listed(left))} are used neither for training nor as held-out images")
+    in_train, in_held_out = ([p for p in parts if folder_at(p, depth) == folder] for folder in (train, held_out))
+    return _labelled(in_train, in_held_out, depth + 1, notes)
+
+
+def _parts_among(folders: list[str], notes: list[str]) -> tuple[str | None, str | None, list[str]]:
+    """Returns the folders of the training and the held-out part, and those of neither; None if they are classes."""
+    known = {f.lower(): f for f in folders if f.lower() in TRAIN + HELD_OUT}
+    train = [known[name] for name in TRAIN if name in known]
+    held_out = [known[name] for name in HELD_OUT if name in known]
+    if len(known) == len(folders) and len(train) == 1 and held_out:
+        return train[0], held_out[0], held_out[1:]
+    if len(known) > 1:
+        notes.append(
+            f"the folders {shown(listed(folders))} are classes: for parts, keep only one train, and val or test"
+        )
+    return None, None, []
+
+
+def _labelled(train: list[Parts], held_out: list[Parts], start: int, notes: list[str]) -> Layout:
+    """Returns the layout of two parts, whose classes are looked for from the folders at depth `start`."""
+    depth = branching(train, start)
+    folders = [] if depth is None else sorted({p[depth] for p in train if len(p) > depth + 1}, key=by_numbers)
+    if depth is not None and not mostly_inside(train, depth):
+        notes.append(f"the images have no classes, for most lie beside the folders {shown(listed(folders))}")
+        depth = None
+    if depth is None:
+        return Layout(joined(train), zeros(len(train)), joined(held_out), zeros(len(held_out)), None, notes)
+    notes += _strays(train, depth)
+    number = {name: i for i, name in enumerate(folders)}
+    train, known = ([p for p in part if folder_at(p, depth) in number] for part in (train, held_out))
+    if others := len(held_out) - len(known):
+        notes.append(f"left out {others} of {len(held_out)} held-out images, which are in no folder of a class")
+    labels, held_out_labels = (torch.tensor([number[p[depth]] for p in part]).long() for part in (train, known))
+    return Layout(joined(train), labels, joined(known), held_out_labels, [*map(shown, folders)], notes)
+
+
+def zeros(n: int) -> Tensor:
+    return torch.zeros(n, dtype=torch.long)
+
+
+def branching(parts: Sequence[Parts], start: int = 0) -> int | None:
+    """Returns the first depth with several folders; None if there is none."""
+    depth, folders = start, {""}
+    while len(folders) == 1:
+        folders = {p[depth] for p in parts if len(p) > depth + 1}
+        depth += 1
+    return depth - 1 if folders else None
+
+
+def mostly_inside(parts: Sequence[Parts], depth: int) -> bool:
+    """Returns whether more than half of the images are in a folder at this depth."""
+    return 2 * sum(len(p) > depth + 1 for p in parts) > len(parts)
+
+
+def folder_at(parts: Parts, depth: int) -> str | None:
+    """Returns the folder of an image at this depth; None if the image lies above it."""
+    return parts[depth] if len(parts) > depth + 1 else None
+
+
+def by_numbers(name: str) -> tuple[list[str | int], str]:
+    """Returns a key that sorts 2 before 10, in names, too."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name
+
+
+def joined(parts: Sequence[Parts]) -> list[str]:
+    return ["/".join(p) for p in parts]
+
+
+def _strays(parts: Sequence[Parts], depth: int) -> list[str]:
+    strays = joined([p for p in parts if folder_at(p, depth) is None])
+    few = shown(listed(strays))
+    return [f"left out {len(strays)} of {len(parts)} images, which lie beside the folders: {few}"] if strays else []

@@ -1,0 +1,114 @@
+"""What all sources of images have in common: the options, and the way from files or arrays to `Images`."""
+
+import functools
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from wgangp.data.images import Images, Split, brightest, fit
+from wgangp.data.labels import choose, number
+
+log = logging.getLogger(__name__)
+
+DARK = 64  # of 255: images without a brighter pixel are likely stored with another value for white
+Load = Callable[[Tensor], tuple[Tensor, Tensor]]  # positions -> images (n, c, h, w) uint8, and their positions (n,)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The training or the held-out part of a source, before its images are read.
+
+    `load` may return fewer images than it was asked for, if some cannot be read.
+    """
+
+    labels: Tensor  # (N,) int64; zeros without labels
+    load: Load
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSource:
+    """The options of every source (conf/dataset/common/images.yaml). A subclass adds its own, and reads the parts."""
+
+    size: int | None
+    channels: int | None
+    classes: Sequence[int | str] | None
+    limit: int | None
+    flip: bool
+    dequantise: bool
+    seed: int
+    device: torch.device
+
+    brighten: ClassVar[str] = "multiply them, so that white is 255"
+
+    def read(self) -> tuple[Part, Part | None, Sequence[str] | None]:
+        """Returns the training part, the held-out part if there is one, and the names of the labels if known."""
+        raise NotImplementedError
+
+    def images(self) -> Images:
+        train, held_out, names = self.read()
+        positions, wanted = choose(train.labels, self.classes, self.limit, names)
+        split = self._split(train, positions)
+        if (highest := brightest(split.images, DARK)) < DARK:
+            log.warning("no training image has a pixel above %d of 255: %s", highest, self.brighten)
+        table, class_names = number(split.labels, wanted, names)
+        split = Split(split.images, table[split.labels])
+        test = None if held_out is None else self._held_out(held_out, table)
+        if test is not None and test.images.shape[1:] != split.images.shape[1:]:
+            raise ValueError(
+                f"test images of shape {tuple(test.images.shape[1:])}, and training images of "
+                f"{tuple(split.images.shape[1:])}: make them alike by dataset.size and dataset.channels"
+            )
+        return Images(
+            split,
+            test,
+            len(class_names),
+            class_names=class_names,
+            flip=self.flip,
+            dequantise=self.dequantise,
+            seed=self.seed,
+            device=self.device,
+        )
+
+    def _split(self, part: Part, positions: Tensor) -> Split:
+        images, positions = part.load(positions)
+        return Split(fit(images, self.size, self.channels), part.labels[positions])
+
+    def _held_out(self, part: Part, table: Tensor) -> Split | None:
+        """Returns the held-out images of the classes that are trained on; None if there are none."""
+        known = torch.isin(part.labels, (table >= 0).nonzero().flatten())
+        if others := int((~known).sum()):
+            log.info("left out %d of %d held-out images, of classes that are not trained on", others, len(known))
+        if not known.any():
+            return None
+        split = self._split(part, known.nonzero().flatten())
+        return Split(split.images, table[split.labels])
+
+
+def array_part(images: Tensor, labels: Tensor | None) -> Part:
+    """Returns the part of images (N, c, h, w) and labels (N,) in memory. Raises ValueError if their numbers differ."""
+    split = Split(images, torch.zeros(len(images), dtype=torch.long) if labels is None else labels.long())
+
+    def load(positions: Tensor) -> tuple[Tensor, Tensor]:
+        return images if len(positions) == len(images) else images[positions], positions
+
+    return Part(split.labels, load)
+
+
+def local_path(path: object) -> Path:
+    """Returns a path as a user typed it, with ~ for the home folder; numbers are names, too."""
+    return Path(str(path)).expanduser()
+
+
+def image_source(source: type[ImageSource]) -> Callable[..., Images]:
+    """Returns the function that conf/dataset names: it takes the fields of the source and returns its `Images`."""
+
+    @functools.wraps(source, updated=())
+    def build(**options: Any) -> Images:
+        return source(**options).images()
+
+    return build

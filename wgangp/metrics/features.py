@@ -1,0 +1,198 @@
+"""Features of images: which networks extract them, and each image's features only once."""
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from wgangp.data import Dataset
+from wgangp.metrics.classifier import load_classifier, sha256
+from wgangp.metrics.reference import Once, training_samples
+
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+VGG16_SHA256 = "397923af"  # its beginning, which is part of the file's name
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A network that makes of images (n, channels, h, w) uint8 a tuple: features (n, d) and, perhaps, logits (n, k)."""
+
+    name: str
+    weights: Path
+    channels: int
+    load: Callable[[Path], nn.Module]
+
+    def __call__(self, images: Tensor, device: torch.device) -> tuple[Tensor, ...]:
+        """Returns the layers of images (n, c, h, w) uint8, on the CPU; grey images are repeated in every channel.
+
+        Raises ValueError if the images have other channels.
+        """
+        if images.shape[1] not in (1, self.channels):
+            raise ValueError(f"{self.name} takes images of {self.channels} channels: these have {images.shape[1]}")
+        device = device if device.type == "cuda" else torch.device("cpu")
+        network = self.load(self.weights).requires_grad_(False).eval().to(device)
+        batches = tqdm(
+            torch.split(images, BATCH), unit_scale=BATCH, unit="img", desc="features", leave=False, disable=None
+        )
+        layers = [network(x.to(device).expand(-1, self.channels, -1, -1)) for x in batches]
+        return tuple(torch.cat([x.cpu() for x in layer]) for layer in zip(*layers, strict=True))
+
+    def measured_with(self) -> dict[str, str]:
+        """Returns what evaluation.json records of it."""
+        return {"extractor": self.name, "weights": self.weights.name, "weights_sha256": sha256(self.weights)}
+
+
+class Features:
+    """The features of generated images, and of the dataset's by the same extractor, each extracted at most once."""
+
+    def __init__(self, extractor: Extractor, images: Tensor, dataset: Dataset, device: torch.device) -> None:
+        self.extractor, self.dataset, self.device = extractor, dataset, device
+        self.layers = extractor(images, device)  # the images themselves are not kept: see `features`
+
+    @property
+    def fake(self) -> Tensor:
+        """(n, d)"""
+        return self.layers[0]
+
+    @property
+    def logits(self) -> Tensor:
+        """(n, k), of the generated images."""
+        return self.layers[1]
+
+    @cached_property
+    def real(self) -> Tensor:
+        """(m, d), of all training images."""
+        return kept_features(training_samples(self.dataset), self.extractor, self.device)
+
+    @cached_property
+    def held_out(self) -> Tensor | None:
+        """(m, d), of all held-out images; None if there are none."""
+        found = self.dataset.reference("held_out")
+        return None if found is None else kept_features(found[0], self.extractor, self.device)
+
+
+_of_samples: Once[Features] = Once()
+
+
+def features(extractor: Extractor, images: Tensor, dataset: Dataset, device: torch.device) -> Features:
+    """Returns the features of these images; metrics that ask for those of the same tensor share them.
+
+    They are forgotten with the tensor, so with the evaluation that it was generated for.
+    """
+    return _of_samples(images, (extractor, device), lambda: Features(extractor, images, dataset, device))
+
+
+def kept_features(images: Tensor, extractor: Extractor, device: torch.device) -> Tensor:
+    """Returns the features (n, d) of real images, from a file in torch's cache if they were extracted before."""
+    digest = hashlib.sha256(images.cpu().contiguous().numpy().data).hexdigest()[:16]
+    name = f"{extractor.name}-{sha256(extractor.weights)[:16]}-{digest}.pt"
+    file = Path(torch.hub.get_dir()).parent / "wgangp_features" / name
+    with suppress(Exception):  # there is none yet, or it is damaged
+        kept = torch.load(file, map_location="cpu", weights_only=True)
+        if kept.ndim == 2 and len(kept) == len(images):
+            return torch.as_tensor(kept)
+    found = extractor(images, device)[0]
+    with suppress(OSError):  # a folder that cannot be written to, a full disk: the next evaluation extracts them again
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(f"{name}.{os.getpid()}.partial")
+        torch.save(found, partial)
+        os.replace(partial, file)
+    return found
+
+
+def need_torch_fidelity() -> None:
+    """Raises ValueError, with the command that installs it, if torch-fidelity is missing."""
+    try:
+        import torch_fidelity  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{error.name} is not installed: pip install -e '.[eval]'") from error
+
+
+def inception(path: str | None) -> Extractor:
+    """The reference Inception (FID, IS, KID), its weights from a file, or from torch's cache or a download if None.
+
+    Raises FileNotFoundError if there are no weights, ValueError if they are of another network or torch-fidelity is
+    not installed.
+    """
+    need_torch_fidelity()
+    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(URL_INCEPTION_V3).name
+    if path is None and not cached.exists() and (error := _download_error(URL_INCEPTION_V3, cached)):
+        raise FileNotFoundError(
+            f"the Inception weights cannot be downloaded ({error}): fetch {URL_INCEPTION_V3} elsewhere and put it "
+            f"to {cached}, or set weights=FILE"
+        )
+    file = Path(path) if path else cached
+    if not file.is_file():
+        raise FileNotFoundError(f"weights={file}: there is no such file; fetch {URL_INCEPTION_V3}")
+    if sha256(file) != INCEPTION_SHA256:
+        raise ValueError(
+            f"{file} does not hold the reference Inception (its sha256 is not {INCEPTION_SHA256[:8]}...), and a score "
+            f"from another network is not called FID or IS: fetch {URL_INCEPTION_V3}"
+        )
+    return Extractor("inception-v3-compat", file, 3, _load_inception)
+
+
+@functools.cache  # several metrics ask, and each try may wait for a network that does not answer
+def _download_error(url: str, file: Path) -> str:
+    """Downloads the Inception weights to a file; returns the error, empty if there was none."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(file), INCEPTION_SHA256, progress=False)
+    except Exception as error:  # no network, no such host, a proxy's page instead of the file
+        return str(error) or type(error).__name__
+    return ""
+
+
+def _load_inception(weights: Path) -> nn.Module:
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3 as Network
+
+    layers = ["2048", "logits_unbiased"]
+    network: nn.Module = Network("inception-v3-compat", layers, feature_extractor_weights_path=str(weights))
+    return network
+
+
+def vgg16(path: str) -> Extractor:
+    """torchvision's VGG16, by which Kynkäänniemi et al. (2019) and torch-fidelity measure precision and recall.
+
+    Raises FileNotFoundError or ValueError if the file is not that of its weights, or torch-fidelity is not installed.
+    """
+    need_torch_fidelity()
+    from torchvision.models import VGG16_Weights
+
+    url = VGG16_Weights.IMAGENET1K_V1.url
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"scores.prc_vgg16.weights={path}: there is no such file; fetch {url}")
+    if not sha256(Path(path)).startswith(VGG16_SHA256):
+        raise ValueError(f"scores.prc_vgg16.weights={path} does not hold torchvision's VGG16: fetch {url}")
+    return Extractor("vgg16", Path(path), 3, _load_vgg16)
+
+
+def _load_vgg16(weights: Path) -> nn.Module:
+    from torch_fidelity.feature_extractor_vgg16 import FeatureExtractorVGG16 as Network
+
+    torch.load(weights, map_location="meta", weights_only=True)  # torch-fidelity would unpickle code, too
+    network: nn.Module = Network("vgg16", ["fc2_relu"], feature_extractor_weights_path=str(weights))
+    return network
+
+
+def classifier(path: str) -> Extractor:
+    """Our classifier of a file of scripts/train_classifier.py. Raises FileNotFoundError or ValueError, naming it."""
+    need_torch_fidelity()  # for the scores by its features
+    return Extractor("wgangp-classifier", Path(path), load_classifier(Path(path)).channels, load_classifier)
+
+
+def measured_with(extractor: Extractor, n: int) -> dict[str, Any]:
+    """Returns what evaluation.json records of a score of n images by this extractor."""
+    return extractor.measured_with() | {"samples": n, "reference": "train"}

@@ -1,0 +1,49 @@
+"""Parts that stand for a whole, and values that are computed once."""
+
+from collections.abc import Callable, MutableMapping
+from typing import Any, Generic, TypeVar
+
+from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+from wgangp.data import Dataset, draw
+
+T = TypeVar("T")
+
+
+class Once(Generic[T]):
+    """Values that are computed once for each object, such as a dataset, and key; they are forgotten with the object."""
+
+    def __init__(self) -> None:
+        self.values: MutableMapping[object, dict[object, T]] = WeakIdKeyDictionary()
+
+    def __call__(self, of: object, key: object, compute: Callable[[], T]) -> T:
+        """Returns the value of this object and key, by compute() if there is none yet."""
+        values = self.values.setdefault(of, {})
+        if key not in values:
+            values[key] = compute()
+        return values[key]
+
+
+def size(dataset: Dataset) -> int | None:
+    """Returns the number of training samples; None for an endless stream."""
+    try:
+        return len(dataset)
+    except TypeError:
+        return None
+
+
+def training_samples(dataset: Dataset, n: int | None = None, seed: int = 0) -> Any:
+    """Returns a seeded draw of n training samples as metrics take them; all if n is None or there are fewer.
+
+    Raises ValueError if the dataset offers none to metrics.
+    """
+    found = dataset.reference("train", n, seed)
+    if found is None:
+        raise ValueError(f"{type(dataset).__name__}.reference returns no training samples: metrics need some")
+    return found[0]
+
+
+def drawn(x: Tensor, n: int) -> Tensor:
+    """Returns n rows of x (m, *), a seeded draw without replacement; x itself if it has no more."""
+    return x if len(x) <= n else x[draw(len(x), n, seed=0).to(x.device)]

@@ -1,0 +1,49 @@
+"""Optimizers that torch lacks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class RMSProp(torch.optim.Optimizer):
+    """RMSProp as TensorFlow 1 computes it (without momentum): the optimizer of the official code's `wgan` mode.
+
+        square = alpha * square + (1 - alpha) * g^2, from square = 1
+        p = p - lr * g / sqrt(square + eps)
+
+    torch.optim.RMSprop starts at square = 0 and adds eps to the root, so its first moves are much larger. All state is
+    on the device of the weights and `lr` may be a tensor there, so that a CUDA graph can capture a step.
+    """
+
+    def __init__(self, params: Any, lr: float | Tensor, alpha: float, eps: float) -> None:
+        if not 0 <= alpha < 1 or eps < 0:
+            raise ValueError(f"RMSProp: alpha is {alpha}, eps {eps}: give 0 <= alpha < 1 and eps >= 0")
+        super().__init__(params, {"lr": lr, "alpha": alpha, "eps": eps, "capturable": True})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One update of all parameters that have a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if params:
+                self._update(params, group["lr"], group["alpha"], group["eps"])
+        return loss
+
+    def _update(self, params: list[Tensor], lr: float | Tensor, alpha: float, eps: float) -> None:
+        gradients = [p.grad for p in params if p.grad is not None]
+        for p in params:
+            if not self.state[p]:
+                self.state[p]["square_avg"] = torch.ones_like(p)
+        squares = [self.state[p]["square_avg"] for p in params]
+        torch._foreach_mul_(squares, alpha)
+        torch._foreach_addcmul_(squares, gradients, gradients, value=1 - alpha)
+        roots = torch._foreach_sqrt(torch._foreach_add(squares, eps))
+        moves = list(torch._foreach_div(gradients, list(roots)))
+        torch._foreach_mul_(moves, lr)
+        torch._foreach_sub_(params, moves)

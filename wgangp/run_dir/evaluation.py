@@ -1,0 +1,30 @@
+"""evaluation.json of a run: its scores, and how each was measured."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from wgangp.metrics import Result
+from wgangp.run_dir.files import replace_json
+
+
+def record(run: Path, step: int, measured_with: dict[str, Any], results: list[Result]) -> Path:
+    """Writes each score and how it was measured; scores of the same step that were there stay. Returns the file."""
+    file = run / "evaluation.json"
+    content = _of_step(file, step) or {"step": step, "metrics": {}, "measured_with": {}}
+    for result in results:
+        for name, value in result.values.items():
+            content["metrics"][f"eval/{name}"] = value
+            content["measured_with"][f"eval/{name}"] = measured_with | result.how(name)
+    replace_json(file, content)
+    return file
+
+
+def _of_step(file: Path, step: int) -> dict[str, Any] | None:
+    """Returns the file's content if it is of this step; None if it is of another one, absent, cut off or foreign."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    sound = isinstance(content, dict) and all(isinstance(content.get(k), dict) for k in ("metrics", "measured_with"))
+    return content if sound and content.get("step") == step else None
