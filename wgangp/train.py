@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from wgangp.app.compose import command
+from wgangp.app.compose import command, lazily
 
 if TYPE_CHECKING:
-    from wgangp.metrics.objective import Trial
     from wgangp.run import Run
-
-# torch takes seconds to import, and --help and configuration errors need none of it: hence the imports inside.
 
 
 def main() -> None:
     if int(os.environ.get("WORLD_SIZE") or 1) == 1:
-        command(train, "train")
+        command(lazily("wgangp.app.hydra_run", "train_composed"), "train")
     else:
         train_on_all_ranks()
 
@@ -34,16 +31,9 @@ def train_on_all_ranks() -> None:
     if not distributed.is_main():
         logging.disable(logging.WARNING)
     try:
-        command(train, "train")
+        command(lazily("wgangp.app.hydra_run", "train_composed"), "train")
     finally:
         distributed.leave()
-
-
-def train(cfg: DictConfig, trial: "Trial | None" = None) -> float:
-    """Trains the run or the sweep's job that Hydra composed; returns the objective to Hydra's sweeper."""
-    from wgangp.app.hydra_run import train_composed
-
-    return train_composed(cfg, trial)
 
 
 class CallableModule(ModuleType):

@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import importlib
 import logging
 import os
 import sys
@@ -60,6 +61,15 @@ def load_config(*overrides: str, config_name: str = "train") -> DictConfig:
         GlobalHydra.instance().hydra = running
     check(cfg)
     return cfg
+
+
+def lazily(module: str, name: str) -> Callable[..., Any]:
+    """Returns a function that imports its body at the call: torch takes seconds, and --help needs none of it."""
+
+    def task(*args: Any, **kwargs: Any) -> Any:
+        return getattr(importlib.import_module(module), name)(*args, **kwargs)
+
+    return task
 
 
 def command(task: Callable[..., Any], config_name: str, arguments: Sequence[str] | None = None) -> None:
@@ -138,4 +148,4 @@ def merge_arguments(defaults: DictConfig, arguments: Sequence[str], file: Any) -
     return cfg  # type: ignore[return-value]
 
 
-__all__ = ["check", "command", "load_config", "merge_arguments", "plain", "plain_command"]
+__all__ = ["check", "command", "lazily", "load_config", "merge_arguments", "plain", "plain_command"]

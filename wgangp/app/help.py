@@ -1,0 +1,94 @@
+"""Reads the keys and comments of conf/'s YAML files, for `--help` and for scripts/reference.py.
+
+Pure text: a help page must not wait for torch, nor for OmegaConf, which drops comments.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+SKIPPED = ("defaults", "hydra")  # blocks at the root: choices of options, and Hydra's own settings
+
+
+class Key(NamedTuple):
+    """One line of a YAML file: `penalty.weight`, `10.0`, `the paper's lambda`."""
+
+    name: str
+    value: str
+    comment: str
+
+
+def commented_keys(file: Path, prefix: str = "", others: Sequence[Key] = ()) -> list[Key]:
+    """Returns the keys of a YAML file in its order, nested ones with dots, with their values as they are written.
+
+    `prefix` is put before each name: "penalty." for the files of conf/penalty. Files that start with
+    `# @package _global_` name their keys from the root, so they get no prefix. A key without a comment takes that of
+    the same key in `others`, as an option takes from the one that it is based on.
+    """
+    lines = file.read_text(encoding="utf-8").splitlines()
+    if lines and lines[0].startswith("# @package _global_"):
+        prefix = ""
+    known = {key.name: key.comment for key in others if key.comment}
+    return [Key(prefix + name, value, comment or known.get(prefix + name, "")) for name, value, comment in _keys(lines)]
+
+
+def about(file: Path) -> str:
+    """Returns the comment at the top of a YAML file in one line; "" if there is none."""
+    found: list[str] = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        if not line.startswith("# @package"):
+            found.append(line.lstrip("# "))
+    return " ".join(found)
+
+
+def bases(file: Path) -> list[Path]:
+    """Returns the files from which an option takes its other keys: [conf/penalty/wgan_gp.yaml] for r1.yaml."""
+    names = [entry.partition("@")[0] for entry in _defaults(file) if entry != "_self_" and ":" not in entry]
+    found = [file.parent / f"{name}.yaml" for name in names]
+    return [each for base in found for each in (base, *bases(base))]
+
+
+def default_options(file: Path) -> dict[str, str]:
+    """Returns the option that conf/train.yaml chooses in each group: {"generator": "mlp", ...}."""
+    pairs = (entry.partition(": ") for entry in _defaults(file) if ":" in entry and not entry.startswith("override"))
+    return {group: option for group, _, option in pairs}
+
+
+def aligned(keys: list[Key]) -> str:
+    """Returns lines `name: value    # comment`, the comments below each other."""
+    lines = [(f"{name}: {value}", comment) for name, value, comment in keys]
+    width = min(60, max((len(left) for left, _ in lines), default=0))
+    return "\n".join(f"{left:{width}}   # {comment}" if comment else left for left, comment in lines)
+
+
+def _keys(lines: list[str]) -> Iterator[Key]:
+    """Yields the keys; a key with an indented block below it has none of its own unless it is commented."""
+    parents: list[tuple[int, str]] = []  # (indentation, name) of the blocks around a line
+    for i, line in enumerate(lines):
+        found = re.match(r"( *)([\w.@/-]+):(?: +(.*))?$", line)
+        if found is None:
+            continue
+        indentation = len(found[1])
+        while parents and parents[-1][0] >= indentation:
+            parents.pop()
+        parents.append((indentation, found[2]))
+        value, comment = _split_comment(found[3] or "")
+        opens_block = not value and i + 1 < len(lines) and re.match(rf" {{{indentation + 1},}}\S", lines[i + 1])
+        if parents[0][1] not in SKIPPED and (not opens_block or comment):
+            yield Key(".".join(name for _, name in parents), value, comment)
+
+
+def _split_comment(text: str) -> tuple[str, str]:
+    """Splits `value  # comment`; a # within quotes belongs to the value."""
+    found = re.match(r"""((?:"[^"]*"|'[^']*'|[^"'#]|(?<=\S)#)*?)(?:(?:^|\s+)#\s*(.*))?$""", text)
+    return (found[1].strip(), found[2] or "") if found else (text.strip(), "")
+
+
+def _defaults(file: Path) -> list[str]:
+    """Returns the entries of the `defaults:` list, without comments."""
+    block = re.search(r"^defaults:\n((?: +- .*\n)+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+    lines = block[1].splitlines() if block else []
+    return [_split_comment(line.strip().removeprefix("- "))[0] for line in lines]
