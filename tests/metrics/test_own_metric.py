@@ -10,7 +10,7 @@ from conftest import Points, composed
 from omegaconf import OmegaConf
 from test_commands import DCGAN, SMALL, digits, images
 
-from wgangp.app.compose import build
+from wgangp.app.build import build
 from wgangp.metrics import Metric, Result, names_of
 from wgangp.metrics.objective import sign
 from wgangp.metrics.scores import Scores, check, choose

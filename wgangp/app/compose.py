@@ -17,7 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 
 import wgangp
 from wgangp.app.checks import check, plain
-from wgangp.app.errors import explain, near, one_line
+from wgangp.app.errors import explain, groups, near, one_line
+from wgangp.app.help import page
 from wgangp.app.paths import CONF, PLUGINS, VERSION_BASE
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,10 @@ def command(task: Callable[..., Any], config_name: str, arguments: Sequence[str]
     if "--version" in arguments:
         print(f"wgangp {wgangp.__version__}")
         return
+    if {"--help", "-h"} & set(arguments):
+        pairs = (argument.partition("=") for argument in arguments)
+        print(page(CONF, config_name, {key: value for key, _, value in pairs if key.partition("@")[0] in groups()}))
+        return
     debug = "debug=true" in [argument.lower() for argument in arguments]
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises its errors, and we report them
 
@@ -119,7 +124,7 @@ def plain_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
         print(f"wgangp {wgangp.__version__}")
         return
     if {"--help", "-h"} & set(arguments):
-        print(file.read_text())
+        print(page(CONF, config_name, {}))
         return
     try:
         task(merge_arguments(OmegaConf.load(file), arguments, file))  # type: ignore[arg-type]

@@ -92,3 +92,48 @@ def _defaults(file: Path) -> list[str]:
     block = re.search(r"^defaults:\n((?: +- .*\n)+)", file.read_text(encoding="utf-8"), re.MULTILINE)
     lines = block[1].splitlines() if block else []
     return [_split_comment(line.strip().removeprefix("- "))[0] for line in lines]
+
+
+def page(conf: Path, config_name: str, chosen: dict[str, str]) -> str:
+    """Returns what `--help` shows: the command's usage, the groups with their options, and each key with its comment.
+
+    `chosen` are the command line's options of groups, whose keys are shown in place of the default ones.
+    """
+    file = conf / f"{config_name}.yaml"
+    parts = [_usage(file)]
+    selected = default_options(file)
+    if selected:
+        parts.append("Groups and their options (group=option):\n\n" + _groups(conf))
+    parts.append(aligned(commented_keys(file)))
+    for group, option in (selected | chosen).items():
+        folder, _, package = group.partition("@")
+        found = conf / folder / f"{option}.yaml"
+        if found.is_file():
+            prefix = f"{package or folder.replace('/', '.')}."
+            others = [key for base in bases(found) for key in commented_keys(base, prefix)]
+            own = commented_keys(found, prefix, others)
+            named = {key.name for key in own}
+            keys = [*own, *(key for key in others if key.name not in named)]
+            parts.append(f"{group}={option}   # {about(found)}\n" + aligned(keys))
+    return "\n\n".join(parts) + "\n"
+
+
+def _usage(file: Path) -> str:
+    """Returns the usage lines of the YAML file's hydra.help.template; of other commands the comment at the top."""
+    found = re.search(r"^    template: \|\n((?:(?: {6}.*)?\n)+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+    if not found:
+        return about(file)
+    lines = [line[6:].replace("$$", "$") for line in found[1].splitlines()]
+    return "\n".join(line for line in lines if not line.startswith("$")).strip()
+
+
+def _groups(conf: Path) -> str:
+    """Returns a line for each group with its options."""
+    options: dict[str, list[str]] = {}
+    for file in sorted(conf.rglob("*.yaml")):
+        group = file.parent.relative_to(conf).as_posix()
+        if group == "." or group.startswith(("hydra", "dataset/common")):
+            continue
+        group, _, nested = group.partition("/") if group.startswith("experiment") else (group, "", "")
+        options.setdefault(group, []).append(f"{nested}/{file.stem}".lstrip("/"))
+    return "\n".join(f"{group}: {', '.join(names)}" for group, names in options.items())

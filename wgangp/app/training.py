@@ -21,7 +21,7 @@ from wgangp.machine.distributed import from_main, is_main
 from wgangp.machine.finite import Diverged
 from wgangp.machine.profile import traced
 from wgangp.machine.signals import StopSignals
-from wgangp.metrics.objective import Trial, monitored, sign
+from wgangp.metrics.objective import Trial, higher_is_better, monitored
 from wgangp.metrics.scores import Scores
 from wgangp.observer import Observer
 from wgangp.preflight import check_disk, check_memory
@@ -186,7 +186,11 @@ def make_loop(
         first, last = cfg.profile_steps
         step = stack.enter_context(traced(step, first, last, run / "profile"))
     checkpoints = Checkpoints(
-        run, cfg.keep_checkpoints, header, cfg.monitor, sign(cfg.monitor, prepared.scores.metrics.values()) < 0
+        run,
+        cfg.keep_checkpoints,
+        header,
+        cfg.monitor,
+        higher_is_better(cfg.monitor, prepared.scores.metrics.values()),
     )
     checkpoints.saved_step = trainer.step
     return TrainingLoop(

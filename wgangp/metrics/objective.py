@@ -33,3 +33,8 @@ def sign(name: str, metrics: Iterable[Metric] = ()) -> int:
         if score in metric.higher_is_better:
             return -1 if metric.higher_is_better[score] else 1
     return -1 if score in HIGHER_IS_BETTER or name.startswith("throughput/") else 1
+
+
+def higher_is_better(name: str, metrics: Iterable[Metric] = ()) -> bool:
+    """Returns whether a higher value of this scalar is better."""
+    return sign(name, metrics) < 0
