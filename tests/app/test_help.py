@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from omegaconf._utils import get_yaml_loader
 
 from wgangp.app import help
-from wgangp.app.compose import CONF
+from wgangp.app.paths import CONF
 
 TEXT = """\
 # Two lines

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from wgangp.app.compose import build
+from wgangp.app.build import build
 from wgangp.models import char, dcgan, mlp, random_architecture, resnet, resnet101
 from wgangp.models.layers import (
     Head,

@@ -101,11 +101,13 @@ def page(conf: Path, config_name: str, chosen: dict[str, str]) -> str:
     """
     file = conf / f"{config_name}.yaml"
     parts = [_usage(file)]
-    selected = default_options(file)
+    selected = default_options(file) | chosen
+    if "dataset" in selected:  # it chooses networks, which the command line may choose otherwise
+        selected |= _overridden(conf / "dataset" / f"{selected['dataset']}.yaml") | chosen
     if selected:
         parts.append("Groups and their options (group=option):\n\n" + _groups(conf))
     parts.append(aligned(commented_keys(file)))
-    for group, option in (selected | chosen).items():
+    for group, option in selected.items():
         folder, _, package = group.partition("@")
         found = conf / folder / f"{option}.yaml"
         if found.is_file():
@@ -114,8 +116,16 @@ def page(conf: Path, config_name: str, chosen: dict[str, str]) -> str:
             own = commented_keys(found, prefix, others)
             named = {key.name for key in own}
             keys = [*own, *(key for key in others if key.name not in named)]
-            parts.append(f"{group}={option}   # {about(found)}\n" + aligned(keys))
+            comment = f"   # {about(found)}" if about(found) else ""
+            parts.append(f"{group}={option}{comment}\n" + aligned(keys))
     return "\n\n".join(parts) + "\n"
+
+
+def _overridden(file: Path) -> dict[str, str]:
+    """Returns the options that a dataset or experiment chooses: {"generator": "dcgan", ...}."""
+    entries = _defaults(file) if file.is_file() else []
+    pairs = (entry.removeprefix("override /").partition(": ") for entry in entries if entry.startswith("override /"))
+    return {group: option for group, _, option in pairs}
 
 
 def _usage(file: Path) -> str:
