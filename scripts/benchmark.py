@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import hydra
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -32,11 +31,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import flop_registry
 
-from wgangp.app.compose import CONF, VERSION_BASE, build
+from wgangp.app.build import make_dataset, make_trainer
+from wgangp.app.compose import load_config
+from wgangp.app.paths import CONF
 from wgangp.data.images import Images, Split
 from wgangp.machine.device import choose_device, keep_freed_memory, set_precision
 from wgangp.models import layers, mlp, resnet
-from wgangp.train import make_trainer
 from wgangp.trainer import Trainer
 
 RECIPES = {  # the paper's sizes
@@ -51,11 +51,10 @@ SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32), "celeba64": (3, 64, 64)}
 def trainer_of(recipe: str, precision: str, compile: bool, device: torch.device, *more: str, n: int = 4096) -> Trainer:
     """A trainer of the recipe, with more overrides, on n random images."""
     overrides = [*RECIPES[recipe], f"precision={precision}", f"compile={compile}", f"device={device}", *more]
-    with hydra.initialize_config_dir(str(CONF), version_base=VERSION_BASE):
-        cfg = hydra.compose("train", overrides=overrides)
+    cfg = load_config(*overrides)
     torch.manual_seed(0)
     if recipe not in SHAPES:
-        return make_trainer(cfg, build(cfg.dataset, seed=0, device=device), device)
+        return make_trainer(cfg, make_dataset(cfg, device), device)
     split = Split(torch.randint(256, (n, *SHAPES[recipe]), dtype=torch.uint8), torch.zeros(n, dtype=torch.long))
     options = {"flip": cfg.dataset.flip, "dequantise": cfg.dataset.dequantise, "seed": 0, "device": device}
     return make_trainer(cfg, Images(split, None, 0, **options), device)

@@ -8,20 +8,20 @@ The only equilibrium is theta = psi = 0. A penalty is one of conf/penalty.
 
 import argparse
 
-import hydra
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from wgangp.app.compose import CONF, VERSION_BASE, build
+from wgangp.app.build import build
+from wgangp.app.compose import load_config
 from wgangp.losses import Wasserstein
-from wgangp.penalties import NoPenalty
+from wgangp.penalties import Penalty
 from wgangp.trainer import update
 
 SHOWN = ["none", "weight_clipping", "wgan_gp", "wgan_lp", "r1", "finite_difference"]
 
 
-def trajectory(penalty: NoPenalty, steps: int, lr: float = 0.05, n: int = 8) -> Tensor:
+def trajectory(penalty: Penalty, steps: int, lr: float = 0.05, n: int = 8) -> Tensor:
     """(steps + 1, 2), theta and psi, by gradient descent from (1, 1)."""
     torch.manual_seed(0)
     theta, critic = nn.Parameter(torch.ones(1)), nn.Linear(1, 1, bias=False)
@@ -39,12 +39,12 @@ def trajectory(penalty: NoPenalty, steps: int, lr: float = 0.05, n: int = 8) -> 
     return torch.tensor(path)
 
 
-def load(name: str) -> NoPenalty:
+def load(name: str) -> Penalty:
     """A penalty of conf/penalty, as heavy and as wide as this small problem needs to show its motion."""
     suited = {"none": [], "weight_clipping": ["penalty.clip=1"], "finite_difference": ["penalty.weight=1000"]}
     overrides = [f"penalty={name}", *suited.get(name, ["penalty.weight=0.5"])]
-    with hydra.initialize_config_dir(str(CONF), version_base=VERSION_BASE):
-        return build(hydra.compose("train", overrides=overrides).penalty)
+    penalty: Penalty = build(load_config(*overrides).penalty)
+    return penalty
 
 
 def main() -> None:

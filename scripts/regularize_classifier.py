@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 from train_classifier import load, parts
 
-from wgangp.app.compose import one_line
+from wgangp.app.errors import one_line
 from wgangp.data.images import Images, Split
 from wgangp.machine.device import choose_device, keep_freed_memory
 from wgangp.models.layers import mean_pool, relu

@@ -12,16 +12,16 @@ import argparse
 import statistics
 from typing import Any
 
-import hydra
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor, nn
 from tqdm import trange
 
-from wgangp.app.compose import CONF, VERSION_BASE, check, one_line
+from wgangp.app.build import make_dataset, make_trainer, set_up_device
+from wgangp.app.compose import load_config
+from wgangp.app.errors import one_line
 from wgangp.data.images import Images, Split
 from wgangp.losses import class_loss
-from wgangp.train import make_trainer, prepare
 from wgangp.trainer import Trainer, update
 
 
@@ -30,15 +30,17 @@ class Teacher:
 
     def __init__(self, trainer: Trainer, dataset: Images, labelled: Split) -> None:
         self.dataset, self.labelled, self.n = dataset, labelled, trainer.batch_size
-        self.untaught = trainer.critic_terms
-        trainer.critic_terms = self.critic_terms  # type: ignore[method-assign]
+        self.trainer = trainer
+        trainer.functions = trainer.functions._replace(critic_loss=self.critic_loss)
 
-    def critic_terms(
-        self, critic: nn.Module, real: Tensor, fake: Tensor, y: Tensor, penalised: bool
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        unknown = torch.full_like(y, -1)
-        loss, logs = self.untaught(critic, real, fake, unknown, penalised)
-        return loss + self.class_loss(critic), logs
+    def critic_loss(self, penalised: bool, z: Tensor, *fetched: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The critic's loss, with the classes of labelled images in place of the batch's own."""
+        real, y = self.dataset.make(*fetched)
+        t = self.trainer
+        with torch.no_grad(), t.autocast():
+            fake = t.generator(z, y).to(real.dtype)
+        loss, logs = t.critic_terms(t.critic, real, fake, torch.full_like(y, -1), penalised)
+        return loss + self.class_loss(t.critic), logs
 
     def class_loss(self, critic: nn.Module) -> Tensor:
         """The cross-entropy of one batch of the labelled images."""
@@ -58,7 +60,8 @@ def accuracy(critic: nn.Module, dataset: Images) -> float:
 
 def run(cfg: DictConfig, labels: int, supervised: bool) -> float:
     """The critic's accuracy, taught within a GAN or `supervised` alone, for as many updates."""
-    dataset, device = prepare(cfg)
+    device = set_up_device(cfg)
+    dataset = make_dataset(cfg, device)
     if not isinstance(dataset, Images) or not dataset.num_classes or dataset.test is None:
         raise ValueError("semi_supervised needs images with labels and a test part, such as dataset=mnist")
     picked = torch.randperm(len(dataset.train))[:labels]
@@ -87,10 +90,7 @@ def main() -> None:
             for supervised in (True, False):
                 found = []
                 for seed in range(options.seeds):
-                    with hydra.initialize_config_dir(str(CONF), version_base=VERSION_BASE):
-                        cfg = hydra.compose("train", overrides=[*options.overrides, f"seed={seed}"])
-                    OmegaConf.update(cfg, "conditional", True)
-                    check(cfg)
+                    cfg = load_config(*options.overrides, "conditional=true", f"seed={seed}")
                     found.append(run(cfg, labels, supervised))
                 cells.append(f"{statistics.mean(found):.1%} ± {100 * statistics.stdev(found):.1f}")
             print(f"| {labels:,} | {cells[0]} | {cells[1]} |", flush=True)

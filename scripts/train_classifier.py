@@ -10,13 +10,15 @@ import argparse
 import time
 from pathlib import Path
 
-import hydra
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm import trange
 
-from wgangp.app.compose import CONF, VERSION_BASE, build, one_line
+from wgangp.app.api import choices_of
+from wgangp.app.build import make_dataset
+from wgangp.app.compose import load_config
+from wgangp.app.errors import one_line
 from wgangp.data.images import Images, Split
 from wgangp.machine.device import choose_device, keep_freed_memory, set_precision
 from wgangp.metrics.classifier import ResNet, read
@@ -26,11 +28,9 @@ SHIFT = 2  # pixels, of the random crops
 
 
 def load(overrides: list[str], device: torch.device) -> tuple[str, Images]:
-    """The dataset's name and the dataset. Raises ValueError where it has no labels."""
-    with hydra.initialize_config_dir(str(CONF), version_base=VERSION_BASE):
-        cfg = hydra.compose("train", overrides=overrides, return_hydra_config=True)
-    name = cfg.hydra.runtime.choices["dataset"]
-    dataset = build(cfg.dataset, seed=cfg.seed, device=device)
+    """Returns the dataset's name and the dataset. Raises ValueError if it has no labels."""
+    name = choices_of(overrides)["dataset"]
+    dataset = make_dataset(load_config(*overrides), device)
     if not isinstance(dataset, Images) or not dataset.num_classes:
         raise ValueError(f"dataset={name}: a classifier needs images with labels, such as dataset=mnist")
     return name, dataset

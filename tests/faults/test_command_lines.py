@@ -60,8 +60,9 @@ def listed(overrides):
 @pytest.fixture
 def quiet(call, monkeypatch):
     """The commands without what comes after their configuration is made and checked."""
-    for name in ("train", "sample", "evaluate"):
-        monkeypatch.setattr(f"wgangp.{name}.{name}", lambda cfg, **options: None)
+    bodies = ("app.hydra_run.train_composed", "app.hydra_run.resume", "sample.sample", "evaluate.evaluate")
+    for body in bodies:
+        monkeypatch.setattr(f"wgangp.{body}", lambda *arguments, **options: None)
     return call
 
 
