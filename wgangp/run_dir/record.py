@@ -15,7 +15,7 @@ from wgangp.run_dir.files import replace_text
 MOST_BYTES, DEEPEST = 2**20, 50  # of a YAML file; the program's own ones have some 5 kB and 5 levels
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
+class _Loader(yaml.SafeLoader):
     """YAML 1.2's numbers: 1e-3 is a float, as OmegaConf reads it too."""
 
 
