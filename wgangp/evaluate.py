@@ -1,13 +1,13 @@
 """wgangp-evaluate run=DIR: scores of a trained generator, as a table and in DIR/evaluation.json."""
 
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from wgangp.app.compose import command
+from wgangp.app.ranks import joined
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,21 +21,14 @@ log = logging.getLogger(__name__)
 
 def main() -> None:
     """Under torchrun the processes share the sampling; the first one scores and reports."""
-    if int(os.environ.get("WORLD_SIZE") or 1) == 1:
+    with joined():
         command(evaluate, "evaluate")
-        return
-    from wgangp.machine import distributed
-
-    distributed.join()
-    try:
-        command(evaluate, "evaluate")
-    finally:
-        distributed.leave()
 
 
 def evaluate(cfg: DictConfig) -> None:
     """Scores the run's generator against its dataset, as the checkpoint records both."""
     from wgangp.app.build import build
+    from wgangp.app.defaults import part_with_defaults
     from wgangp.machine.device import choose_device
     from wgangp.machine.distributed import is_main
     from wgangp.metrics.scores import leave_out, score
@@ -44,9 +37,11 @@ def evaluate(cfg: DictConfig) -> None:
     from wgangp.run_dir.evaluation import record
 
     checkpoint, state = load_newest(Path(str(cfg.run)).expanduser())
+    run = checkpoint.parents[1]
     device = choose_device(cfg.device)
-    config = OmegaConf.create(header_of(state).config)
-    dataset = build(located(config.dataset, cfg.dataset), allow=cfg.allow, seed=config.seed, device=device)
+    config = header_of(state).config
+    recorded = OmegaConf.create(part_with_defaults("dataset", config["dataset"]))
+    dataset = build(located(recorded, cfg.dataset, run), allow=cfg.allow, seed=config["seed"], device=device)
     metrics = choose_metrics(cfg, dataset)
     generator = load_generator(checkpoint, cfg.ema, cfg.batchnorm, cfg.allow).to(device)
     x, y = draw(generator, dataset, cfg.n, cfg.seed)
@@ -56,11 +51,15 @@ def evaluate(cfg: DictConfig) -> None:
     leave_out(errors, metrics, strict=cfg.metrics is not None)
     print_table(results)
     which = {"generator": "ema" if cfg.ema else "last", "batchnorm": cfg.batchnorm, "seed": cfg.seed}
-    log.info("%s", record(checkpoint.parent.parent, state["step"], which, results))
+    log.info("%s", record(run, state["step"], which, results))
 
 
-def located(recorded_dataset: DictConfig, given: DictConfig) -> DictConfig:
-    """Returns the recorded dataset where it is now. Nothing is downloaded into a folder that only the record names."""
+def located(recorded_dataset: DictConfig, given: DictConfig, run: Path) -> DictConfig:
+    """Returns the recorded dataset where it is now.
+
+    Nothing is written into a folder that only the record names: nothing is downloaded, and decoded images are kept in
+    the run directory.
+    """
     for key in ("path", "root"):
         if given[key] is not None and key in recorded_dataset:
             recorded_dataset[key] = str(Path(str(given[key])).expanduser())
@@ -68,6 +67,8 @@ def located(recorded_dataset: DictConfig, given: DictConfig) -> DictConfig:
         raise ValueError(f"dataset.path={given.path}: this run's dataset has no path; try dataset.root=FOLDER")
     if given.root is None and "download" in recorded_dataset:
         recorded_dataset.download = False
+    if given.path is None and given.root is None and "cache" in recorded_dataset:
+        recorded_dataset.cache = str(run / "cache")
     return recorded_dataset
 
 

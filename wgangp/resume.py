@@ -6,6 +6,8 @@ from pathlib import Path
 
 import wgangp
 from wgangp.app.errors import one_line
+from wgangp.app.ranks import joined
+from wgangp.machine.signals import ignore_save_requests
 from wgangp.run_dir.claim import console, has_checkpoint
 
 USAGE = """wgangp-resume run=DIR [key=value ...]
@@ -25,7 +27,8 @@ def main() -> None:
         return
     debug = "debug=true" in [argument.lower() for argument in arguments]
     try:
-        with console():
+        ignore_save_requests()
+        with joined(), console():
             resume(arguments)
     except KeyboardInterrupt:
         sys.exit("interrupted")

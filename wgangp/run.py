@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from wgangp.app.build import build
+from wgangp.app.defaults import part_with_defaults
 from wgangp.app.trust import at_most_modules
 from wgangp.machine.device import seed_step
 from wgangp.models import Generator
@@ -94,7 +95,7 @@ def load_generator(
 def generator_of(state: State, ema: bool, batchnorm: str, allow: Sequence[str]) -> Generator:
     """Returns the generator of a loaded checkpoint. Raises ValueError if it is another network than it describes."""
     header, weights = header_of(state), state["ema" if ema else "generator"]
-    node = OmegaConf.create(header.config["generator"])
+    node = OmegaConf.create(part_with_defaults("generator", header.config["generator"]))
     data = {"shape": list(header.shape), "num_classes": header.num_classes}
     try:
         with torch.device("meta"), at_most_modules(1000 + 10 * len(weights)):

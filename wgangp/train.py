@@ -1,7 +1,5 @@
 """wgangp-train: one run, or a sweep with -m. The module can be called: wgangp.train("dataset=mnist")."""
 
-import logging
-import os
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -9,31 +7,19 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from wgangp.app.compose import command, lazily
+from wgangp.app.ranks import joined, world_size
+from wgangp.machine.signals import ignore_save_requests
 
 if TYPE_CHECKING:
     from wgangp.run import Run
 
 
 def main() -> None:
-    if int(os.environ.get("WORLD_SIZE") or 1) == 1:
-        command(lazily("wgangp.app.hydra_run", "train_composed"), "train")
-    else:
-        train_on_all_ranks()
-
-
-def train_on_all_ranks() -> None:
-    """One run by the processes that torchrun started: the main rank writes, the others log errors only."""
-    if {"-m", "--multirun"} & set(sys.argv):
+    ignore_save_requests()
+    if world_size() > 1 and {"-m", "--multirun"} & set(sys.argv):
         sys.exit("torchrun trains one run: start a sweep without it, or choose a launcher")
-    from wgangp.machine import distributed
-
-    distributed.join()
-    if not distributed.is_main():
-        logging.disable(logging.WARNING)
-    try:
+    with joined():
         command(lazily("wgangp.app.hydra_run", "train_composed"), "train")
-    finally:
-        distributed.leave()
 
 
 class CallableModule(ModuleType):

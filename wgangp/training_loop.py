@@ -103,7 +103,7 @@ class TrainingLoop:
             self.checkpoints.save_if_best(t.step, scores, t.state)
         self.latest |= {name: value for name, value in values.items() if isinstance(value, int | float)}
         self.logger.write(t.step, values)
-        log.log(logging.DEBUG if self._shows_bar() else logging.INFO, "%s", self.line())
+        log.log(logging.DEBUG if shows_bar() else logging.INFO, "%s", self.line())
         value = monitored({k: v for k, v in values.items() if isinstance(v, int | float)}, self.checkpoints.monitor)
         if self.trial is not None and value == value:
             self.pruned = self.trial.report(t.step, value)
@@ -168,12 +168,13 @@ class TrainingLoop:
             unit="step",
             mininterval=1,
             dynamic_ncols=True,
-            disable=not self._shows_bar(),
+            disable=not shows_bar(),
         )
 
-    @staticmethod
-    def _shows_bar() -> bool:
-        return is_main() and sys.stderr is not None and sys.stderr.isatty()
+
+def shows_bar() -> bool:
+    """Whether a progress bar is shown: on terminals. Elsewhere each log step is a line."""
+    return is_main() and sys.stderr is not None and sys.stderr.isatty()
 
 
 def duration(seconds: float) -> str:
@@ -196,8 +197,8 @@ def resume_from_checkpoint(trainer: Trainer, start: Path, config: dict[str, Any]
         return
     path, state = load_newest(start, set_aside=is_main())
     before, now = flatten(header_of(state).config), flatten(config)
-    for key in sorted(before.keys() | now.keys()):
-        if before.get(key) != now.get(key):
+    for key in sorted(before):  # keys that are new in today's conf/ have their defaults
+        if before[key] != now.get(key):
             log.info("resuming with %s=%s (it was %s)", key, now.get(key), before.get(key))
     trainer.load_state(state)
     log.info("resuming after step %d from %s", trainer.step, path)

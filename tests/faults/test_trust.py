@@ -71,14 +71,14 @@ def test_only_our_own_parts_are_made(target, nested, marker):
     node = {"_target_": target, "path": str(marker)}
     if nested:
         node = {"_target_": "wgangp.losses.Wasserstein", "x": [{"y": node}]}
-    with pytest.raises(ValueError, match=r"is not of wgangp\.data\.sources"):
+    with pytest.raises(ValueError, match=r"is no dataset of wgangp\.data, not of"):
         build(OmegaConf.create(node))
 
 
 @pytest.mark.parametrize("group", ["generator", "critic", "dataset", "loss", "penalty", "critic_optimizer"])
 def test_the_command_line_is_held_to_it_too(group, call, marker):
     code, text = call("train", *SMALL, f"{group}._target_=os.mkdir")
-    assert code == 1 and "_target_=os.mkdir is not of" in text and "allow=[os]" in text and "Traceback" not in text
+    assert code == 1 and "_target_=os.mkdir is no dataset" in text and "allow=[os]" in text and "Traceback" not in text
 
 
 def test_what_the_command_line_allows_is_made(call, tmp_path, monkeypatch):
@@ -131,7 +131,7 @@ def test_a_recorded_target_is_not_called(command, part, run, call, marker):
     edited(run, config=OmegaConf.to_yaml(config))
     code, text = call(command, "run=run")
     if command == "evaluate" or part == "generator":
-        assert code == 1 and "_target_=os.mkdir is not of" in text
+        assert code == 1 and "_target_=os.mkdir is no dataset" in text
 
 
 @pytest.mark.parametrize("command", ["sample", "evaluate"])

@@ -9,7 +9,7 @@ from scipy.stats import wasserstein_distance
 
 from wgangp.data.toy import gaussians8, gaussians25, swissroll
 from wgangp.metrics.reference import Once
-from wgangp.metrics.toy import Modes, Wasserstein1, modes_found, wasserstein1
+from wgangp.metrics.toy import Modes, Wasserstein1, modes_found, sliced_wasserstein, wasserstein1
 
 CPU = torch.device("cpu")
 
@@ -26,6 +26,16 @@ def test_wasserstein1_of_a_shifted_and_shuffled_copy_is_the_shift():
     y = x[torch.randperm(500)] + torch.tensor([3.0, 4.0])
     assert wasserstein1(x, y) == pytest.approx(5, rel=1e-6)
     assert wasserstein1(x, x.flip(0)) == 0
+
+
+def test_sliced_wasserstein_of_a_shifted_copy_is_the_mean_projected_shift():
+    """2 / pi of the shift in the plane; on a line it is the distance itself."""
+    torch.manual_seed(0)
+    x = torch.randn(500, 2)
+    y = x[torch.randperm(500)] + torch.tensor([3.0, 4.0])
+    assert sliced_wasserstein(x, y, 2000) == pytest.approx(5 * 2 / math.pi, rel=0.03)
+    assert sliced_wasserstein(x[:, :1], y[:, :1], 7) == pytest.approx(wasserstein1(x[:, :1], y[:, :1]), rel=1e-5)
+    assert sliced_wasserstein(x, x.flip(0), 10) == 0
 
 
 def test_modes_found_have_a_near_sample():

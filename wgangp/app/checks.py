@@ -40,6 +40,8 @@ def check(cfg: DictConfig) -> None:
             raise ValueError(f"{key}={cfg[key]}: give a whole number of at least {least} (and below 2^53)")
     if "ema_decay" in cfg and not (isinstance(cfg.ema_decay, int | float) and 0 <= cfg.ema_decay < 1):
         raise ValueError(f"ema_decay={cfg.ema_decay}: give a number from 0 to below 1")
+    if "threads" in cfg and not (cfg.threads == "auto" or (type(cfg.threads) is int and cfg.threads >= 1)):
+        raise ValueError(f"threads={cfg.threads}: give a whole number of at least 1, or auto")
     if "profile_steps" in cfg:
         steps = plain(cfg)["profile_steps"]
         if not (isinstance(steps, list) and [type(n) for n in steps] == [int, int] and 2 <= steps[0] <= steps[1]):

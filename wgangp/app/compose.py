@@ -5,6 +5,7 @@ import functools
 import importlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,6 +23,12 @@ from wgangp.app.help import page
 from wgangp.app.paths import CONF, PLUGINS, VERSION_BASE
 
 log = logging.getLogger(__name__)
+
+PATHS = (  # keys whose value is a path, and is taken as it is typed
+    *("run", "out", "sweep", "classifier", "weights", "evaluate.classifier", "evaluate.weights", "hydra.run.dir"),
+    *("dataset.path", "dataset.root", "dataset.cache", "hydra.sweep.dir"),
+)
+PLAIN = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z_./][\w./-]*", re.IGNORECASE)
 
 sys.path.append(str(PLUGINS))
 
@@ -64,6 +71,20 @@ def load_config(*overrides: str, config_name: str = "train") -> DictConfig:
     return cfg
 
 
+def as_typed(argument: str) -> str:
+    """Returns an argument whose value is a path with quotes around it, if Hydra would read it as something else.
+
+    2024_01_31 and 7 are numbers to Hydra, and ~ and spaces are errors. Lists of a sweep stay as they are.
+    """
+    key, _, value = argument.partition("=")
+    if key.lstrip("+") not in PATHS or not value or PLAIN.fullmatch(value) or value[0] in "'\"[$?":
+        return argument
+    if value == "null" or ("," in value and {"-m", "--multirun"} & set(sys.argv)):
+        return argument
+    expanded = os.path.expanduser(value).replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{expanded}'"
+
+
 def lazily(module: str, name: str) -> Callable[..., Any]:
     """Returns a function that imports its body at the call: torch takes seconds, and --help needs none of it."""
 
@@ -78,7 +99,7 @@ def command(task: Callable[..., Any], config_name: str, arguments: Sequence[str]
 
     An error becomes one line and exit code 1; debug=true shows its traceback.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = [as_typed(a) for a in (sys.argv[1:] if arguments is None else arguments)]
     if "--version" in arguments:
         print(f"wgangp {wgangp.__version__}")
         return
@@ -111,7 +132,7 @@ def command(task: Callable[..., Any], config_name: str, arguments: Sequence[str]
     except Exception as error:
         if debug:
             raise
-        sys.exit(explain(error, config_name))
+        sys.exit(explain(error, config_name, arguments))
     finally:
         sys.argv = before
 

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-import sys
+from collections.abc import Sequence
 from typing import Any
 
 import hydra
@@ -32,15 +32,22 @@ def one_line(error: BaseException) -> str:
     return f"{where}{type(error).__name__}: {text} (debug=true shows the traceback)"
 
 
-def explain(error: Exception, config_name: str) -> str:
-    """Returns an error of composition in one line, with the names near a misspelt one."""
+def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -> str:
+    """Returns an error of composition in one line, with the names near a misspelt one.
+
+    `arguments` are the command line's, whose options have keys of their own.
+    """
+    if isinstance(error, OSError) and error.filename is not None:
+        return (
+            f"{printable(str(error.filename))}: {error.strerror}; give a folder that can be written by hydra.run.dir="
+        )
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return f"{group}={option}: there is no such option.{near(option, options(group))}"
     key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", str(error))
     if isinstance(error, ConfigCompositionException) and key:
         name = key[1] or key[2]
-        return f"{name}: there is no such key.{near(name, keys(config_name))}"
+        return f"{name}: there is no such key.{near(name, keys(config_name, arguments))}"
     if isinstance(error, OverrideParseException):
         name, _, value = error.override.partition("=")
         return (
@@ -66,9 +73,9 @@ def groups() -> list[str]:
     return [str(path.relative_to(CONF)) for path in CONF.rglob("*") if path.is_dir()]
 
 
-def keys(config_name: str) -> list[str]:
+def keys(config_name: str, arguments: Sequence[str]) -> list[str]:
     """Returns every key of the configuration with the command line's choices of options, and every group."""
-    chosen = [a for a in sys.argv[1:] if a.partition("=")[0] in groups() and "," not in a]
+    chosen = [a for a in arguments if a.partition("=")[0] in groups() and "," not in a]
     running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # a sweep's, which goes on
     try:
         with hydra.initialize_config_dir(str(CONF), version_base=VERSION_BASE):

@@ -1,7 +1,6 @@
 """The configuration of a run that is resumed: the recorded one, as data, with the changes of the command line."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -10,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from wgangp.app.checks import check, plain
 from wgangp.app.compose import load_config
+from wgangp.app.defaults import with_defaults
 from wgangp.app.errors import groups, near, options
 from wgangp.run_dir.record import Record, flatten
 
@@ -24,13 +24,12 @@ def changed(record: Record, changes: Sequence[str]) -> tuple[DictConfig, Record]
     """
     parsed = [parse(change) for change in changes]
     chosen = {group_of(o): str(o.value()) for o in parsed if o.key_or_group in groups()}
-    choices = {k: v for k, v in record.choices.items() if is_option(k, v)}
     for group, option in chosen.items():
         if group.partition("@")[0] in FIXED:
             raise ValueError(f"{group}={option}: a resumed run keeps its {group}; start another run")
-    today = OmegaConf.to_container(load_config(*as_overrides(choices), *choice_overrides(parsed)), resolve=True)
-    config = filled(record.config, today)
-    cfg = OmegaConf.create(config)
+    cfg = OmegaConf.create(with_defaults(record.config))
+    choices = [f"{group}={option}" for group, option in record.choices.items() if is_option(group, option)]
+    today = load_config(*choices, *choice_overrides(parsed)) if chosen else OmegaConf.create()
     for override in parsed:
         apply(cfg, override, today)
     if not any(o.key_or_group == "allow" for o in parsed):
@@ -61,33 +60,19 @@ def is_option(group: str, option: str) -> bool:
     return group in groups() and group not in ("experiment", "sweep") and option in options(group)
 
 
-def as_overrides(choices: dict[str, str]) -> list[str]:
-    return [f"{group}={option}" for group, option in choices.items()]
-
-
 def choice_overrides(parsed: Sequence[Override]) -> list[str]:
     return [o.input_line for o in parsed if o.key_or_group in groups() and o.input_line]
 
 
-def filled(recorded: Any, today: Any) -> Any:
-    """Returns the recorded node with today's keys that it lacks, in nodes of the same `_target_`."""
-    if not (isinstance(recorded, dict) and isinstance(today, dict)):
-        return recorded
-    if recorded.get("_target_") != today.get("_target_"):
-        return recorded
-    both = {key: filled(recorded[key], today[key]) for key in recorded.keys() & today.keys()}
-    return {**today, **recorded, **both}
-
-
-def apply(cfg: DictConfig, override: Override, today: Any) -> None:
+def apply(cfg: DictConfig, override: Override, today: DictConfig) -> None:
     """Sets a key, or replaces the node of a group by today's option. Raises ValueError if there is no such key."""
     if override.key_or_group in groups():
         package = override.package or override.key_or_group.replace("/", ".")
-        OmegaConf.update(cfg, package, OmegaConf.select(OmegaConf.create(today), package), merge=False)
+        OmegaConf.update(cfg, package, OmegaConf.select(today, package), merge=False)
         return
     key = override.key_or_group
-    if not override.is_add() and key not in flatten(OmegaConf.to_container(cfg)):  # type: ignore[arg-type]
-        known = list(flatten(OmegaConf.to_container(cfg)))  # type: ignore[arg-type]
+    known = list(flatten(plain(cfg)))
+    if not override.is_add() and key not in known:
         raise ValueError(f"{key}: there is no such key.{near(key, known)}")
     try:
         OmegaConf.update(cfg, key, override.value(), merge=False, force_add=True)

@@ -4,7 +4,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
@@ -13,10 +13,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from wgangp.app.build import make_dataset, make_trainer, set_up_device
+from wgangp.app.build import make_dataset, make_trainer, set_up_device, thread_count
 from wgangp.app.checks import plain
 from wgangp.app.metrics import make_scores
-from wgangp.machine.device import release_memory
+from wgangp.machine.device import cpu_threads, release_memory
 from wgangp.machine.distributed import from_main, is_main
 from wgangp.machine.finite import Diverged
 from wgangp.machine.profile import traced
@@ -35,7 +35,7 @@ from wgangp.run_dir.logger import Logger, NullLogger, RunLogger
 from wgangp.run_dir.record import Record, dump_yaml, flatten, has_record, write_record
 from wgangp.run_dir.status import Status, write_status
 from wgangp.trainer import Logs, Trainer
-from wgangp.training_loop import Intervals, TrainingLoop, resume_from_checkpoint
+from wgangp.training_loop import Intervals, TrainingLoop, resume_from_checkpoint, shows_bar
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,8 @@ def _train_with_rollbacks(run: Path, cfg: DictConfig, started_with: Record, job:
 
 
 def _train_once(run: Path, cfg: DictConfig, started_with: Record, job: Job, start: Path | None, attempt: int) -> float:
-    with StopSignals() as signals, logging_redirect_tqdm(), ExitStack() as stack:
+    redirected = logging_redirect_tqdm() if shows_bar() else nullcontext()
+    with StopSignals() as signals, redirected, ExitStack() as stack:
         prepared = prepare(cfg, start or run, job, attempt)
         if is_main():
             accept(run, cfg, started_with, prepared.trainer)
@@ -121,6 +122,7 @@ def _train_once(run: Path, cfg: DictConfig, started_with: Record, job: Job, star
         log.info("run directory %s", run)
         log.info("%s", prepared.trainer.dataset.describe())
         log.info("training %s on %s", started_with.choices.get("dataset", "a dataset"), prepared.trainer.device)
+        stack.enter_context(cpu_threads(thread_count(cfg, prepared.trainer)))
         loop = make_loop(run, cfg, prepared, job, signals, stack)
         try:
             loop.fit()

@@ -7,10 +7,16 @@ from typing import Any
 import hydra
 import torch
 
-DATA = ("wgangp.data.sources", "wgangp.data.text", "wgangp.data.toy")
+SOURCES = ("array", "celeba", "image_folder", "torchvision_dataset")
+TOYS = ("gaussians8", "gaussians25", "swissroll")
+DATA = {
+    "wgangp.data.text.text",
+    *(f"wgangp.data.sources.{source}" for source in SOURCES),
+    *(f"wgangp.data.toy.{toy}" for toy in TOYS),
+}
 METRICS = ("wgangp.metrics.images", "wgangp.metrics.text", "wgangp.metrics.toy")  # and not what reads files
 PARTS = ("models", "penalties", "schedules", "losses", "optimizers")
-PACKAGES = (*DATA, *METRICS, *(f"wgangp.{part}" for part in PARTS))
+PACKAGES = (*METRICS, *(f"wgangp.{part}" for part in PARTS))
 OPTIMIZERS = "torch.optim"
 
 
@@ -35,6 +41,8 @@ def may_build(name: str, allow: Sequence[str]) -> bool:
     The object's own module is looked at, not only its name: wgangp.models.torch.hub.load is no part of wgangp.
     """
     packages = (*PACKAGES, *allow)
+    if name in DATA:
+        return True
     if not is_within(name, (*packages, OPTIMIZERS)):
         return False  # without importing it
     found = hydra.utils.get_object(name)
@@ -49,8 +57,8 @@ def check_targets(node: Any, allow: Sequence[str] = ()) -> None:
         if not (isinstance(name, str) and may_build(name, allow)):
             package = str(name).partition(".")[0]
             raise ValueError(
-                f"_target_={name} is not of {', '.join(PACKAGES)}, nor an optimizer of torch.optim: if you trust this "
-                f"code, say allow=[{package}]"
+                f"_target_={name} is no dataset of wgangp.data, not of {', '.join(PACKAGES)}, and no optimizer of "
+                f"torch.optim: if you trust this code, say allow=[{package}]"
             )
 
 

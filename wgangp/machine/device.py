@@ -6,7 +6,8 @@ import hashlib
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch.nn import functional as F
@@ -80,6 +81,17 @@ def seed_step(seed: int, step: int, purpose: str = "train") -> None:
     """Makes all randomness that follows a function of (seed, step): resuming needs no generator states."""
     digest = hashlib.blake2b(f"{seed}/{step}/{purpose}".encode(), digest_size=7).digest()
     torch.manual_seed(int.from_bytes(digest))
+
+
+@contextmanager
+def cpu_threads(n: int) -> Iterator[None]:
+    """Computes with n threads on the CPU meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def release_memory() -> None:

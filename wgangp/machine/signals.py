@@ -18,6 +18,13 @@ def present(*names: str) -> list[signal.Signals]:
     return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
+def ignore_save_requests() -> None:
+    """Ignores SIGUSR1 until a run begins: while modules are imported there is nothing to save."""
+    for number in present("SIGUSR1"):
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(number, signal.SIG_IGN)
+
+
 class StopSignals:
     """While entered, the first SIGINT, SIGTERM, SIGHUP or SIGUSR2 is noted: the run saves and ends after its step.
 

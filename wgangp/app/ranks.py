@@ -1,0 +1,29 @@
+"""The processes that torchrun starts, for every command."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def world_size() -> int:
+    """Returns the number of processes; 1 without torchrun."""
+    return int(os.environ.get("WORLD_SIZE") or 1)
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Joins the other processes meanwhile, if there are any. Only the main rank logs more than errors."""
+    if world_size() == 1:
+        yield
+        return
+    from wgangp.machine import distributed  # torch takes seconds to import
+
+    distributed.join()
+    if not distributed.is_main():
+        logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+        distributed.leave()
