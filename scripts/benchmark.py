@@ -15,28 +15,21 @@ import json
 import platform
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
 import torch
+from textbook import Textbook
+from timing import Products, busy_share, matrix_rate, peak_memory, seconds
 from torch import Tensor
-from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.data import DataLoader, Dataset
-from torch.utils.flop_counter import flop_registry
 
 from wgangp.app.build import make_dataset, make_trainer
 from wgangp.app.compose import load_config
 from wgangp.app.paths import CONF
 from wgangp.data.images import Images, Split
 from wgangp.machine.device import choose_device, keep_freed_memory, set_precision
-from wgangp.models import layers, mlp, resnet
 from wgangp.trainer import Trainer
 
 RECIPES = {  # the paper's sizes
@@ -60,89 +53,6 @@ def trainer_of(recipe: str, precision: str, compile: bool, device: torch.device,
     return make_trainer(cfg, Images(split, None, 0, **options), device)
 
 
-STOCK = {
-    "relu": F.relu,
-    "leaky_relu": partial(F.leaky_relu, negative_slope=0.2),
-    "mean_pool": partial(F.avg_pool2d, kernel_size=2),
-    "conv_mean_pool": lambda layer, x: F.avg_pool2d(layer(x), 2),
-    "upsample_conv": lambda layer, x: layer(F.interpolate(x, scale_factor=2, mode="nearest")),
-}
-
-
-@contextmanager
-def stock_layers() -> Iterator[None]:
-    """The networks with torch's own activations and pooling, and with resampling apart from convolutions."""
-    with ExitStack() as stack:
-        for family in (mlp, resnet):
-            for name in STOCK.keys() & vars(family).keys():
-                stack.enter_context(patch.object(family, name, STOCK[name]))
-        stack.enter_context(patch.dict(layers.ACTIVATIONS, {n: STOCK[n] for n in ("relu", "leaky_relu")}))
-        yield
-
-
-class Decoded(Dataset):
-    """What a torchvision dataset with ToTensor and Normalize hands to a DataLoader."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        data = trainer.dataset
-        self.images = data.train.images if isinstance(data, Images) else data.batch(0, 100_000)[0]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, i: int) -> Tensor:
-        x = self.images[i].cpu()
-        return x.float().div(255).sub(0.5).div(0.5) if x.dtype == torch.uint8 else x
-
-
-class Textbook:
-    """The common way to write it, on the networks of a trainer."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.t, self.waited = trainer, 0.0
-        adam = partial(torch.optim.Adam, lr=1e-4, betas=(0.5, 0.9))
-        self.generator_optimizer = adam(trainer.generator.parameters())
-        self.critic_optimizer = adam(trainer.critic.parameters())
-        loader = DataLoader(Decoded(trainer), trainer.batch_size, shuffle=True, drop_last=True)
-        self.batches = (batch for _ in iter(int, 1) for batch in loader)
-
-    def update_critic(self) -> None:
-        started = time.perf_counter()
-        real = next(self.batches).to(self.t.device)
-        self.waited += time.perf_counter() - started
-        with stock_layers():
-            fake = self.t.generator(self.t.noise(len(real))).detach()
-            alpha = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
-            x = (alpha * real + (1 - alpha) * fake).requires_grad_()
-            (grad,) = torch.autograd.grad(self.t.critic(x).sum(), x, create_graph=True)
-            penalty = 10 * ((grad.flatten(1).norm(2, dim=1) - 1) ** 2).mean()
-            loss = self.t.critic(fake).mean() - self.t.critic(real).mean() + penalty
-            self.critic_optimizer.zero_grad()
-            loss.backward()
-            self.critic_optimizer.step()
-
-    def train_step(self) -> None:
-        for _ in range(self.t.n_critic):
-            self.update_critic()
-        with stock_layers():
-            loss = -self.t.critic(self.t.generator(self.t.noise(self.t.generator_batch))).mean()
-            self.generator_optimizer.zero_grad()
-            loss.backward()
-            self.generator_optimizer.step()
-
-
-class Products(TorchDispatchMode):
-    """Counts the floating-point operations of matrix products and convolutions."""
-
-    flops = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if count := flop_registry.get(func._overloadpacket):
-            self.flops += count(*args, **(kwargs or {}), out_val=out)
-        return out
-
-
 class Ours:
     """A trainer's step, with the time that it waits for data."""
 
@@ -152,7 +62,7 @@ class Ours:
         self.train_step = trainer.train_step
 
     def update_critic(self) -> None:
-        self.t.update_critic(True, *self.t.dataset.fetch(0, self.t.batch_size))
+        self.t.functions.update_critic(True, *self.t.dataset.fetch(0, self.t.batch_size))
 
     def _timed_fetch(self, index: int, n: int) -> tuple[Tensor, ...]:
         started = time.perf_counter()
@@ -175,56 +85,6 @@ def surroundings(variant: str, precision: str) -> Iterator[None]:
         set_precision(precision)
         keep_freed_memory()
     yield
-
-
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def seconds(work: Callable[[], Any], device: torch.device) -> float:
-    synchronize(device)
-    started = time.perf_counter()
-    work()
-    synchronize(device)
-    return time.perf_counter() - started
-
-
-def peak_memory(work: Callable[[], Any], device: torch.device) -> float:
-    """MiB that `work` has at once, above what was there before."""
-    if device.type == "cuda":
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        work()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    with tempfile.NamedTemporaryFile(suffix=".json") as file:
-        with torch.profiler.profile(profile_memory=True) as profiler:
-            work()
-        profiler.export_chrome_trace(file.name)
-        events = json.loads(Path(file.name).read_text())["traceEvents"]
-    return max(e["args"]["Total Allocated"] for e in events if e.get("name") == "[memory]") / 2**20
-
-
-def busy_share(work: Callable[[], Any], device: torch.device) -> float | None:
-    """The share of the time in which a CUDA device runs kernels."""
-    if device.type != "cuda":
-        return None
-    work()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
-        work()
-        synchronize(device)
-    spans = [e.time_range for e in profiler.events() if e.device_type == torch.autograd.DeviceType.CUDA]
-    wall = max(s.end for s in spans) - min(s.start for s in spans)
-    return sum(s.elapsed_us() for s in spans) / wall
-
-
-def matrix_rate(precision: str, device: torch.device) -> float:
-    """Floating-point operations a second of a large square matrix product in this precision."""
-    n = 8192 if device.type == "cuda" else 2048
-    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    a, b = torch.randn(2, n, n, device=device, dtype=dtype)
-    set_precision(precision)
-    return 2 * n**3 / statistics.median(seconds(lambda: a @ b, device) for _ in range(9))
 
 
 def measure(

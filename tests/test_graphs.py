@@ -13,8 +13,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 from wgangp.machine.cuda_graphs import Replayed, make_capturable
 from wgangp.models import dcgan
 from wgangp.observer import Observer
+from wgangp.optimizers import set_lr
 from wgangp.penalties import GradientPenalty, WeightClipping
-from wgangp.trainer import set_lr
 
 
 def tensors(*values):

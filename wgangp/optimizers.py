@@ -1,6 +1,6 @@
 """Optimizers that torch lacks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -47,3 +47,16 @@ class RMSProp(torch.optim.Optimizer):
         moves = list(torch._foreach_div(gradients, list(roots)))
         torch._foreach_mul_(moves, lr)
         torch._foreach_sub_(params, moves)
+
+
+def set_lr(optimizers: Iterable[torch.optim.Optimizer], scale: float) -> None:
+    """Sets every learning rate to `scale` times its configured one."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            lr = scale * optimizer.defaults["lr"]
+            group["lr"] = group["lr"].fill_(lr) if isinstance(group["lr"], Tensor) else lr  # a graph reads the tensor
+
+
+def lr_scale(decay: str, step: int, steps: int) -> float:
+    """Returns what the learning rates are multiplied by: 1, or falling linearly to 0 (gan_cifar_resnet.py)."""
+    return 1.0 if decay == "none" else 1 - step / steps

@@ -1,6 +1,6 @@
 """Algorithm 1 of Gulrajani et al. (2017). Shapes: n batch, nz latent, * one sample's."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from wgangp.machine.ema import EMA
 from wgangp.machine.state import load_state, state_of
 from wgangp.models import Generator
 from wgangp.models.layers import couples_samples
+from wgangp.optimizers import lr_scale, set_lr
 from wgangp.penalties import Penalty
 from wgangp.penalties.gradients import at_least_float32
 
@@ -41,14 +42,6 @@ def update(params: list[nn.Parameter], optimizer: torch.optim.Optimizer, loss: T
     loss.backward(inputs=params)
     average_gradients(params)
     optimizer.step()
-
-
-def set_lr(optimizers: Iterable[torch.optim.Optimizer], scale: float) -> None:
-    """Sets every learning rate to `scale` times its configured one."""
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            lr = scale * optimizer.defaults["lr"]
-            group["lr"] = group["lr"].fill_(lr) if isinstance(group["lr"], Tensor) else lr  # a graph reads the tensor
 
 
 class Trainer:
@@ -108,7 +101,7 @@ class Trainer:
     def train_step(self) -> Logs:
         """Algorithm 1: n_critic critic updates, each on a fresh real batch, then one generator update."""
         seed_step(self.seed, self.step)
-        set_lr(self.optimizers, self.lr_scale())
+        set_lr(self.optimizers, lr_scale(self.lr_decay, self.step, self.steps))
         self.penalty.begin(self.step / self.steps)
         for i in range(self.step * self.n_critic, (self.step + 1) * self.n_critic):
             self.logs |= self.functions.update_critic(self.penalty.due(i), *self.dataset.fetch(i, self.batch_size))
@@ -183,10 +176,6 @@ class Trainer:
 
     def labels(self, n: int) -> Tensor:
         return torch.randint(max(1, self.dataset.num_classes), (n,), device=self.device)
-
-    def lr_scale(self) -> float:
-        """1, or falling linearly to 0 over the run (gan_cifar_resnet.py)."""
-        return 1.0 if self.lr_decay == "none" else 1 - self.step / self.steps
 
     def autocast(self) -> AbstractContextManager[None]:
         """bfloat16 network passes if configured. A cache would keep casts made inside torch.func.grad."""
