@@ -1,4 +1,4 @@
-"""How the weight of a penalty moves over a run: held, in a line, or steered by the gradient norms it brings about."""
+"""Schedules of the penalty's weight: constant, linear, or controlled by the measured gradient norm."""
 
 import math
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Schedule(nn.Module):
-    """A course of the weight from `start`: its `value`, and what may move it."""
+    """The weight over a run: `value` is its current value, `start` its first one."""
 
     value: float | Tensor
 
@@ -18,14 +18,14 @@ class Schedule(nn.Module):
         self.start = start
 
     def begin(self, progress: float) -> None:
-        """Called before each step, with the share of the run that is behind, 0 to 1."""
+        """Called before each step with the finished share of the run, from 0 to 1."""
 
     def observe(self, norm: Tensor) -> None:
-        """Called after each penalised update, with the mean gradient norm () that it found."""
+        """Called after each penalised update with its mean gradient norm, a scalar."""
 
 
 class Constant(Schedule):
-    """Held."""
+    """Always the first value."""
 
     def __init__(self, start: float) -> None:
         super().__init__(start)
@@ -36,7 +36,7 @@ class Constant(Schedule):
 
 
 class Linear(Schedule):
-    """From the first value to `final` at the end of the run."""
+    """Changes linearly from the first value to `final` at the end of the run."""
 
     def __init__(self, start: float, *, final: float) -> None:
         super().__init__(start)
@@ -50,11 +50,11 @@ class Linear(Schedule):
 
 
 class Adaptive(Schedule):
-    """Multiplied by (norm / target)^rate after each penalised update, within [least, most].
+    """Multiplies the weight by (norm / target)^rate after each penalised update, and keeps it within [least, most].
 
-    An integral controller of log(weight): steep critics make it heavier, flat ones lighter, until the mean norm is at
-    its target; after that the first value is forgotten. One update changes it by at most 10^rate. The idea of steering
-    the weight by the norm is that of Mtetwa et al. (2025).
+    This is an integral controller of log(weight): the weight grows while the mean norm is above its target, and falls
+    while it is below. One update changes it by a factor of at most 10^rate. Mtetwa et al. (2025) control the weight by
+    the norm, too.
     """
 
     def __init__(self, start: float, *, target: float, rate: float, least: float, most: float) -> None:

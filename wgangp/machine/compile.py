@@ -1,4 +1,4 @@
-"""torch.compile, trusted only where it gives the gradients of the eager functions."""
+"""torch.compile, used only if the compiled functions have the gradients of the eager ones."""
 
 import logging
 import time
@@ -14,10 +14,10 @@ log = logging.getLogger(__name__)
 def compile_if_equal(
     functions: Sequence[Callable[..., Any]], gradients: Callable[..., list[Tensor]], tolerance: float
 ) -> Sequence[Callable[..., Any]]:
-    """The compiled functions, if gradients(*compiled) equal gradients(*functions); else, with a warning, the functions.
+    """Returns the compiled functions if gradients(*compiled) equals gradients(*functions), else the eager ones.
 
-    `tolerance` bounds |a - b| / |a| over all gradients. Second derivatives through the compiler have silently gone
-    wrong in some releases of torch, hence the check.
+    `tolerance` bounds |a - b| / |a| over all gradients. A warning says why a run is eager. The check is needed: in some
+    releases of torch, second derivatives through the compiler are silently wrong.
     """
     torch._inductor.config.fallback_random = True  # the random numbers that eager draws
     compiled = [torch.compile(function, fullgraph=True) for function in functions]
@@ -36,6 +36,6 @@ def compile_if_equal(
 
 
 def relative_difference(one: list[Tensor], other: list[Tensor]) -> float:
-    """|a - b| / |a| with a and b the concatenation of each list."""
+    """Returns |a - b| / |a|, where a and b are the concatenations of the lists."""
     a, b = (torch.cat([t.flatten() for t in tensors]).double() for tensors in (one, other))
     return float((a - b).norm() / a.norm())

@@ -1,4 +1,4 @@
-"""CUDA graphs: an update's thousands of kernels launched as one."""
+"""CUDA graphs: all kernels of an update are launched at once."""
 
 import logging
 import math
@@ -23,12 +23,11 @@ class Captured:
 
 
 class Replayed:
-    """A function of tensors and flags, replayed as a CUDA graph for each combination of flags.
+    """A function of tensors and flags that is replayed as a CUDA graph, one graph for each combination of flags.
 
-    The first calls are the function itself, as a graph needs: kernels are chosen and optimizer states made in them.
-    Then tensors are copied into the buffers that the graph reads. What it returns, and the gradients that it leaves in
-    `parameters`, are overwritten by the next call.
-    Random numbers are those of the function: replays read the seed and the position of torch's generator.
+    The first calls run the function itself, which chooses kernels and creates optimizer states. Later calls copy their
+    tensors into the buffers that the graph reads, and replay it. The next call overwrites the result, and the gradients
+    of `parameters`. Random numbers equal the function's: a replay reads the seed and the position of torch's generator.
     """
 
     def __init__(self, function: Callable[..., Any], parameters: list[nn.Parameter], warmup: float = 3) -> None:
@@ -57,7 +56,7 @@ class Replayed:
         return captured.result
 
     def _on_side_stream(self, arguments: tuple[Any, ...]) -> Any:
-        """Captures are on another stream than the default one, and what they reuse has to be too."""
+        """Runs on the stream of the captures, so that they can reuse its memory."""
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
             result = self.function(*arguments)
@@ -75,7 +74,10 @@ class Replayed:
 
 
 def make_capturable(optimizers: Sequence[torch.optim.Optimizer], device: torch.device) -> bool:
-    """Keeps step counts and learning rates on the device, where a graph reads them; False where one has no such way."""
+    """Keeps step counts and learning rates on the device, where a graph reads them.
+
+    Returns False if an optimizer cannot.
+    """
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     if not all("capturable" in group for group in groups):
         log.warning("no CUDA graph, so kernels are launched one by one (the optimizer keeps its state on the host)")

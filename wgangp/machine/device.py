@@ -1,4 +1,4 @@
-"""Where to train, in what precision, and where randomness comes from."""
+"""The device, its precision and threads, and the seed of each step."""
 
 import ctypes
 import gc
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def double_backward_works(device: torch.device) -> bool:
-    """Whether a small convolutional gradient penalty can be differentiated on this device."""
+    """Returns whether a small convolutional gradient penalty can be differentiated on this device."""
     try:
         x = torch.ones(2, 3, 8, 8, device=device, requires_grad=True)
         w = torch.full((4, 3, 3, 3), 0.1, device=device, requires_grad=True)
@@ -28,7 +28,10 @@ def double_backward_works(device: torch.device) -> bool:
 
 
 def choose_device(name: str) -> torch.device:
-    """auto: cuda, else mps, else cpu. Raises ValueError where the one asked for is absent or cannot do penalties."""
+    """Returns the device of this name; "auto" is cuda, else mps, else cpu.
+
+    Raises ValueError if the named device is absent or cannot differentiate a penalty.
+    """
     available: dict[str, Callable[[], bool]] = {
         "cuda": torch.cuda.is_available,
         "mps": torch.backends.mps.is_available,
@@ -52,13 +55,13 @@ def choose_device(name: str) -> torch.device:
 
 
 def set_precision(precision: str) -> None:
-    """float32 products and convolutions on CUDA may use TensorFloat-32 (10 bits of mantissa) unless it is float32."""
+    """Lets products and convolutions on CUDA use TensorFloat-32 (10 bits of mantissa), unless precision is float32."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "float32"
     torch.backends.cudnn.benchmark = True  # shapes never change, so the fastest convolutions are worth finding
 
 
 def be_deterministic(wanted: bool) -> None:
-    """Whether CUDA is to give the same bits every time: slower, and an error where an operation cannot."""
+    """Makes CUDA return the same bits every time, if `wanted`: slower, and an error for operations that cannot."""
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS's way, by its documentation
         torch.backends.cudnn.benchmark = False  # it would choose among algorithms by their time
@@ -66,10 +69,10 @@ def be_deterministic(wanted: bool) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Freed memory stays with the process for the next tensor, where the C library is glibc.
+    """Keeps freed memory in the process for the next tensor, if the C library is glibc.
 
-    glibc gives large blocks back to the kernel, which zeroes them page by page when they are allocated again: a fifth
-    of the time of a CIFAR-10 critic update on a CPU.
+    Otherwise glibc returns large blocks to the kernel, which zeroes them when they are allocated again: a fifth of the
+    time of a CIFAR-10 critic update on a CPU.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         m_trim_threshold, m_mmap_max = -1, -4  # the names of malloc.h
@@ -78,7 +81,7 @@ def keep_freed_memory() -> None:
 
 
 def seed_step(seed: int, step: int, purpose: str = "train") -> None:
-    """Makes all randomness that follows a function of (seed, step): resuming needs no generator states."""
+    """Seeds all random numbers that follow by (seed, step, purpose), so that resuming needs no generator states."""
     digest = hashlib.blake2b(f"{seed}/{step}/{purpose}".encode(), digest_size=7).digest()
     torch.manual_seed(int.from_bytes(digest))
 
@@ -95,7 +98,7 @@ def cpu_threads(n: int) -> Iterator[None]:
 
 
 def release_memory() -> None:
-    """Gives back what a finished training held: garbage, compiled functions, the device's cached blocks."""
+    """Releases the memory of a finished training: garbage, compiled functions, the device's cached blocks."""
     gc.collect()
     if "torch._dynamo" in sys.modules:
         torch.compiler.reset()

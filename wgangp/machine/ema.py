@@ -1,4 +1,4 @@
-"""The exponential moving average of the generator's weights, which is what samples are drawn from."""
+"""The exponential moving average of the generator's weights, from which samples are drawn."""
 
 import copy
 from typing import Generic, TypeVar
