@@ -79,7 +79,7 @@ def textbook_gradients(trainer):
 @pytest.mark.parametrize("critic", CRITICS)
 def test_gradients_equal_the_textbooks_in_float64(critic, float64):
     trainer = trainer_with(critic)
-    ours = trainer._gradients(trainer.critic_loss, trainer.generator_loss)
+    ours = trainer.gradients(trainer.critic_loss, trainer.generator_loss)
     for a, b in zip(ours, textbook_gradients(trainer), strict=True):
         assert (a - b).norm() <= 1e-10 * max(b.norm(), 1e-3)
 
@@ -89,7 +89,7 @@ def test_channels_last_has_the_same_gradients(critic, float64):
     plain, other = trainer_with(critic), trainer_with(critic)
     for module in (other.generator, other.critic):
         module.to(memory_format=torch.channels_last)
-    gradients = [t._gradients(t.critic_loss, t.generator_loss) for t in (plain, other)]
+    gradients = [t.gradients(t.critic_loss, t.generator_loss) for t in (plain, other)]
     assert relative_difference(*gradients) < 1e-12
 
 
@@ -99,7 +99,7 @@ def test_bfloat16_keeps_the_direction_of_the_critics_gradient(critic):
     for precision in ("float32", "bfloat16"):
         trainer = trainer_with(critic, precision=precision)
         n = len(trainer.critic_params)
-        ours = trainer._gradients(trainer.critic_loss, trainer.generator_loss)[:n]
+        ours = trainer.gradients(trainer.critic_loss, trainer.generator_loss)[:n]
         gradients.append(torch.cat([g.flatten() for g in ours]))
     assert torch.cosine_similarity(*gradients, dim=0) > 0.999
 

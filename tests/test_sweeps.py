@@ -138,7 +138,7 @@ def test_a_job_of_a_study_is_gone_on_with_alone(call, tmp_path):
 
 def test_the_study_of_penalties_has_them_all():
     study = OmegaConf.load(CONF / "sweep" / "penalties.yaml")
-    own = {"wgan_gp_toy", "wgan_gp_gan_toy"}  # the same with a weight for points
+    own = {"wgan_gp_toy", "wgan_gp_gan_toy", "wgan_gp_gan_mnist"}  # the same with a weight for points
     assert {name.strip() for name in study.hydra.sweeper.params.penalty.split(",")} == {*options("penalty")} - own
 
 

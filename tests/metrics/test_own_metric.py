@@ -134,7 +134,12 @@ def test_a_metric_that_raises_is_reported_once_and_the_others_go_on(caplog):
         def __call__(self, samples, labels, dataset, device):
             raise KeyError("a\nb")
 
-    scores = Scores(Points(), {"bad": Broken("bad"), "worse": Broken("worse"), "good": Fixed("good")}, n=3)
+    scores = Scores(
+        Points(),
+        {"bad": Broken("bad"), "worse": Broken("worse"), "good": Fixed("good")},
+        n=3,
+        device=torch.device("cpu"),
+    )
     for _ in range(2):
         assert scores(lambda n: torch.zeros(n, 2)) == {"good": 1.0}
     told = [record.getMessage() for record in caplog.records]

@@ -26,7 +26,7 @@ from wgangp.metrics.scores import Scores
 from wgangp.observer import Observer
 from wgangp.preflight import check_disk, check_memory
 from wgangp.run_dir.checkpoint import Checkpoints, all_checkpoints, step_of
-from wgangp.run_dir.claim import Claim, log_file
+from wgangp.run_dir.claim import Claim, Earlier, log_file
 from wgangp.run_dir.environment import record_environment
 from wgangp.run_dir.evaluation import record
 from wgangp.run_dir.files import refuse_links
@@ -115,11 +115,12 @@ def _train_with_rollbacks(run: Path, cfg: DictConfig, started_with: Record, job:
 def _train_once(run: Path, cfg: DictConfig, started_with: Record, job: Job, start: Path | None, attempt: int) -> float:
     redirected = logging_redirect_tqdm() if shows_bar() else nullcontext()
     with StopSignals() as signals, redirected, ExitStack() as stack:
-        prepared = prepare(cfg, start or run, job, attempt)
+        log.info("run directory %s", run)
+        with Earlier() as earlier:
+            prepared = prepare(cfg, start or run, job, attempt)
         if is_main():
             accept(run, cfg, started_with, prepared.trainer)
-            file_only = stack.enter_context(log_file(run))
-        log.info("run directory %s", run)
+            file_only = stack.enter_context(log_file(run, earlier.records))
         log.info("%s", prepared.trainer.dataset.describe())
         log.info("training %s on %s", started_with.choices.get("dataset", "a dataset"), prepared.trainer.device)
         stack.enter_context(cpu_threads(thread_count(cfg, prepared.trainer)))

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -88,11 +88,31 @@ class OneLine(logging.Formatter):
         return printable(super().format(record)).replace("\t", "\\t").replace("\n", "\\n")
 
 
+class Earlier(logging.Handler):
+    """Keeps what is logged while it is entered: a run has no log file before its start is accepted."""
+
+    def __enter__(self) -> "Earlier":
+        self.records: list[logging.LogRecord] = []
+        logging.getLogger("wgangp").addHandler(self)
+        return self
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    def __exit__(self, *exception: object) -> None:
+        logging.getLogger("wgangp").removeHandler(self)
+
+
 @contextmanager
-def log_file(run: Path) -> Iterator[logging.Logger]:
-    """Writes the program's log to RUN/train.log meanwhile. The logger that it gives writes there alone."""
+def log_file(run: Path, earlier: Iterable[logging.LogRecord] = ()) -> Iterator[logging.Logger]:
+    """Writes the program's log to RUN/train.log meanwhile, after `earlier` records.
+
+    The logger that it gives writes there alone.
+    """
     handler = logging.StreamHandler(open_for_writing(run / "train.log", "a"))
     handler.setFormatter(OneLine("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))
+    for record in earlier:
+        handler.handle(record)
     package, alone = logging.getLogger("wgangp"), logging.getLogger(f"file:{run}")
     alone.propagate, level = False, package.level
     package.addHandler(handler)
