@@ -15,8 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from wgangp import train
-from wgangp.app import api
+from wgangp import api, train
 from wgangp.app.help import about, bases, commented_keys, default_options
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import trange
 
-from wgangp.app.api import choices_of
+from wgangp.api import choices_of
 from wgangp.app.build import make_dataset
 from wgangp.app.compose import load_config
 from wgangp.app.errors import one_line

@@ -18,11 +18,22 @@ FLOORS = [  # a room imports from those above it in this list
     {"training_loop"},
     {"app"},
     {"run"},
+    {"api"},
     {"sweeps"},
     {"train", "sample", "evaluate", "summarize"},
     {"resume"},
 ]
-HYDRA = {"app", "run", "sweeps", "train", "sample", "evaluate", "summarize", "resume"}  # may import hydra and omegaconf
+HYDRA = {
+    "app",
+    "run",
+    "api",
+    "sweeps",
+    "train",
+    "sample",
+    "evaluate",
+    "summarize",
+    "resume",
+}  # may import hydra and omegaconf
 
 
 def imports(path):

@@ -45,7 +45,9 @@ def test_points(call):
     assert code == 0, text
     first = evaluation("run")
     assert first["step"] == 4
-    assert first["metrics"].keys() == {"eval/modes", "eval/high_quality", "eval/wasserstein1"}
+    assert first["metrics"].keys() == {
+        f"eval/{name}" for name in ("modes", "high_quality", "wasserstein1", "sliced_wasserstein")
+    }
     for name, value in first["metrics"].items():
         assert f"{name.removeprefix('eval/')} " in text and f"{value:.5g}" in text
     how = dict(first["measured_with"]["eval/wasserstein1"])
@@ -119,7 +121,7 @@ def test_without_the_extra_points_are_scored_and_images_say_what_to_install(call
     call("train", *SMALL, "steps=2", "hydra.run.dir=points")
     code, text = call("evaluate", "run=points", "n=100")
     assert code == 0 and "wasserstein1 cannot be computed" in text and "pip install -e '.[eval]'" in text
-    assert evaluation("points")["metrics"].keys() == {"eval/modes", "eval/high_quality"}
+    assert evaluation("points")["metrics"].keys() == {"eval/modes", "eval/high_quality", "eval/sliced_wasserstein"}
     assert call("evaluate", "run=points", "n=100", "metrics=[wasserstein1]")[0] == 1
     call("train", *images(digits(tmp_path / "d.npz")), *DCGAN, "steps=2", "hydra.run.dir=run")
     code, text = call("evaluate", "run=run", "n=20")

@@ -1,6 +1,5 @@
 """The fast path has the textbook's gradients: one pass, products for masks, torch.func.grad, bfloat16, the compiler."""
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -49,14 +48,6 @@ def trainer_with(critic, **changes):
     generator = dcgan.Generator(**DATA, nz=4, width=8, norm="batch", **DCGAN_GENERATOR)
     dataset = Images(torch.get_default_dtype())
     return small_trainer(dataset=dataset, generator=generator, critic=CRITICS[critic](), **changes)
-
-
-def stock_layers():
-    path = Path(__file__).parents[1] / "scripts" / "benchmark.py"
-    spec = importlib.util.spec_from_file_location("benchmark", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.stock_layers()
 
 
 def textbook_gradients(trainer):

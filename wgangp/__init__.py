@@ -8,8 +8,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wgangp.app.api import make_trainer
-    from wgangp.app.api import train as train
+    from wgangp.api import make_trainer
+    from wgangp.api import train as train
     from wgangp.app.compose import load_config
     from wgangp.penalties import gradient_penalty
     from wgangp.run import Run, load_generator
@@ -23,7 +23,7 @@ HOMES = {
     "gradient_penalty": "penalties",
     "load_config": "app.compose",
     "load_generator": "run",
-    "make_trainer": "app.api",
+    "make_trainer": "api",
 }
 
 

@@ -26,7 +26,7 @@ class CallableModule(ModuleType):
     """`python -m wgangp.train` needs a module of this name, and Python users a function: this is both."""
 
     def __call__(self, *config: str | DictConfig, **options: Any) -> "Run":
-        from wgangp.app import api
+        from wgangp import api
 
         return api.train(*config, **options)
 

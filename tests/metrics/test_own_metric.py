@@ -56,7 +56,10 @@ def test_points_by_the_command_line(call, my_metrics):
     code, text = call("evaluate", "run=run", "n=50", "metrics=[spread]", *OWN[:2])
     assert code == 1 and "allow=[my_metrics]" in text and len(text.strip().splitlines()) == 1
     code, text = call("evaluate", "run=run", "n=50", "metrics=[spred]", *OWN)
-    assert code == 1 and "spred is no score of this data: choose from modes, wasserstein1, spread" in text
+    assert (
+        code == 1
+        and "spred is no score of this data: choose from modes, wasserstein1, sliced_wasserstein, spread" in text
+    )
 
 
 def test_images_by_three_lines_of_yaml(call, my_metrics, tmp_path):
