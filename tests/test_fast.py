@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, Points, small_trainer
+from textbook import stock_layers
 
 from wgangp.machine.compile import relative_difference
 from wgangp.machine.device import seed_step
