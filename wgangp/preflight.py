@@ -1,4 +1,4 @@
-"""Checks of disk and memory before the first step."""
+"""Checks of disk, memory and the batch before the first step."""
 
 import shutil
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from wgangp.machine import distributed
 from wgangp.trainer import Trainer
 
 
@@ -24,6 +25,21 @@ def check_disk(run: Path, trainer: Trainer, checkpoints: int) -> None:
             f"{run} has {free / 1e9:.1f} GB left, and {checkpoints + 2} checkpoints need {needed / 1e9:.1f} GB: make "
             "room, lower keep_checkpoints, or give another hydra.run.dir"
         )
+
+
+def check_batch(trainer: Trainer) -> None:
+    """Raises ValueError if BatchNorm would get a single value of a channel, as of one sample of 1x1 features."""
+    if trainer.batch_size > distributed.WORLD_SIZE:
+        return
+    try:
+        trainer.gradients(trainer.critic_loss, trainer.generator_loss)
+    except ValueError as error:
+        if "Expected more than 1 value per channel" not in str(error):
+            raise
+        raise ValueError(
+            f"batch_size={trainer.batch_size}: BatchNorm needs at least 2 samples in each process, since one has no "
+            "variance: choose a larger batch_size, or networks without BatchNorm"
+        ) from error
 
 
 def check_memory(trainer: Trainer, with_batch: Callable[[int], Trainer]) -> None:

@@ -49,6 +49,7 @@ def name_of(cfg: DictConfig, step: int) -> str:
     parts += ["seeds_" + "_".join(map(str, cfg.seeds))] if cfg.seeds else []
     parts += [] if cfg.batchnorm == "batch" else [cfg.batchnorm]
     parts += [] if cfg.ema else ["last_weights"]
+    parts += ["numbers"] if cfg.numbers else []
     return "_".join([*parts, *(["interpolation"] if cfg.interpolate else [])])
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from wgangp.app.compose import command, lazily
+from wgangp.app.compose import MULTIRUN, command, lazily
 from wgangp.app.ranks import joined, world_size
 from wgangp.machine.signals import ignore_save_requests
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     ignore_save_requests()
-    if world_size() > 1 and {"-m", "--multirun"} & set(sys.argv):
+    if world_size() > 1 and MULTIRUN & set(sys.argv):
         sys.exit("torchrun trains one run: start a sweep without it, or choose a launcher")
     with joined():
         command(lazily("wgangp.app.hydra_run", "train_composed"), "train")

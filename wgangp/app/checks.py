@@ -1,5 +1,6 @@
 """Checks of a configuration's values, without torch: wrong ones end a command in half a second."""
 
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -31,7 +32,11 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def check(cfg: DictConfig) -> None:
-    """Raises ValueError if a value is out of range; whole numbers among the betas become the floats torch needs."""
+    """Raises ValueError if a value is out of range.
+
+    Whole numbers among the betas become the floats that torch needs, and the dataset's paths absolute: a run is
+    evaluated and resumed from other folders too.
+    """
     for key, choices in CHOICES.items():
         if key in cfg and cfg[key] not in choices:
             raise ValueError(f"{key}={cfg[key]}: choose {', '.join(str(c).lower() for c in choices)}")
@@ -49,6 +54,9 @@ def check(cfg: DictConfig) -> None:
     for key, value in flatten(plain(cfg)).items():
         if isinstance(value, str) and (known := value.encode("utf-8", "backslashreplace").decode()) != value:
             raise ValueError(f"{key}={known}: rename it in UTF-8, for logs and checkpoints cannot hold other names")
+    for key in ("path", "root", "cache"):
+        if "dataset" in cfg and isinstance(path := cfg.dataset.get(key), str | int):
+            cfg.dataset[key] = str(Path(str(path)).expanduser().absolute())
     for key in ("generator_optimizer", "critic_optimizer"):
         if key in cfg and not (isinstance(cfg[key].lr, int | float) and cfg[key].lr >= 0):
             raise ValueError(f"{key}.lr={cfg[key].lr}: give a number above 0, or 0 to keep this network as it is")

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -21,6 +22,7 @@ from wgangp.app.checks import check, plain
 from wgangp.app.errors import explain, groups, near, one_line
 from wgangp.app.help import page
 from wgangp.app.paths import CONF, PLUGINS, VERSION_BASE
+from wgangp.run_dir.claim import remove_if_empty
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,8 @@ PATHS = (  # keys whose value is a path, and is taken as it is typed
     *("dataset.path", "dataset.root", "dataset.cache", "hydra.sweep.dir"),
 )
 PLAIN = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z_./][\w./-]*", re.IGNORECASE)
+SWEEP = re.compile(r"['\"\[$?]|(choice|range|interval|glob|shuffle|sort|tag)\(")  # written in Hydra's own syntax
+MULTIRUN = {"-m", "--multirun"}
 
 sys.path.append(str(PLUGINS))
 
@@ -74,15 +78,20 @@ def load_config(*overrides: str, config_name: str = "train") -> DictConfig:
 def as_typed(argument: str) -> str:
     """Returns an argument whose value is a path with quotes around it, if Hydra would read it as something else.
 
-    2024_01_31 and 7 are numbers to Hydra, and ~ and spaces are errors. Lists of a sweep stay as they are.
+    2024_01_31 and 7 are numbers to Hydra, and ~ and spaces are errors. Each path of a sweep's list is quoted alone.
     """
     key, _, value = argument.partition("=")
-    if key.lstrip("+") not in PATHS or not value or PLAIN.fullmatch(value) or value[0] in "'\"[$?":
+    if key.lstrip("+") not in PATHS or SWEEP.match(value):
         return argument
-    if value == "null" or ("," in value and {"-m", "--multirun"} & set(sys.argv)):
-        return argument
-    expanded = os.path.expanduser(value).replace("\\", "\\\\").replace("'", "\\'")
-    return f"{key}='{expanded}'"
+    several = bool(MULTIRUN & set(sys.argv))
+    return f"{key}={','.join(quoted(path) for path in (value.split(',') if several else [value]))}"
+
+
+def quoted(path: str) -> str:
+    if not path or path == "null" or PLAIN.fullmatch(path) or path[0] in "'\"[$?":
+        return path
+    expanded = os.path.expanduser(path).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{expanded}'"
 
 
 def lazily(module: str, name: str) -> Callable[..., Any]:
@@ -100,6 +109,7 @@ def command(task: Callable[..., Any], config_name: str, arguments: Sequence[str]
     An error becomes one line and exit code 1; debug=true shows its traceback.
     """
     arguments = [as_typed(a) for a in (sys.argv[1:] if arguments is None else arguments)]
+    arguments.sort(key=lambda argument: argument not in MULTIRUN)  # argparse takes no -m between other arguments
     if "--version" in arguments:
         print(f"wgangp {wgangp.__version__}")
         return
@@ -120,6 +130,7 @@ def command(task: Callable[..., Any], config_name: str, arguments: Sequence[str]
             log.error(message, exc_info=debug)
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise ValueError(message)  # the sweep goes on; without the first error's frames, and all that they hold
+        remove_if_empty(Path(HydraConfig.get().runtime.output_dir))
         sys.exit(1)
 
     before, sys.argv = sys.argv, [sys.argv[0], *arguments]  # Hydra reads its arguments there

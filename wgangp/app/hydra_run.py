@@ -12,6 +12,7 @@ from wgangp.app.recorded import changed
 from wgangp.app.training import Job, named, train
 from wgangp.metrics.objective import Trial
 from wgangp.run_dir.checkpoint import header_of, load_newest
+from wgangp.run_dir.claim import remove_if_empty
 from wgangp.run_dir.record import Record, has_record, read_record
 
 
@@ -25,7 +26,7 @@ def train_composed(cfg: DictConfig, trial: Trial | None = None) -> float:
         return train(cfg, wanted, record, job=Job(number_among_jobs(), trial))[1]
     chosen = any(override.partition("=")[0].lstrip("+") == "hydra.run.dir" for override in hydra.overrides.hydra)
     if not chosen and cfg.name is not None:
-        remove_if_empty(wanted)
+        remove_if_empty(wanted)  # Hydra has created it without the run's name
         wanted = named(wanted, cfg.name)
     return train(cfg, wanted, record, may_rename=not chosen)[1]
 
@@ -37,14 +38,6 @@ def resume(path: Path, changes: Sequence[str]) -> float:
     record = read_record(run) if has_record(run) else Record({})
     cfg, record = changed(Record(header_of(state).config, record.overrides, record.choices), changes)
     return train(cfg, run, record, start=checkpoint if path.is_file() else None)[1]
-
-
-def remove_if_empty(folder: Path) -> None:
-    """Hydra has created the directory without the run's name."""
-    try:
-        folder.rmdir()
-    except OSError:
-        return
 
 
 def number_among_jobs() -> int | None:

@@ -24,7 +24,7 @@ from wgangp.machine.signals import StopSignals
 from wgangp.metrics.objective import Trial, higher_is_better, monitored
 from wgangp.metrics.scores import Scores
 from wgangp.observer import Observer
-from wgangp.preflight import check_disk, check_memory
+from wgangp.preflight import check_batch, check_disk, check_memory
 from wgangp.run_dir.checkpoint import Checkpoints, all_checkpoints, step_of
 from wgangp.run_dir.claim import Claim, Earlier, log_file
 from wgangp.run_dir.environment import record_environment
@@ -153,6 +153,7 @@ def prepare(cfg: DictConfig, start: Path, job: Job, attempt: int) -> Prepared:
     dataset = make_dataset(cfg, device)
     trainer = make_trainer(cfg, dataset, device)
     scores = make_scores(cfg, dataset, device)
+    check_batch(trainer)
     check_memory(trainer, lambda n: make_trainer(DictConfig(plain(cfg) | {"batch_size": n}), dataset, device))
     resume_from_checkpoint(trainer, start, plain(cfg))
     trainer.seed += 1_000_000 * attempt
@@ -244,8 +245,8 @@ def report(run: Path, cfg: DictConfig, started_with: Record, loop: TrainingLoop,
             log.error("evaluation.json is not written: %s", error)
     for name, value in final.items():
         log.info("%s = %.4g", name, value)
-    if cfg.sample_every:
-        log.info("samples: %s", run / "samples" / f"step_{loop.trainer.step:08d}.png")
+    if (picture := run / "samples" / f"step_{loop.trainer.step:08d}.png").exists():
+        log.info("samples: %s", picture)
 
 
 def hyperparameters(cfg: DictConfig, started_with: Record) -> dict[str, Any]:

@@ -50,7 +50,17 @@ class Claim:
         with suppress(OSError):
             (self.run / ".hydra").rmdir()  # fails if a record is in it
             (self.run / ".lock").unlink(missing_ok=True)
-            self.run.rmdir()
+            remove_if_empty(self.run)
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Removes a directory in which nothing is, and those above it that are empty then, up to the working directory."""
+    here, folder = Path.cwd(), folder.absolute()
+    with suppress(OSError):
+        for path in (folder, *(parent for parent in folder.parents if here in parent.parents)):
+            if path == here or path in here.parents:
+                return
+            path.rmdir()
 
 
 def has_checkpoint(run: Path) -> bool:
