@@ -8,7 +8,6 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -33,7 +32,7 @@ from wgangp.run_dir.environment import record_environment
 from wgangp.run_dir.files import refuse_links
 from wgangp.run_dir.lock import locked
 from wgangp.run_dir.logger import Logger, NullLogger, RunLogger
-from wgangp.run_dir.record import Record, dump_yaml, flatten, has_record, write_record
+from wgangp.run_dir.record import Record, dump_yaml, has_record, write_record
 from wgangp.run_dir.status import Status, read_status, write_status
 from wgangp.trainer import Logs, Trainer
 from wgangp.training_loop import Intervals, TrainingLoop, checkpoint_to_resume, resume_from_checkpoint, shows_bar
