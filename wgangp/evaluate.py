@@ -35,9 +35,11 @@ def evaluate(cfg: DictConfig) -> None:
     from wgangp.run import load_generator
     from wgangp.run_dir.checkpoint import header_of, load_newest
     from wgangp.run_dir.evaluation import record
+    from wgangp.run_dir.files import refuse_links
 
     checkpoint, state = load_newest(Path(str(cfg.run)).expanduser())
     run = checkpoint.parents[1]
+    refuse_links(run)
     device = choose_device(cfg.device)
     config = header_of(state).config
     recorded = OmegaConf.create(part_with_defaults("dataset", config["dataset"]))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wgangp.app.build import build
 from wgangp.app.defaults import part_with_defaults
-from wgangp.app.trust import at_most_modules
+from wgangp.app.trust import no_larger_than
 from wgangp.machine.device import seed_step
 from wgangp.models import Generator
 from wgangp.models.layers import use_batch_statistics
@@ -98,7 +98,7 @@ def generator_of(state: State, ema: bool, batchnorm: str, allow: Sequence[str]) 
     node = OmegaConf.create(part_with_defaults("generator", header.config["generator"]))
     data = {"shape": list(header.shape), "num_classes": header.num_classes}
     try:
-        with torch.device("meta"), at_most_modules(1000 + 10 * len(weights)):
+        with torch.device("meta"), no_larger_than(weights):
             # Without memory at first: a stranger's configuration may be of any width.
             build(node, allow=allow, **data).load_state_dict(weights, assign=True)
     except RuntimeError as error:

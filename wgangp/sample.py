@@ -30,7 +30,7 @@ def sample(cfg: DictConfig) -> None:
     device, (step, generator) = choose_device(cfg.device), run.load(cfg.ema, cfg.batchnorm, cfg.allow)
     seed_step(cfg.seed, 0, "sample")
     label = class_number(cfg.label, generator)
-    out = Path(str(cfg.out)).expanduser() if cfg.out is not None else run.directory / "samples" / name_of(cfg, step)
+    out = Path(str(cfg.out)).expanduser() if cfg.out is not None else place(run.directory, name_of(cfg, step))
     generator = generator.to(device)
     if cfg.interpolate and out.suffix in FILMS:
         path = write_film(cfg, generator, label, out)
@@ -39,6 +39,14 @@ def sample(cfg: DictConfig) -> None:
     else:
         path = write_picture(cfg, generator, label, out)
     log.info("%s", path)
+
+
+def place(run: Path, name: str) -> Path:
+    """Returns where samples of this name go. Raises ValueError if a link there leads out of the run."""
+    from wgangp.run_dir.files import refuse_links
+
+    refuse_links(run, Path("samples", name))
+    return run / "samples" / name
 
 
 def name_of(cfg: DictConfig, step: int) -> str:

@@ -15,7 +15,7 @@ from wgangp.machine.distributed import any_rank, is_main
 from wgangp.machine.finite import check_finite
 from wgangp.metrics.objective import Trial, monitored
 from wgangp.observer import Observer
-from wgangp.run_dir.checkpoint import Checkpoints, all_checkpoints, header_of, load_newest
+from wgangp.run_dir.checkpoint import Checkpoints, State, all_checkpoints, header_of, load_newest
 from wgangp.run_dir.logger import Logger, Values
 from wgangp.run_dir.record import flatten
 from wgangp.run_dir.status import Status, write_status
@@ -66,9 +66,11 @@ class TrainingLoop:
         self.started, self.first_step = time.monotonic(), trainer.step
 
     def fit(self) -> None:
-        """Raises Diverged if a loss, gradient or weight is not finite where it is looked at: at log and save steps."""
+        """Raises Diverged if a loss, gradient or weight is not finite at a step that is logged, scored or saved."""
         t, stopped = self.trainer, False
         self.write_status("running")
+        if t.step == t.steps:
+            self.look_again()
         with self._bar() as bar:
             while t.step < t.steps and not stopped:
                 logs = self.step()
@@ -76,7 +78,7 @@ class TrainingLoop:
                 stopped = any_rank(self.stop() or self.pruned)
                 every = partial(due, t.step, last)
                 saving = every(self.intervals.checkpoint) or stopped or any_rank(self.save())
-                if every(self.intervals.log) or saving:
+                if every(self.intervals.log) or every(self.intervals.evaluate) or saving:
                     self.check_finite(logs)
                 if every(self.intervals.log):
                     self.record(logs, with_scores=every(self.intervals.evaluate))
@@ -88,6 +90,23 @@ class TrainingLoop:
                 if self.intervals.sample and every(self.intervals.sample):
                     self.draw()
                 self.show(bar, logs)
+
+    def look_again(self) -> None:
+        """Scores and draws what a process that was killed after its last checkpoint had no time to report."""
+        self.latest |= self.observer.evaluate()
+        if self.intervals.sample:
+            self.draw()
+
+    def save_last(self) -> None:
+        """Saves what the loop could not. Raises OSError if the disk has still no room."""
+        t, checkpoints = self.trainer, self.checkpoints
+        if is_main() and checkpoints.saved_step < t.step:
+            checkpoints.save(t.step, t.state())
+            if checkpoints.saved_step < t.step:
+                raise OSError(
+                    f"the last checkpoint, of step {t.step}, cannot be written, and the run is not saved beyond step "
+                    f"{checkpoints.saved_step}: make room on the disk, then wgangp-resume run={checkpoints.run}"
+                )
 
     def check_finite(self, logs: Logs) -> None:
         t = self.trainer
@@ -188,17 +207,18 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
-def resume_from_checkpoint(trainer: Trainer, start: Path, config: dict[str, Any]) -> None:
-    """Loads the newest sound checkpoint of a run directory, if it has one, or the checkpoint that `start` is.
-
-    Logs what is configured differently now.
-    """
+def checkpoint_to_resume(start: Path) -> tuple[Path, State] | None:
+    """Returns the newest sound checkpoint of a run directory, or the one that `start` is; None if it has none."""
     if start.is_dir() and not all_checkpoints(start):
-        return
-    path, state = load_newest(start, set_aside=is_main())
+        return None
+    return load_newest(start, set_aside=is_main())
+
+
+def resume_from_checkpoint(trainer: Trainer, path: Path, state: State, config: dict[str, Any]) -> None:
+    """Loads the checkpoint, and logs what is configured differently now."""
     before, now = flatten(header_of(state).config), flatten(config)
     for key in sorted(before):  # keys that are new in today's conf/ have their defaults
         if before[key] != now.get(key):
-            log.info("resuming with %s=%s (it was %s)", key, now.get(key), before.get(key))
+            log.info("resuming with %s=%s (it was %s)", key, now.get(key), " ".join(str(before[key]).split()))
     trainer.load_state(state)
     log.info("resuming after step %d from %s", trainer.step, path)

@@ -18,7 +18,16 @@ from conftest import run_command, small_trainer
 from wgangp.machine.finite import Diverged, check_finite
 from wgangp.models import mlp
 from wgangp.preflight import check_memory, checkpoint_bytes
-from wgangp.run_dir.checkpoint import Checkpoints, all_checkpoints, load_checkpoint, load_newest, newest_checkpoint
+from wgangp.run_dir.checkpoint import (
+    Checkpoints,
+    all_checkpoints,
+    load_checkpoint,
+    load_newest,
+    newest_checkpoint,
+    save_checkpoint,
+)
+from wgangp.run_dir.status import Status, read_status, write_status
+from wgangp.trainer import Trainer
 
 SMALL = [
     "batch_size=16",
@@ -176,8 +185,8 @@ def test_killed_at_random_moments_a_run_ends_as_the_undisturbed_one(tmp_path):
     assert same(disturbed / "run", whole / "run")
 
 
-def test_a_full_disk_stops_nothing(tmp_path):
-    """Files may not grow beyond 20 kB: no checkpoint fits, and the run says so, goes on, and ends."""
+def test_a_run_without_its_last_checkpoint_is_not_done(tmp_path):
+    """Files may not grow beyond 20 kB: no checkpoint fits. The run goes on to its end, and its exit code says so."""
 
     def limit():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -185,9 +194,28 @@ def test_a_full_disk_stops_nothing(tmp_path):
 
     process = start("steps=6", "generator.width=64", cwd=tmp_path, preexec_fn=limit)
     text, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, text
+    assert process.returncode == 1, text
     assert "step_00000002.pt cannot be written, and is left out until the next time" in text and "Traceback" not in text
+    assert "the last checkpoint, of step 6, cannot be written" in text
+    assert read_status(tmp_path / "run").state == "failed"
     assert not list((tmp_path / "run" / "checkpoints").glob("*.partial"))
+
+
+def test_a_disk_that_is_full_for_a_while_costs_nothing_but_what_was_due(call, tmp_path, monkeypatch):
+    """It is full while the last checkpoint is written, and free again a moment later."""
+    calls = []
+
+    def save(path, state):
+        calls.append(path.name)
+        if calls.count("step_00000004.pt") == 1 and path.name == "step_00000004.pt":
+            raise OSError(28, "No space left on device")
+        save_checkpoint(path, state)
+
+    monkeypatch.setattr("wgangp.run_dir.checkpoint.save_checkpoint", save)
+    code, text = call("train", *RUN, "steps=4")
+    assert code == 0 and "No space left on device" in text
+    assert newest_checkpoint(tmp_path / "run").name == "step_00000004.pt"
+    assert read_status(tmp_path / "run").state == "done"
 
 
 def test_the_older_checkpoint_survives_a_full_disk(tmp_path, monkeypatch, caplog):
@@ -220,7 +248,52 @@ def test_sigusr1_saves_and_goes_on(tmp_path):
         process.kill()
 
 
+def test_a_run_that_was_killed_before_its_end_was_reported_is_finished(call, tmp_path):
+    run = tmp_path / "run"
+    assert call("train", *RUN, "steps=4", "sample_every=2")[0] == 0
+    metrics = (run / "metrics.jsonl").read_text()
+    write_status(run, Status("running", step=4, steps=4))
+    (run / "evaluation.json").unlink()
+    (run / "samples" / "step_00000004.png").unlink()
+    code, text = call("resume", "run=run")
+    assert code == 0 and read_status(run).state == "done", text
+    assert (run / "evaluation.json").exists() and (run / "samples" / "step_00000004.png").exists()
+    assert (run / "metrics.jsonl").read_text() == metrics
+    code, text = call("resume", "run=run")
+    assert code == 1 and "give a larger number of steps" in text
+
+
+@pytest.mark.parametrize("streams", ["2>/dev/full | head -1", ">&- 2>&-"])
+def test_closed_and_full_streams_do_not_end_a_run(streams, tmp_path):
+    command = " ".join([sys.executable, "-m", "wgangp.train", *RUN, "steps=4", streams])
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert read_status(tmp_path / "run").state == "done"
+    assert newest_checkpoint(tmp_path / "run").name == "step_00000004.pt"
+
+
+@pytest.mark.parametrize("size", ["x", "0", "-1", "1.5"])
+def test_a_wrong_world_size_is_named(size, call, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", size)
+    code, text = call("resume", "run=run")
+    assert code == 1 and f"WORLD_SIZE={size}" in text and "Traceback" not in text
+
+
 class TestDivergence:
+    def test_numbers_that_are_not_finite_are_never_the_best(self, call, tmp_path, monkeypatch):
+        """The critic's, at a step that is scored and neither logged nor saved."""
+        original = Trainer.train_step
+
+        def diverging(self):
+            logs = original(self)
+            if self.step == 3:
+                self.critic_params[0].data.fill_(float("nan"))
+            return logs
+
+        monkeypatch.setattr(Trainer, "train_step", diverging)
+        code, _ = call("train", *RUN, "steps=8", "evaluate_every=3", "log_every=0", "checkpoint_every=0")
+        assert code == 1 and not (tmp_path / "run" / "checkpoints" / "best.pt").exists()
+
     def test_what_is_not_finite_is_named(self):
         trainer = small_trainer()
         logs, networks = trainer.train_step(), {"critic": trainer.critic, "generator": trainer.generator}
@@ -241,8 +314,6 @@ class TestDivergence:
             assert all(t.isfinite().all() for t in load_checkpoint(path)["critic"].values())
 
     def test_a_rollback_goes_on_from_the_last_checkpoint_with_other_numbers(self, call, tmp_path, monkeypatch):
-        from wgangp.trainer import Trainer
-
         original, seeds = Trainer.train_step, []
 
         def diverging(self):

@@ -15,8 +15,13 @@ from omegaconf import OmegaConf
 
 import wgangp
 from wgangp.app.build import build
+from wgangp.machine import bounded
+from wgangp.metrics.classifier import ResNet, load_classifier
 from wgangp.run_dir.checkpoint import newest_checkpoint, save_checkpoint, sealed
 from wgangp.run_dir.claim import log_file
+from wgangp.run_dir.files import open_for_writing, printable, read_json
+from wgangp.run_dir.logger import _step
+from wgangp.run_dir.record import parse_yaml
 
 SMALL = ["steps=2", "batch_size=8", "log_every=1", "evaluation_samples=50", "generator.width=8", "critic.width=8"]
 RUN = [*SMALL, "hydra.run.dir=run", "sample_every=0"]
@@ -251,3 +256,106 @@ def test_a_log_message_is_one_line(tmp_path):
         log.error("two\nlines\x1b[31m")
     (line,) = (tmp_path / "train.log").read_text().splitlines()
     assert line.endswith("two\\nlines\\x1b[31m")
+
+
+@pytest.mark.parametrize("text", ["\x1b]0;x\x07", "\x9b31m", "a\rb", "\u202egnp", "\u2066x", "a\u2028b"])
+def test_no_control_reaches_the_terminal(text):
+    assert printable(text).isprintable()
+
+
+def doubled(times):
+    """A list that holds itself twice, `times` over: a few bytes, 2^times paths."""
+    node = [0]
+    for _ in range(times):
+        node = [node, node]
+    return node
+
+
+@pytest.mark.parametrize("field", ["logs", "class_names", "config", "ema", "critic_optimizer"])
+def test_content_that_holds_itself_takes_no_time(field, run, call):
+    edited(run, **{field: doubled(60)})
+    code, text = call("resume", "run=run", "steps=3")
+    assert code == 1 and f"it holds more than {bounded.MOST_NODES:,} values" in text
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("width: 8", "width: 20000"), ("depth: 3", "depth: 60000"), ("depth: 3", "depth: 1000000000")]
+)
+def test_a_resumed_network_is_bounded_by_its_weights(before, after, run, call):
+    config = torch.load(newest_checkpoint(run), weights_only=True)["config"]
+    head, _, tail = config.partition("critic:")
+    assert before in tail
+    edited(run, config=f"{head}critic:{tail.replace(before, after, 1)}")
+    code, text = call("resume", "run=run", "steps=3")
+    assert code == 1 and ("networks of more" in text or "no network is so large" in text)
+
+
+def test_a_sample_is_not_larger_than_any_image(run, call):
+    edited(run, shape=[3, 2**16, 2**16])
+    code, text = call("sample", "run=run")
+    assert code == 1 and "no dataset has" in text
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["metrics.jsonl", "train.log", "status.json", ".hydra/overrides.yaml", "checkpoints/step_00000009.pt"],
+)
+def test_pipes_in_a_run_hold_nobody_up(place, run, call):
+    (run / place).unlink(missing_ok=True)
+    os.mkfifo(run / place)
+    code, text = call("resume", "run=run", "steps=3")
+    assert code in (0, 1) and "Traceback" not in text
+    with pytest.raises(OSError, match=r"no regular file|No such device"):
+        open_for_writing(run / place)
+
+
+@pytest.mark.parametrize("command", ["sample", "evaluate"])
+@pytest.mark.parametrize("folder", ["samples", "cache"])
+def test_other_commands_follow_no_links_either(command, folder, run, call, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    if (run / folder).exists():
+        (run / folder).rename(tmp_path / "before")
+    (run / folder).symlink_to(tmp_path / "elsewhere")
+    code, text = call(command, "run=run")
+    assert code == 1 and f"{folder} is a link" in text and not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_folder_of_samples_that_is_a_link_is_refused(run, call, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (run / "samples").mkdir(exist_ok=True)
+    (run / "samples" / "seed_0_step_00000002_n_4").symlink_to(tmp_path / "elsewhere")
+    code, text = call("sample", "run=run", "n=4", "format=files")
+    assert code == 1 and "is a link" in text
+
+
+@pytest.mark.parametrize("kind", ["expanded", "packed", "named"])
+def test_a_classifier_takes_no_more_memory_than_its_file(kind, tmp_path):
+    file, state = tmp_path / "c.pt", ResNet(1, 3, 1).state_dict()
+    if kind == "expanded":
+        state["linear.weight"], state["linear.bias"] = torch.zeros(1).expand(10**8, 64), torch.zeros(1).expand(10**8)
+    if kind == "named":
+        state |= {f"layer1.{i}.x": torch.zeros(0) for i in range(10_000)}
+    torch.save({"state_dict": state}, file)
+    if kind == "packed":
+        with zipfile.ZipFile(file) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members.items():
+                archive.writestr(name, content + bytes(2**20))
+    with pytest.raises(ValueError, match="is not a file of") as caught:
+        load_classifier(file)
+    assert "than it" in str(caught.value.__cause__) or "without their weights" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize("line", ['{"step": 1e999}', "[" * 10**5, '{"step": null}', "[]", "\x00"])
+def test_lines_that_are_no_scalars_are_left_out(line, tmp_path):
+    assert _step(line) == -1
+    (tmp_path / "x.json").write_text(line)
+    with suppress(ValueError):
+        read_json(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("text", ["x: " + "1:" * 10**5 + "1", "[" * 10**5, "&a [*a]", "x: " + "y" * 10**6])
+def test_yaml_takes_neither_time_nor_memory(text):
+    with pytest.raises(ValueError, match="cannot be read"):
+        parse_yaml(text, "x")

@@ -2,13 +2,17 @@
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 def world_size() -> int:
-    """Returns the number of processes; 1 without torchrun."""
-    return int(os.environ.get("WORLD_SIZE") or 1)
+    """Returns the number of processes; 1 without torchrun. Ends the program if the variable is no number."""
+    given = os.environ.get("WORLD_SIZE", "").strip() or "1"
+    if not (given.isdecimal() and int(given) >= 1):
+        sys.exit(f"WORLD_SIZE={given}: unset this environment variable, or start by torchrun, which sets it")
+    return int(given)
 
 
 @contextmanager

@@ -8,14 +8,15 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from wgangp.app.build import make_dataset, make_trainer, set_up_device, thread_count
 from wgangp.app.checks import plain
 from wgangp.app.metrics import make_scores
+from wgangp.app.report import report
+from wgangp.app.trust import no_larger_than
 from wgangp.machine.device import cpu_threads, release_memory
 from wgangp.machine.distributed import from_main, is_main
 from wgangp.machine.finite import Diverged
@@ -28,19 +29,16 @@ from wgangp.preflight import check_batch, check_disk, check_memory
 from wgangp.run_dir.checkpoint import Checkpoints, all_checkpoints, step_of
 from wgangp.run_dir.claim import Claim, Earlier, log_file
 from wgangp.run_dir.environment import record_environment
-from wgangp.run_dir.evaluation import record
 from wgangp.run_dir.files import refuse_links
 from wgangp.run_dir.lock import locked
 from wgangp.run_dir.logger import Logger, NullLogger, RunLogger
-from wgangp.run_dir.record import Record, dump_yaml, flatten, has_record, write_record
-from wgangp.run_dir.status import Status, write_status
+from wgangp.run_dir.record import Record, dump_yaml, has_record, write_record
+from wgangp.run_dir.status import Status, read_status, write_status
 from wgangp.trainer import Logs, Trainer
-from wgangp.training_loop import Intervals, TrainingLoop, resume_from_checkpoint, shows_bar
+from wgangp.training_loop import Intervals, TrainingLoop, checkpoint_to_resume, resume_from_checkpoint, shows_bar
 
 log = logging.getLogger(__name__)
 
-# What TensorBoard's HParams tab shows of every run, overridden or not.
-HYPERPARAMETERS = ("seed", "n_critic", "batch_size", "penalty.weight", "generator_optimizer.lr", "critic_optimizer.lr")
 NOW = "%Y-%m-%d_%H-%M-%S"
 
 
@@ -117,7 +115,7 @@ def _train_once(run: Path, cfg: DictConfig, started_with: Record, job: Job, star
     with StopSignals() as signals, redirected, ExitStack() as stack:
         log.info("run directory %s", run)
         with Earlier() as earlier:
-            prepared = prepare(cfg, start or run, job, attempt)
+            prepared = prepare(cfg, run, start or run, job, attempt)
         if is_main():
             accept(run, cfg, started_with, prepared.trainer)
             file_only = stack.enter_context(log_file(run, earlier.records))
@@ -144,24 +142,33 @@ class Prepared:
     scores: Scores
 
 
-def prepare(cfg: DictConfig, start: Path, job: Job, attempt: int) -> Prepared:
+def prepare(cfg: DictConfig, run: Path, start: Path, job: Job, attempt: int) -> Prepared:
     """Builds all parts and loads the checkpoint that `start` is, or the newest one in it, if there is one.
 
     Writes nothing. Raises ValueError if the start is refused.
     """
     device = set_up_device(cfg, job.number)
     dataset = make_dataset(cfg, device)
-    trainer = make_trainer(cfg, dataset, device)
+    found = checkpoint_to_resume(start)
+    with no_larger_than(found[1]) if found else nullcontext():
+        trainer = make_trainer(cfg, dataset, device)
     scores = make_scores(cfg, dataset, device)
     check_batch(trainer)
     check_memory(trainer, lambda n: make_trainer(DictConfig(plain(cfg) | {"batch_size": n}), dataset, device))
-    resume_from_checkpoint(trainer, start, plain(cfg))
+    if found:
+        resume_from_checkpoint(trainer, *found, plain(cfg))
     trainer.seed += 1_000_000 * attempt
-    if trainer.step >= cfg.steps:
+    if trainer.step > cfg.steps or (trainer.step == cfg.steps and not is_cut_off(run)):
         raise ValueError(f"the run is at step {trainer.step} of {cfg.steps}: give a larger number of steps to go on")
     if is_main():
         check_disk(start, trainer, cfg.keep_checkpoints)
     return Prepared(trainer, scores)
+
+
+def is_cut_off(run: Path) -> bool:
+    """Whether the run's process was killed before it reported its end."""
+    status = read_status(run)
+    return status is not None and status.state != "done"
 
 
 def accept(run: Path, cfg: DictConfig, started_with: Record, trainer: Trainer) -> None:
@@ -213,10 +220,19 @@ def make_loop(
 def finish(
     run: Path, cfg: DictConfig, started_with: Record, loop: TrainingLoop, scores: Scores, signals: StopSignals
 ) -> float:
-    """Writes and logs how the run ended; a signal ends the process with its exit code."""
+    """Writes and logs how the run ended; a signal ends the process with its exit code.
+
+    Raises OSError if the last checkpoint cannot be written, at a second try either.
+    """
     trainer, objective = loop.trainer, monitored(loop.latest, cfg.monitor)
     if trainer.step == trainer.steps:
         report(run, cfg, started_with, loop, scores)
+    try:
+        loop.save_last()
+    except OSError as error:
+        loop.write_status("failed", error)
+        raise
+    if trainer.step == trainer.steps:
         loop.write_status("done")
     elif signals.received is None:
         loop.write_status("pruned")
@@ -228,29 +244,3 @@ def finish(
         log.warning("monitor=%s: this run has no such scalar; it has %s", cfg.monitor, ", ".join(sorted(loop.latest)))
     signals.leave()
     return objective
-
-
-def report(run: Path, cfg: DictConfig, started_with: Record, loop: TrainingLoop, scores: Scores) -> None:
-    """Writes the final scores and the HParams row, and logs them."""
-    final = {name: value for name, value in loop.latest.items() if name.startswith("eval/")}
-    shown = final or {"critic/wasserstein": loop.latest["critic/wasserstein"]}
-    loop.logger.hyperparameters(hyperparameters(cfg, started_with), shown)
-    loop.logger.text("configuration", f"```yaml\n{OmegaConf.to_yaml(cfg, resolve=True)}```")
-    loop.logger.close()
-    if final and is_main():
-        measured_with = {"generator": "ema", "batchnorm": "batch", "seed": cfg.seed}
-        try:
-            record(run, loop.trainer.step, measured_with, scores.results)
-        except OSError as error:
-            log.error("evaluation.json is not written: %s", error)
-    for name, value in final.items():
-        log.info("%s = %.4g", name, value)
-    if (picture := run / "samples" / f"step_{loop.trainer.step:08d}.png").exists():
-        log.info("samples: %s", picture)
-
-
-def hyperparameters(cfg: DictConfig, started_with: Record) -> dict[str, Any]:
-    """Returns the options and overrides of a run, and the keys by which runs are usually compared."""
-    values = flatten(plain(cfg))
-    keys = [override.lstrip("+~").partition("=")[0] for override in started_with.overrides]
-    return dict(started_with.choices) | {key: values[key] for key in (*HYPERPARAMETERS, *keys) if key in values}

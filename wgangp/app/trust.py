@@ -7,6 +7,8 @@ from typing import Any
 import hydra
 import torch
 
+from wgangp.machine.bounded import tensors_of
+
 SOURCES = ("array", "celeba", "image_folder", "torchvision_dataset")
 TOYS = ("gaussians8", "gaussians25", "swissroll")
 DATA = {
@@ -47,7 +49,7 @@ def may_build(name: str, allow: Sequence[str]) -> bool:
         return False  # without importing it
     found = hydra.utils.get_object(name)
     if is_within(name, packages):
-        return callable(found) and is_within(getattr(found, "__module__", ""), packages)
+        return callable(found) and is_within(str(getattr(found, "__module__", "")), packages)
     return isinstance(found, type) and issubclass(found, torch.optim.Optimizer)
 
 
@@ -63,18 +65,35 @@ def check_targets(node: Any, allow: Sequence[str] = ()) -> None:
 
 
 @contextmanager
-def at_most_modules(most: int) -> Iterator[None]:
-    """Raises ValueError if more modules than that are built meanwhile: a stranger's network may be 10^9 layers deep."""
-    built = 0
+def no_larger_than(weights: Any) -> Iterator[None]:
+    """Raises ValueError if networks that are built meanwhile have many more modules or numbers than these weights.
 
-    def count(*_: Any) -> None:
-        nonlocal built
-        built += 1
-        if built > most:
-            raise ValueError(f"it describes a network of more than {most} modules, which its weights are not of")
+    A stranger's configuration may be 10^9 layers deep or wide. It is raised before the memory is written to.
+    """
+    tensors = list(tensors_of(weights))
+    left = {"modules": 1000 + 10 * len(tensors), "numbers": 10**6 + 4 * sum(t.numel() for t in tensors)}
 
-    handle = torch.nn.modules.module.register_module_module_registration_hook(count)
+    def count(kind: str, n: int) -> None:
+        left[kind] -= n
+        if left[kind] < 0:
+            raise ValueError(
+                f"the configuration describes networks of more {kind} than the checkpoint's: leave the architecture as "
+                "it was"
+            )
+
+    def count_module(*_: Any) -> None:
+        count("modules", 1)
+
+    def count_numbers(_module: torch.nn.Module, _name: str, p: torch.Tensor | None) -> None:
+        count("numbers", 0 if p is None else p.numel())
+
+    registered = torch.nn.modules.module
+    handles = [
+        registered.register_module_module_registration_hook(count_module),
+        registered.register_module_parameter_registration_hook(count_numbers),
+    ]
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()

@@ -26,10 +26,10 @@ def load_state(parts: Mapping[str, Part], state: Mapping[str, Any]) -> None:
                 match_layouts(part)
             else:
                 part.load_state_dict(state[name])
-        except (KeyError, RuntimeError, ValueError) as error:
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"the checkpoint's {name} does not fit the configured one: leave the architecture, the dataset's "
-                f"shape and the optimizers as they were ({str(error).splitlines()[-1].strip()})"
+                f"shape and the optimizers as they were ({f'{error} '.splitlines()[-1].strip()})"
             ) from error
 
 

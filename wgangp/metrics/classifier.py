@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wgangp.machine.bounded import load_bounded
+
+PER_BLOCK = 30  # tensors of a block in each of three stages: two convolutions, and four of each of their norms
 IMAGENET = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])  # mean and std of red, green and blue
 
 
@@ -84,9 +87,11 @@ def load_classifier(path: Path) -> ResNet:
     if not path.is_file():
         raise FileNotFoundError(f"classifier={path}: there is no such file; scripts/train_classifier.py writes one")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        state = load_bounded(path.read_bytes())["state_dict"]
         state = {name.removeprefix("module."): value for name, value in state.items()}
         blocks = len({name.split(".")[1] for name in state if name.startswith("layer1.")})
+        if len(state) < blocks * PER_BLOCK:
+            raise ValueError("it has names of blocks without their weights")
         network = ResNet(state["conv1.weight"].shape[1], len(state["linear.bias"]), blocks)
         network.load_state_dict(state)
     except Exception as error:  # the unpickler raises anything for other files, as does a dict of another network

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import os
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from wgangp.data import Dataset
+from wgangp.machine.bounded import load_bounded
 from wgangp.metrics.classifier import load_classifier, sha256
 from wgangp.metrics.reference import Once, training_samples
 
@@ -98,13 +100,13 @@ def kept_features(images: Tensor, extractor: Extractor, device: torch.device) ->
     name = f"{extractor.name}-{sha256(extractor.weights)[:16]}-{digest}.pt"
     file = Path(torch.hub.get_dir()).parent / "wgangp_features" / name
     with suppress(Exception):  # there is none yet, or it is damaged
-        kept = torch.load(file, map_location="cpu", weights_only=True)
+        kept = load_bounded(file.read_bytes())
         if kept.ndim == 2 and len(kept) == len(images):
             return torch.as_tensor(kept)
     found = extractor(images, device)[0]
     with suppress(OSError):  # a folder that cannot be written to, a full disk: the next evaluation extracts them again
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f"{name}.{os.getpid()}.partial")
+        partial = file.with_name(f"{name}.{secrets.token_hex(4)}.partial")
         torch.save(found, partial)
         os.replace(partial, file)
     return found

@@ -1,11 +1,10 @@
 """evaluation.json of a run: its scores, and how each was measured."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from wgangp.metrics import Result
-from wgangp.run_dir.files import replace_json
+from wgangp.run_dir.files import read_json, replace_json
 
 
 def record(run: Path, step: int, measured_with: dict[str, Any], results: list[Result]) -> Path:
@@ -23,7 +22,7 @@ def record(run: Path, step: int, measured_with: dict[str, Any], results: list[Re
 def _of_step(file: Path, step: int) -> dict[str, Any] | None:
     """Returns the file's content if it is of this step; None if it is of another one, absent, cut off or foreign."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
     except (OSError, ValueError):
         return None
     sound = isinstance(content, dict) and all(isinstance(content.get(k), dict) for k in ("metrics", "measured_with"))

@@ -1,40 +1,70 @@
 """How files of a run directory are written: whole or not at all, and never through a link."""
 
+import errno
 import json
 import os
 import re
+import secrets
+import stat
 from pathlib import Path
 from typing import IO, Any
 
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tabs and newlines
-FOLDERS = (".hydra", "checkpoints", "samples", "profile")
-NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has none
+# All but tabs and newlines; and what turns the direction of text, or ends its line.
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+FOLDERS = (".hydra", "checkpoints", "samples", "profile", "cache")
+# Links are refused, and opening a pipe does not wait. Windows has neither.
+SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 def printable(text: str) -> str:
     """Returns the text as a terminal or a log may show it: without escape sequences and other control characters."""
-    return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text.encode("utf-8", "backslashreplace").decode())
+    return CONTROL.sub(
+        lambda found: found[0].encode("unicode_escape").decode(), text.encode("utf-8", "backslashreplace").decode()
+    )
 
 
-def refuse_links(run: Path) -> None:
+def refuse_links(run: Path, *more: Path) -> None:
     """Raises ValueError if a folder of the run is a link, through which files elsewhere would be written."""
-    for folder in FOLDERS:
+    for folder in (*map(Path, FOLDERS), *more):
         if (run / folder).is_symlink():
             raise ValueError(f"{run / folder} is a link: replace it by the folder itself")
 
 
 def open_for_writing(path: Path, mode: str = "w") -> IO[Any]:
-    """Opens a file of a run, text in UTF-8. Raises OSError if it is a link, which could lead elsewhere."""
+    """Opens a file of a run, text in UTF-8. Raises OSError if it is a link, which could lead elsewhere, or a pipe."""
 
     def opener(name: str, flags: int) -> int:
-        return os.open(name, flags | NOFOLLOW, 0o666)
+        descriptor = os.open(name, flags | SAFELY, 0o666)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+        raise not_regular(path)
 
     return open(path, mode, encoding=None if "b" in mode else "utf-8", opener=opener)
 
 
+def not_regular(path: Path) -> OSError:
+    return OSError(errno.EINVAL, "this is no regular file: remove it", str(path))
+
+
+def read_regular(path: Path) -> bytes:
+    """Returns the content. Raises OSError if it is no file, but a pipe or a device, which may never end."""
+    if path.exists() and not path.is_file():
+        raise not_regular(path)
+    return path.read_bytes()
+
+
+def read_json(path: Path) -> Any:
+    """Returns the content of a JSON file. Raises OSError, or ValueError if it is none."""
+    try:
+        return json.loads(read_regular(path))
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deep") from error
+
+
 def replace_text(path: Path, text: str) -> None:
     """Writes beside, flushes and renames: readers see the old content or the new, never half of it."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")  # containers share process numbers
     try:
         with open_for_writing(partial) as file:
             file.write(text)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from wgangp.run_dir.files import open_for_writing, replace_text
+from wgangp.run_dir.files import open_for_writing, read_regular, replace_text
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class RunLogger(Logger):
 
     def _lines(self) -> list[str]:
         """The whole lines of metrics.jsonl: a crash or a full disk may have cut one."""
-        text = self.metrics.read_text(errors="replace") if self.metrics.exists() else ""
+        text = read_regular(self.metrics).decode(errors="replace") if self.metrics.exists() else ""
         return [line for line in text.splitlines(keepends=True) if line.endswith("\n") and _step(line) >= 0]
 
     def write(self, step: int, values: Values) -> None:
@@ -170,5 +170,5 @@ def _step(line: str) -> int:
     """The step of a line of metrics.jsonl; -1 if it is none."""
     try:
         return int(json.loads(line)["step"])
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return -1

@@ -10,9 +10,10 @@ from typing import Any
 
 import yaml
 
-from wgangp.run_dir.files import replace_text
+from wgangp.run_dir.files import not_regular, replace_text
 
-MOST_BYTES, DEEPEST = 2**20, 50  # of a YAML file; the program's own ones have some 5 kB and 5 levels
+MOST_BYTES, DEEPEST = 2**18, 50  # of a YAML file; the program's own ones have some 5 kB and 5 levels
+LONGEST = 10_000  # characters of a value: numbers to the base 60, 1:1:1..., take time by the square of their length
 
 
 class _Loader(yaml.SafeLoader):
@@ -42,6 +43,8 @@ def parse_yaml(text: str, where: str) -> Any:
         for event in yaml.parse(text, yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
                 raise ValueError("it has aliases, which wgangp never writes")
+            if isinstance(event, yaml.ScalarEvent) and len(event.value) > LONGEST:
+                raise ValueError(f"it has a value of more than {LONGEST:,} characters")
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > DEEPEST:
                 raise ValueError(f"it is nested more than {DEEPEST} levels deep")
@@ -57,6 +60,8 @@ def dump_yaml(content: Any) -> str:
 def read_yaml(file: Path) -> Any:
     """As `parse_yaml`, of a file. Raises FileNotFoundError if it does not exist."""
     try:
+        if file.exists() and not file.is_file():
+            raise not_regular(file)
         with open(file, "rb") as opened:
             text = opened.read(MOST_BYTES + 1).decode()
     except UnicodeDecodeError as error:

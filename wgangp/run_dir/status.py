@@ -1,10 +1,9 @@
 """How a run stands: status.json, which is replaced as a whole at each change."""
 
-import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from wgangp.run_dir.files import replace_json
+from wgangp.run_dir.files import read_json, replace_json
 from wgangp.run_dir.lock import is_locked
 
 STATES = ("running", "done", "pruned", "stopped", "failed")
@@ -40,11 +39,11 @@ def read_status(run: Path) -> Status | None:
     A run that claims to be running, while no process holds its lock, has failed: its process died.
     """
     try:
-        found = json.loads((run / "status.json").read_bytes())
+        found = read_json(run / "status.json")
         status = Status(**{field.name: found[field.name] for field in fields(Status) if field.name in found})
         if status.state not in STATES:
             return None
-    except (OSError, ValueError, TypeError, RecursionError):
+    except (OSError, ValueError, TypeError):
         return None
     if status.state == "running" and not is_locked(run):
         reason = f"its process died; the newest checkpoint is of step {status.step}"

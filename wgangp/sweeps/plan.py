@@ -1,12 +1,11 @@
 """What a sweep set out to do: sweep.json in its directory, from which a killed sweep's missing jobs are known."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from wgangp.run_dir.files import replace_json
+from wgangp.run_dir.files import read_json, replace_json
 from wgangp.run_dir.record import has_record
 from wgangp.sweeps.reading import read_job_record
 
@@ -33,7 +32,7 @@ def write_plan(sweep: Path, plan: Plan) -> None:
 def read_plan(sweep: Path) -> Plan | None:
     """The plan; None if the sweep has no readable one, as those of older versions."""
     try:
-        found = json.loads((sweep / "sweep.json").read_bytes())
+        found = read_json(sweep / "sweep.json")
         jobs = {str(name): [str(override) for override in job] for name, job in found["jobs"].items()}
         return Plan(str(found["started"]), jobs, int(found["trials"]))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):

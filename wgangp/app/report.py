@@ -1,0 +1,45 @@
+"""What a run says at its end: evaluation.json, the HParams row, and lines of the log."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from wgangp.app.checks import plain
+from wgangp.machine.distributed import is_main
+from wgangp.metrics.scores import Scores
+from wgangp.run_dir.evaluation import record
+from wgangp.run_dir.record import Record, flatten
+from wgangp.training_loop import TrainingLoop
+
+log = logging.getLogger(__name__)
+
+# What TensorBoard's HParams tab shows of every run, overridden or not.
+HYPERPARAMETERS = ("seed", "n_critic", "batch_size", "penalty.weight", "generator_optimizer.lr", "critic_optimizer.lr")
+
+
+def report(run: Path, cfg: DictConfig, started_with: Record, loop: TrainingLoop, scores: Scores) -> None:
+    """Writes the final scores and the HParams row, and logs them."""
+    final = {name: value for name, value in loop.latest.items() if name.startswith("eval/")}
+    shown = final or {name: value for name, value in loop.latest.items() if name == "critic/wasserstein"}
+    loop.logger.hyperparameters(hyperparameters(cfg, started_with), shown)
+    loop.logger.text("configuration", f"```yaml\n{OmegaConf.to_yaml(cfg, resolve=True)}```")
+    loop.logger.close()
+    if final and is_main():
+        measured_with = {"generator": "ema", "batchnorm": "batch", "seed": cfg.seed}
+        try:
+            record(run, loop.trainer.step, measured_with, scores.results)
+        except OSError as error:
+            log.error("evaluation.json is not written: %s", error)
+    for name, value in final.items():
+        log.info("%s = %.4g", name, value)
+    if (picture := run / "samples" / f"step_{loop.trainer.step:08d}.png").exists():
+        log.info("samples: %s", picture)
+
+
+def hyperparameters(cfg: DictConfig, started_with: Record) -> dict[str, Any]:
+    """Returns the options and overrides of a run, and the keys by which runs are usually compared."""
+    values = flatten(plain(cfg))
+    keys = [override.lstrip("+~").partition("=")[0] for override in started_with.overrides]
+    return dict(started_with.choices) | {key: values[key] for key in (*HYPERPARAMETERS, *keys) if key in values}

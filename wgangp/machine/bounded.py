@@ -1,0 +1,41 @@
+"""Reads torch's files without code, and only if what they hold takes no more memory than the file is long."""
+
+import io
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MOST_NODES = 10**6  # containers and values of a file: a list that holds itself twice, 50 times over, has 2^50
+
+
+def load_bounded(content: bytes) -> Any:
+    """Returns what a file of `torch.save` holds, on the CPU.
+
+    Raises ValueError if it unpacks to more than it is, as torch itself never writes, or its tensors claim more, as
+    expanded views do; and what `torch.load` raises for other files.
+    """
+    file = io.BytesIO(content)
+    if content.startswith(b"PK") or zipfile.is_zipfile(file):  # else a file of torch before 1.6: the weights of others
+        if sum(member.file_size for member in zipfile.ZipFile(file).infolist()) > len(content):
+            raise ValueError("it unpacks to more than it is")
+        file.seek(0)
+    loaded = torch.load(file, map_location="cpu", weights_only=True)
+    if sum(tensor.nbytes for tensor in tensors_of(loaded)) > len(content):
+        raise ValueError("its tensors claim more memory than it holds")
+    return loaded
+
+
+def tensors_of(root: Any) -> Iterator[Tensor]:
+    """Yields the tensors in nested containers. Raises ValueError if there are more than MOST_NODES nodes."""
+    left, seen = [root], 0
+    while left:
+        node, seen = left.pop(), seen + 1
+        if seen + len(left) > MOST_NODES:
+            raise ValueError(f"it holds more than {MOST_NODES:,} values")
+        if isinstance(node, Tensor):
+            yield node
+        elif isinstance(node, dict | list | tuple):
+            left.extend(node.values() if isinstance(node, dict) else node)
