@@ -187,7 +187,6 @@ class Trainer:
         return [self.generator_optimizer, self.critic_optimizer]
 
     # ---- faster functions
-
     def _functions(self) -> Functions:
         """The eager functions; or compiled losses, if their gradients are equal, and on CUDA the updates as graphs."""
         eager = Functions(self.critic_loss, self.generator_loss, self.update_critic, self.update_generator)
