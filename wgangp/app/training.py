@@ -113,8 +113,8 @@ def _train_with_rollbacks(run: Path, cfg: DictConfig, started_with: Record, job:
 def _train_once(run: Path, cfg: DictConfig, started_with: Record, job: Job, start: Path | None, attempt: int) -> float:
     redirected = logging_redirect_tqdm() if shows_bar() else nullcontext()
     with StopSignals() as signals, redirected, ExitStack() as stack:
-        log.info("run directory %s", run)
         with Earlier() as earlier:
+            log.info("run directory %s", run)
             prepared = prepare(cfg, run, start or run, job, attempt)
         if is_main():
             accept(run, cfg, started_with, prepared.trainer)
