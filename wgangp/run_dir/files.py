@@ -25,7 +25,7 @@ def printable(text: str) -> str:
 
 def refuse_links(run: Path, *more: Path) -> None:
     """Raises ValueError if a folder of the run is a link, through which files elsewhere would be written."""
-    for folder in (*FOLDERS, *more):
+    for folder in (*map(Path, FOLDERS), *more):
         if (run / folder).is_symlink():
             raise ValueError(f"{run / folder} is a link: replace it by the folder itself")
 
