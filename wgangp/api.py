@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from wgangp.app import build
-from wgangp.app.checks import check, plain
+from wgangp.app.checks import check, to_record
 from wgangp.app.compose import load_config
 from wgangp.app.errors import groups
 from wgangp.app.training import default_directory, named
@@ -30,7 +30,7 @@ def train(*config: str | DictConfig, run_dir: str | Path | None = None) -> Run:
         raise ValueError("give one configuration, or overrides, not both: load_config takes overrides")
     cfg = load_config(*overrides) if given is None else given
     check(cfg)
-    record = Record(plain(cfg), overrides, choices_of(overrides))
+    record = Record(to_record(cfg), overrides, choices_of(overrides))
     wanted = Path(run_dir).expanduser() if run_dir is not None else named(default_directory(record.choices), cfg.name)
     run, objective = train_run(cfg, wanted, record, may_rename=run_dir is None)
     return Run(run, objective)

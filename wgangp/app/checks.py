@@ -23,6 +23,7 @@ AT_LEAST = {
     **dict.fromkeys(("keep_checkpoints", "n"), 1),
     **dict.fromkeys(("seed", "log_every", "sample_every", "evaluate_every", "checkpoint_every", "rollbacks"), 0),
 }
+PATHS = ("path", "root", "cache")  # of a dataset
 LARGEST = 2**53  # whole numbers beyond it change when YAML, JSON or TensorBoard make floats of them
 
 
@@ -31,11 +32,18 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
 
 
+def to_record(cfg: DictConfig) -> dict[str, Any]:
+    """Returns what a run records: plain, with absolute paths, since runs are read from other folders, too."""
+    config = plain(cfg)
+    dataset = config.get("dataset", {})
+    absolute = {key: str(Path(dataset[key]).absolute()) for key in PATHS if isinstance(dataset.get(key), str)}
+    return config | {"dataset": dataset | absolute}
+
+
 def check(cfg: DictConfig) -> None:
     """Raises ValueError if a value is out of range.
 
-    Whole numbers among the betas become the floats that torch needs, and the dataset's paths absolute: a run is
-    evaluated and resumed from other folders too.
+    Whole numbers among the betas become the floats that torch needs, and ~ in the dataset's paths the home folder.
     """
     for key, choices in CHOICES.items():
         if key in cfg and cfg[key] not in choices:
@@ -54,9 +62,9 @@ def check(cfg: DictConfig) -> None:
     for key, value in flatten(plain(cfg)).items():
         if isinstance(value, str) and (known := value.encode("utf-8", "backslashreplace").decode()) != value:
             raise ValueError(f"{key}={known}: rename it in UTF-8, for logs and checkpoints cannot hold other names")
-    for key in ("path", "root", "cache"):
+    for key in PATHS:
         if "dataset" in cfg and isinstance(path := cfg.dataset.get(key), str | int):
-            cfg.dataset[key] = str(Path(str(path)).expanduser().absolute())
+            cfg.dataset[key] = str(Path(str(path)).expanduser())
     for key in ("generator_optimizer", "critic_optimizer"):
         if key in cfg and not (isinstance(cfg[key].lr, int | float) and cfg[key].lr >= 0):
             raise ValueError(f"{key}.lr={cfg[key].lr}: give a number above 0, or 0 to keep this network as it is")

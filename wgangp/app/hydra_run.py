@@ -7,7 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from wgangp.app.checks import plain
+from wgangp.app.checks import to_record
 from wgangp.app.recorded import changed
 from wgangp.app.training import Job, named, train
 from wgangp.metrics.objective import Trial
@@ -20,7 +20,7 @@ def train_composed(cfg: DictConfig, trial: Trial | None = None) -> float:
     """Trains in Hydra's output directory; returns the objective."""
     hydra = HydraConfig.get()
     choices = {k: v for k, v in hydra.runtime.choices.items() if v is not None and not k.startswith("hydra")}
-    record = Record(plain(cfg), list(hydra.overrides.task), choices)
+    record = Record(to_record(cfg), list(hydra.overrides.task), choices)
     wanted = Path(hydra.runtime.output_dir)
     if hydra.mode == RunMode.MULTIRUN:
         return train(cfg, wanted, record, job=Job(number_among_jobs(), trial))[1]

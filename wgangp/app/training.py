@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from wgangp.app.build import make_dataset, make_trainer, set_up_device, thread_count
-from wgangp.app.checks import plain
+from wgangp.app.checks import plain, to_record
 from wgangp.app.metrics import make_scores
 from wgangp.app.report import report
 from wgangp.app.trust import no_larger_than
@@ -156,7 +156,7 @@ def prepare(cfg: DictConfig, run: Path, start: Path, job: Job, attempt: int) -> 
     check_batch(trainer)
     check_memory(trainer, lambda n: make_trainer(DictConfig(plain(cfg) | {"batch_size": n}), dataset, device))
     if found:
-        resume_from_checkpoint(trainer, *found, plain(cfg))
+        resume_from_checkpoint(trainer, *found, to_record(cfg))
     trainer.seed += 1_000_000 * attempt
     if trainer.step > cfg.steps or (trainer.step == cfg.steps and not is_cut_off(run)):
         raise ValueError(f"the run is at step {trainer.step} of {cfg.steps}: give a larger number of steps to go on")
@@ -185,7 +185,7 @@ def make_loop(
 ) -> TrainingLoop:
     trainer, dataset = prepared.trainer, prepared.trainer.dataset
     header = {
-        "config": dump_yaml(plain(cfg)),
+        "config": dump_yaml(to_record(cfg)),
         "shape": list(dataset.shape),
         "num_classes": dataset.num_classes if cfg.conditional else 0,
         "vocabulary": dataset.vocabulary,
