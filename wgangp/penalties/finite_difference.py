@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from wgangp.machine.distributed import sharded_random
+from wgangp.machine import distributed
+from wgangp.machine.distributed import local_shard
 from wgangp.penalties.base import IntervalPenalty
 from wgangp.penalties.gradients import Critic, scores
 from wgangp.schedules import Schedule
@@ -25,7 +26,8 @@ class FiniteDifference(IntervalPenalty):
 
     def term(self, critic: Critic, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         x = torch.cat([real, fake])
-        noise = sharded_random(lambda n: torch.randn(n, *x.shape[1:], device=x.device, dtype=x.dtype), len(x))
+        noise = torch.randn(len(x) * distributed.WORLD_SIZE, *x.shape[1:], device=x.device, dtype=x.dtype)
+        noise = torch.cat([local_shard(half) for half in noise.chunk(2)])  # of the whole batch's reals, then its fakes
         moved = scores(critic, x + self.sigma * noise)
         mean_square = (moved - scores(critic, x)).square().mean()
         return 2 * mean_square, mean_square.sqrt() / self.sigma

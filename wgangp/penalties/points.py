@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from wgangp.machine import distributed
-from wgangp.machine.distributed import mean_over_ranks, sharded_random
+from wgangp.machine.distributed import max_over_ranks, mean_over_ranks, sharded_random, sum_over_ranks
 
 Points = Callable[[Tensor, Tensor], Tensor]  # real and fake (n, *shape) to points (m, *shape)
 Cost = Callable[[Tensor], Tensor]  # norms (m,) to deviations (m,), which are raised to a power
@@ -45,11 +45,18 @@ def batch_std(x: Tensor) -> Tensor:
 
 
 def batch_max(costs: Tensor) -> Tensor:
-    """Returns the largest cost of the whole batch. Its gradient, averaged over the ranks, is the maximum's own."""
-    largest = torch.amax(costs)
+    """Returns the largest cost of the whole batch; samples that share it share its gradient.
+
+    A ReLU critic's gradient is the same at many samples, on several ranks too. The gradient's mean over the ranks is
+    that of torch.amax.
+    """
     if distributed.WORLD_SIZE == 1:
-        return largest
-    return distributed.max_over_ranks(largest)
+        return torch.amax(costs)
+    values = costs.detach()
+    largest = max_over_ranks(torch.amax(values))
+    is_largest = values == largest
+    share = distributed.WORLD_SIZE / sum_over_ranks(is_largest.sum())
+    return largest + share * ((costs - values) * is_largest).sum()
 
 
 POINTS: dict[str, Points] = {

@@ -1,0 +1,120 @@
+"""How runs start: what a refused start leaves behind, and paths as users type and move them."""
+
+import numpy as np
+import pytest
+from conftest import composed
+
+import wgangp
+from wgangp.app.checks import check
+from wgangp.app.compose import as_typed
+from wgangp.run_dir.claim import Claim, remove_if_empty
+from wgangp.run_dir.record import read_record
+
+SMALL = ["device=cpu", "steps=2", "batch_size=8", "generator=mlp", "critic=mlp", "generator.width=8", "critic.width=8"]
+SMALL += ["n_critic=1", "sample_every=0", "evaluation_samples=100"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["batch_size=0"],
+        ["name=a/b"],
+        ["dataset=image_folder", "dataset.path=nowhere"],
+        ["generator.width=0", "hydra.run.dir=new/run"],
+        ["seed=9007199254740993", "hydra.run.dir=new/run"],
+    ],
+)
+def test_a_refused_start_leaves_nothing_behind(arguments, call, tmp_path):
+    code, text = call("train", *SMALL, *arguments)
+    assert code == 1 and len(text.strip().splitlines()) == 1 and not list(tmp_path.iterdir()), text
+
+
+def test_commands_never_remove_the_folder_in_which_they_start(call, tmp_path):
+    for command in ("sample", "evaluate"):
+        assert call(command, "run=nowhere")[0] == 1 and tmp_path.exists()
+
+
+def test_only_empty_folders_below_the_working_directory_are_removed(tmp_path, monkeypatch):
+    (tmp_path / "here" / "a" / "b").mkdir(parents=True)
+    (tmp_path / "there" / "run").mkdir(parents=True)
+    (tmp_path / "here" / "a" / "file").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    for folder in ("a/b", "../there/run", "."):
+        remove_if_empty((tmp_path / "here" / folder).resolve())
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == [
+        "here",
+        "here/a",
+        "here/a/file",
+        "there",
+    ]
+
+
+def test_names_of_runs_are_created_not_tested_for(tmp_path):
+    """Two starts with the same wanted name, neither of which has written anything yet."""
+    first, second = (Claim(tmp_path / "run", may_rename=True) for _ in range(2))
+    assert first.take() != second.take()
+    second.release()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_refused_start_leaves_a_sound_runs_record(call, tmp_path):
+    assert call("train", *SMALL, "hydra.run.dir=run")[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    for change in (["steps=9", "generator.width=16"], [], ["steps=9", "n_critic=0"], ["steps=9", "dataset=mnist"]):
+        assert call("train", *SMALL, *change, "hydra.run.dir=run")[0] == 1
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+def test_a_run_is_resumed_from_another_folder_than_it_was_started_in(call, tmp_path, monkeypatch):
+    np.savez(tmp_path / "x.npz", images=np.zeros((20, 8, 8, 3), dtype=np.uint8))
+    assert call("train", *SMALL, "dataset=array", "dataset.path=x.npz", "hydra.run.dir=0")[0] == 0
+    assert read_record(tmp_path / "0").config["dataset"]["path"] == str(tmp_path / "x.npz")
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    code, text = call("resume", "run=../0", "steps=3")
+    assert code == 0, text
+
+
+def test_a_folder_in_the_environment_may_be_below_home(monkeypatch, tmp_path):
+    from conftest import composed
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WGANGP_DATA", "~/data")
+    cfg = composed("dataset=mnist")
+    check(cfg)
+    assert cfg.dataset.root == str(tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("typed", "multirun", "read"),
+    [
+        ("dataset.path=2024", False, "dataset.path='2024'"),
+        ("hydra.run.dir=2024_01_31", False, "hydra.run.dir='2024_01_31'"),
+        ("dataset.path=~/a,2024", True, "dataset.path='/home/me/a','2024'"),
+        ("dataset.path=a,b", False, "dataset.path='a,b'"),
+        ("dataset.path=choice(a,b)", True, "dataset.path=choice(a,b)"),
+        ("seed=0,1", True, "seed=0,1"),
+    ],
+)
+def test_paths_are_taken_as_they_are_typed(typed, multirun, read, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setattr("sys.argv", ["wgangp-train", *(["-m"] if multirun else [])])
+    assert as_typed(typed) == read
+
+
+def test_multirun_may_stand_between_other_arguments(call, tmp_path):
+    code, text = call("train", "n_critic=0", "-m", "seed=0,1", "hydra.sweep.dir=sweep")
+    assert code == 1 and "unrecognized" not in text and (tmp_path / "sweep" / "1").exists()
+
+
+def test_a_batch_of_one_is_refused_if_batchnorm_has_no_variance(call, tmp_path):
+    np.savez(tmp_path / "x.npz", images=np.zeros((20, 8, 8, 3), dtype=np.uint8))
+    networks = ["generator=dcgan", "critic=dcgan", "generator.width=4", "critic.width=4", "generator.first_norm=units"]
+    data = ["dataset=array", "dataset.path=x.npz", "device=cpu", "steps=2", "hydra.run.dir=run"]
+    code, text = call("train", *data, *networks, "batch_size=1")
+    assert code == 1 and "BatchNorm needs at least 2 samples" in text and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "resume", "sample", "evaluate", "summarize"])
+def test_every_command_has_its_version(command, call):
+    assert call(command, "--version") == (0, f"wgangp {wgangp.__version__}\n")
