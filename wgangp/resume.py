@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import wgangp
-from wgangp.app.errors import one_line
 from wgangp.app.ranks import joined
 from wgangp.machine.signals import ignore_save_requests
 from wgangp.run_dir.claim import console, has_checkpoint
@@ -18,6 +17,9 @@ Example: wgangp-resume run=outputs/mnist/2026-01-31_12-00-00 steps=200000"""
 
 
 def main() -> None:
+    ignore_save_requests()  # before Hydra is imported, which takes half a second
+    from wgangp.app.errors import one_line
+
     arguments = sys.argv[1:]
     if "--version" in arguments:
         print(f"wgangp {wgangp.__version__}")
@@ -27,7 +29,6 @@ def main() -> None:
         return
     debug = "debug=true" in [argument.lower() for argument in arguments]
     try:
-        ignore_save_requests()
         with joined(), console():
             resume(arguments)
     except KeyboardInterrupt:

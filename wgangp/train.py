@@ -4,18 +4,19 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-
-from wgangp.app.compose import MULTIRUN, command, lazily
 from wgangp.app.ranks import joined, world_size
 from wgangp.machine.signals import ignore_save_requests
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from wgangp.run import Run
 
 
 def main() -> None:
-    ignore_save_requests()
+    ignore_save_requests()  # before Hydra is imported, which takes half a second
+    from wgangp.app.compose import MULTIRUN, command, lazily
+
     if world_size() > 1 and MULTIRUN & set(sys.argv):
         sys.exit("torchrun trains one run: start a sweep without it, or choose a launcher")
     with joined():
@@ -25,7 +26,7 @@ def main() -> None:
 class CallableModule(ModuleType):
     """`python -m wgangp.train` needs a module of this name, and Python users a function: this is both."""
 
-    def __call__(self, *config: str | DictConfig, **options: Any) -> "Run":
+    def __call__(self, *config: "str | DictConfig", **options: Any) -> "Run":
         from wgangp import api
 
         return api.train(*config, **options)

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wgangp.app.checks import check, plain
-from wgangp.app.compose import load_config
+from wgangp.app.compose import as_typed, load_config
 from wgangp.app.defaults import with_defaults
 from wgangp.app.errors import groups, near, options
 from wgangp.run_dir.record import Record, flatten
@@ -22,7 +22,7 @@ def changed(record: Record, changes: Sequence[str]) -> tuple[DictConfig, Record]
     Nothing of the record is composed or resolved again. Keys that today's conf/ has beyond the recorded ones get their
     defaults. Raises ValueError if a change is wrong.
     """
-    parsed = [parse(change) for change in changes]
+    parsed = [parse(as_typed(change)) for change in changes]
     chosen = {group_of(o): str(o.value()) for o in parsed if o.key_or_group in groups()}
     for group, option in chosen.items():
         if group.partition("@")[0] in FIXED:
