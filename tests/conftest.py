@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from wgangp.app.checks import check
-from wgangp.app.paths import CONF
+from wgangp.app.compose import CONF  # which makes our sweeper known to Hydra before it looks for plugins
 from wgangp.data import Dataset
 from wgangp.losses import Wasserstein
 from wgangp.models import mlp

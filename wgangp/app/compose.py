@@ -186,4 +186,4 @@ def merge_arguments(defaults: DictConfig, arguments: Sequence[str], file: Any) -
     return cfg  # type: ignore[return-value]
 
 
-__all__ = ["check", "command", "lazily", "load_config", "merge_arguments", "plain", "plain_command"]
+__all__ = ["CONF", "check", "command", "lazily", "load_config", "merge_arguments", "plain", "plain_command"]
