@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import textbook
 import torch
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "benchmark.py"
@@ -49,7 +50,7 @@ def test_stock_layers_reach_every_network():
     places = [vars(benchmark.mlp), vars(benchmark.resnet), benchmark.layers.ACTIVATIONS]
     ours = [place.get(name) for place in places for name in benchmark.STOCK]
     assert {f.__name__ for f in ours if f} == benchmark.STOCK.keys()
-    with benchmark.stock_layers():
+    with textbook.stock_layers():
         stock = [place.get(name) for place in places for name in benchmark.STOCK]
         assert not any(a is b for a, b in zip(ours, stock, strict=True) if a)
     assert ours == [place.get(name) for place in places for name in benchmark.STOCK]

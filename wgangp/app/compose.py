@@ -103,6 +103,14 @@ def lazily(module: str, name: str) -> Callable[..., Any]:
     return task
 
 
+def show(text: str) -> None:
+    """Prints a page, of which `| head` may read a part only."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def command(task: Callable[..., Any], config_name: str, arguments: Sequence[str] | None = None) -> None:
     """Runs `task` under Hydra with the command line, or with `arguments` in its place.
 
@@ -115,7 +123,7 @@ def command(task: Callable[..., Any], config_name: str, arguments: Sequence[str]
         return
     if {"--help", "-h"} & set(arguments):
         pairs = (argument.partition("=") for argument in arguments)
-        print(page(CONF, config_name, {key: value for key, _, value in pairs if key.partition("@")[0] in groups()}))
+        show(page(CONF, config_name, {key: value for key, _, value in pairs if key.partition("@")[0] in groups()}))
         return
     debug = "debug=true" in [argument.lower() for argument in arguments]
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises its errors, and we report them
@@ -139,8 +147,6 @@ def command(task: Callable[..., Any], config_name: str, arguments: Sequence[str]
         hydra.main(version_base=VERSION_BASE, config_path=str(CONF), config_name=config_name)(guarded)()
     except KeyboardInterrupt:
         sys.exit("interrupted")
-    except BrokenPipeError:  # --help | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         if debug:
             raise
@@ -157,7 +163,7 @@ def plain_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
         print(f"wgangp {wgangp.__version__}")
         return
     if {"--help", "-h"} & set(arguments):
-        print(page(CONF, config_name, {}))
+        show(page(CONF, config_name, {}))
         return
     try:
         task(merge_arguments(OmegaConf.load(file), arguments, file))  # type: ignore[arg-type]
