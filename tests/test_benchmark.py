@@ -46,14 +46,13 @@ def test_table_and_json(tmp_path):
 
 
 def test_stock_layers_reach_every_network():
-    benchmark = load_script()
-    places = [vars(benchmark.mlp), vars(benchmark.resnet), benchmark.layers.ACTIVATIONS]
-    ours = [place.get(name) for place in places for name in benchmark.STOCK]
-    assert {f.__name__ for f in ours if f} == benchmark.STOCK.keys()
+    places = [vars(textbook.mlp), vars(textbook.resnet), textbook.layers.ACTIVATIONS]
+    ours = [place.get(name) for place in places for name in textbook.STOCK]
+    assert {f.__name__ for f in ours if f} == textbook.STOCK.keys()
     with textbook.stock_layers():
-        stock = [place.get(name) for place in places for name in benchmark.STOCK]
+        stock = [place.get(name) for place in places for name in textbook.STOCK]
         assert not any(a is b for a, b in zip(ours, stock, strict=True) if a)
-    assert ours == [place.get(name) for place in places for name in benchmark.STOCK]
+    assert ours == [place.get(name) for place in places for name in textbook.STOCK]
 
 
 @pytest.mark.parametrize("recipe", ["mnist", "cifar10"])
