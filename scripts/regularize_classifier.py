@@ -24,13 +24,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
-from train_classifier import load, parts
 
 from wgangp.app.errors import one_line
 from wgangp.data.images import Images, Split
 from wgangp.machine.device import choose_device, keep_freed_memory
 from wgangp.models.layers import mean_pool, relu
 from wgangp.penalties.gradients import gradient_norm, jacobian_norm
+from wgangp.train_classifier import load, parts
 
 METHODS = {"none": 0.0, "weight_decay": 0.3, "dropout": 0.5, "input_gradient": 1.0, "jacobian": 0.003}
 NOISE = [0.0, 0.2, 0.4, 0.6]  # standard deviations

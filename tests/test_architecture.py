@@ -20,7 +20,7 @@ FLOORS = [  # a room imports from those above it in this list
     {"run"},
     {"api"},
     {"sweeps"},
-    {"train", "sample", "evaluate", "summarize"},
+    {"train", "sample", "evaluate", "summarize", "train_classifier"},
     {"resume"},
 ]
 HYDRA = {

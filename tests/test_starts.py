@@ -76,7 +76,6 @@ def test_a_run_is_resumed_from_another_folder_than_it_was_started_in(call, tmp_p
 
 
 def test_a_folder_in_the_environment_may_be_below_home(monkeypatch, tmp_path):
-
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("WGANGP_DATA", "~/data")
     cfg = composed("dataset=mnist")

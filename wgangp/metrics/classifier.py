@@ -80,12 +80,12 @@ def _sha256(path: Path, changed: int, size: int) -> str:
 
 
 def load_classifier(path: Path) -> ResNet:
-    """Loads the network from a file of scripts/train_classifier.py, or another one with a `state_dict` of it.
+    """Loads the network from a file of wgangp.train_classifier, or another one with a `state_dict` of it.
 
     Raises FileNotFoundError or ValueError, naming the file.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"classifier={path}: there is no such file; scripts/train_classifier.py writes one")
+        raise FileNotFoundError(f"classifier={path} does not exist; python -m wgangp.train_classifier writes one")
     try:
         state = load_bounded(path.read_bytes())["state_dict"]
         state = {name.removeprefix("module."): value for name, value in state.items()}
@@ -95,7 +95,7 @@ def load_classifier(path: Path) -> ResNet:
         network = ResNet(state["conv1.weight"].shape[1], len(state["linear.bias"]), blocks)
         network.load_state_dict(state)
     except Exception as error:  # the unpickler raises anything for other files, as does a dict of another network
-        raise ValueError(f"classifier={path} is not a file of scripts/train_classifier.py, or is damaged") from error
+        raise ValueError(f"classifier={path} is not a file of wgangp.train_classifier, or is damaged") from error
     return network.requires_grad_(False).eval()
 
 

@@ -122,7 +122,7 @@ class ByClassifier(FeatureMetric):
 
     def __init__(self, classifier: str | None) -> None:
         self.classifier = classifier
-        self.missing = None if classifier else "classifier=FILE; scripts/train_classifier.py writes one"
+        self.missing = None if classifier else "classifier=FILE; python -m wgangp.train_classifier writes one"
 
     def extractor(self) -> Extractor:
         return classifier(str(self.classifier))
