@@ -114,11 +114,11 @@ def _train_once(run: Path, cfg: DictConfig, started_with: Record, job: Job, star
     redirected = logging_redirect_tqdm() if shows_bar() else nullcontext()
     with StopSignals() as signals, redirected, ExitStack() as stack:
         with Earlier() as earlier:
-            log.info("run directory %s", run)
             prepared = prepare(cfg, run, start or run, job, attempt)
         if is_main():
             accept(run, cfg, started_with, prepared.trainer)
             file_only = stack.enter_context(log_file(run, earlier.records))
+        log.info("run directory %s", run)
         log.info("%s", prepared.trainer.dataset.describe())
         log.info("training %s on %s", started_with.choices.get("dataset", "a dataset"), prepared.trainer.device)
         stack.enter_context(cpu_threads(thread_count(cfg, prepared.trainer)))
