@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 FILMS = (".gif", ".webp", ".mp4")
+MANY_FRAMES = 200
 
 
 def main() -> None:
@@ -189,7 +190,11 @@ def write_film(cfg: DictConfig, generator: "Generator", label: int | None, out: 
     t = torch.linspace(0, 1, cfg.frames + 1)[:-1]
     path = slerp(z[wanted], z[wanted].roll(-1, 0), t).flatten(0, 1)
     x = draw(generator, path, y[wanted].repeat_interleave(cfg.frames), list(range(len(path))))
+    if len(x) > 200:
+        log.info("drawing %s frames: a smaller n or frames= makes a shorter film", f"{len(x):,}")
     out.parent.mkdir(parents=True, exist_ok=True)
+    if len(x) > MANY_FRAMES:
+        log.info("drawing %s frames: a smaller n= or frames= makes a shorter film", f"{len(x):,}")
     pictures.film([pictures.draw(frame[None]) for frame in x], out, fps=cfg.frames)
     return out
 

@@ -14,6 +14,7 @@ from hydra.errors import (
     OverrideParseException,
 )
 from omegaconf import OmegaConf
+from omegaconf.errors import MissingMandatoryValue
 
 from wgangp.app.paths import CONF, VERSION_BASE
 from wgangp.run_dir.files import printable
@@ -26,6 +27,8 @@ def one_line(error: BaseException) -> str:
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         found = re.search(r"full_key: (\S+)", str(error))
         where, error = f"{found[1]}: " if found else where, error.__cause__
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} is missing: give {error.full_key}=..."
     text = printable(" ".join(str(error).split()))
     if isinstance(error, ValueError | OSError):
         return text
