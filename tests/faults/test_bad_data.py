@@ -404,7 +404,7 @@ CASES = {
         [NPY[0], "dataset.path='zwei\nzeilen ä €😀/x.npy'", *NETWORKS],
         TRAINS,
     ),
-    "npy, a path without quotes": (npy_in("ä"), [NPY[0], "dataset.path=ä/x.npy", *NETWORKS], "put quotes around it"),
+    "npy, a path without quotes": (npy_in("ä"), [NPY[0], "dataset.path=ä/x.npy", *NETWORKS], TRAINS),
     "npy, a path that is no text": (
         npy_in(NO_TEXT),
         [NPY[0], f"dataset.path='{NO_TEXT}/x.npy'", *NETWORKS],
