@@ -224,9 +224,8 @@ def ranked(runs: list[Run], key: str, by: str) -> dict[tuple[str, bool], list[fl
     return dict(sorted(groups.items(), key=lambda group: sign(key) * fmean(group[1])))
 
 
-FIGURES: dict[str, Callable[[list[Run], argparse.Namespace], Figure]] = {
-    f.__name__: f for f in (level_sets, gradients, samples, curves, critic_loss, scores)
-}
+Draw = Callable[[list[Run], argparse.Namespace], Figure]
+FIGURES: dict[str, Draw] = {f.__name__: f for f in (level_sets, gradients, samples, curves, critic_loss, scores)}
 
 
 def main() -> None:
