@@ -85,7 +85,8 @@ def load_classifier(path: Path) -> ResNet:
     Raises FileNotFoundError or ValueError, naming the file.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"classifier={path} does not exist; python -m wgangp.train_classifier writes one")
+        advice = "python -m wgangp.train_classifier writes one"
+        raise FileNotFoundError(f"classifier={path}: there is no such file; {advice}")
     try:
         state = load_bounded(path.read_bytes())["state_dict"]
         state = {name.removeprefix("module."): value for name, value in state.items()}
