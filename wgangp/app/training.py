@@ -116,7 +116,7 @@ def _train_once(run: Path, cfg: DictConfig, started_with: Record, job: Job, star
         with Earlier() as earlier:
             prepared = prepare(cfg, run, start or run, job, attempt)
         if is_main():
-            accept(run, cfg, started_with, prepared.trainer)
+            accept(run, started_with, prepared.trainer)
             file_only = stack.enter_context(log_file(run, earlier.records))
         log.info("run directory %s", run)
         log.info("%s", prepared.trainer.dataset.describe())
@@ -171,7 +171,7 @@ def is_cut_off(run: Path) -> bool:
     return status is not None and status.state != "done"
 
 
-def accept(run: Path, cfg: DictConfig, started_with: Record, trainer: Trainer) -> None:
+def accept(run: Path, started_with: Record, trainer: Trainer) -> None:
     """Writes what the run is started with. Checkpoints after the one that it starts from are renamed to .later."""
     for later in all_checkpoints(run):
         if step_of(later) > trainer.step:
