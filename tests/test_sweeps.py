@@ -117,6 +117,7 @@ STUDIES = {
     "seeds": [],
     "architectures": ["seed=0", "dataset=array", "dataset.path=x.npy", "generator=mlp", "monitor=critic/wasserstein"],
     "optuna": ["hydra.sweeper.trials=2", "monitor=wasserstein1"],
+    "paper_collapse": ["hydra.sweeper.trials=1", "hydra.sweeper.seeds=1", "evaluate.metrics=[modes]"],
 }
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from wgangp.data.files import Files, cache, decode, decoding
 from wgangp.data.files.pixels import decode_file
-from wgangp.data.sources import array, celeba, image_folder, torchvision_dataset
+from wgangp.data.sources import array, celeba, image_folder, stacked_digits, torchvision_dataset
 
 DRAW = {"limit": None, "flip": False, "dequantise": False, "seed": 0, "device": torch.device("cpu")}
 AS_IS = {"size": None, "channels": None, "classes": None, **DRAW}
@@ -37,6 +37,20 @@ def test_idx_files(tmp_path, name, folder):
         name=name, root=str(tmp_path), download=False, **(AS_IS | {"size": 32, "channels": 3, "classes": [1, 4]})
     )
     assert resized.shape == (3, 32, 32) and resized.num_classes == 2 and len(resized) == 6
+
+
+def test_stacked_digits(tmp_path):
+    """Each channel is a digit of MNIST, drawn by itself; other seeds of a run have the same images."""
+    x, _ = write_mnist(tmp_path / "MNIST" / "raw")
+    one, other = (
+        stacked_digits(root=str(tmp_path), download=False, images_drawn=50, **(AS_IS | {"seed": seed}))
+        for seed in (0, 7)
+    )
+    assert one.shape == (3, 28, 28) and (len(one), len(one.test), one.num_classes) == (50, 12, 0)
+    assert torch.equal(one.train.images, other.train.images)
+    digits = torch.from_numpy(x)
+    drawn = [int((digits == channel).all(dim=(1, 2)).nonzero()) for channel in one.train.images.flatten(0, 1)]
+    assert len(set(drawn)) > 20 and len({tuple(drawn[i : i + 3]) for i in range(0, 150, 3)}) > 45
 
 
 def test_a_limit_is_drawn_from_all_classes(tmp_path, folder, faces):

@@ -11,7 +11,7 @@ from wgangp.data.images import Images, Split
 from wgangp.metrics import features, fidelity, names_of
 from wgangp.metrics.classifier import ResNet, read
 from wgangp.metrics.features import classifier, kept_features
-from wgangp.metrics.images import FID, IS, KID, PRC, PRCVGG16, ByClassifier
+from wgangp.metrics.images import FID, IS, KID, PRC, PRCVGG16, ByClassifier, StackedModes
 from wgangp.metrics.objective import HIGHER_IS_BETTER
 from wgangp.metrics.text import NgramJS
 from wgangp.metrics.toy import Modes, Wasserstein1
@@ -320,7 +320,30 @@ class Small(nn.Module):
         return self.classifier(self.pool(x).flatten(1))
 
 
+class Brightness(nn.Module):
+    """Reads the digit d in a grey image of brightness 20 d."""
+
+    def forward(self, x):
+        return x.float().flatten(1), nn.functional.one_hot(x[:, 0, 0, 0].long() // 20, 10).float()
+
+
+def test_triples_of_digits_are_counted(monkeypatch, tmp_path):
+    (tmp_path / "digits.pt").write_bytes(b"a classifier")
+    extractor = features.Extractor("brightness", tmp_path / "digits.pt", 1, lambda path: Brightness())
+    monkeypatch.setattr("wgangp.metrics.images.classifier", lambda path: extractor)
+    triples = torch.cartesian_prod(*[torch.arange(10)] * 3)  # each of the 1,000 once
+
+    def score(triples):
+        images = (20 * triples)[:, :, None, None].expand(-1, 3, 4, 4).to(torch.uint8)
+        return StackedModes("digits.pt")(images, None, data(images), CPU).values
+
+    assert score(triples) == {"stacked_modes": 1000, "stacked_kl": pytest.approx(0, abs=1e-6)}
+    assert score(triples[:10].repeat(3, 1)) == {"stacked_modes": 10, "stacked_kl": pytest.approx(math.log(100))}
+    assert score(torch.tensor([[1, 2, 3], [3, 2, 1]]))["stacked_modes"] == 2  # the order of the channels counts
+    assert not StackedModes(None).suits(data(pictures(2, seed=0, channels=1)))
+
+
 def test_the_directions_known_by_name_are_those_of_the_metrics():
-    metrics = (Modes, Wasserstein1, NgramJS, FID, IS, KID, PRC, PRCVGG16, ByClassifier)
+    metrics = (Modes, Wasserstein1, NgramJS, FID, IS, KID, PRC, PRCVGG16, ByClassifier, StackedModes)
     higher = {name for metric in metrics for name, better in metric.higher_is_better.items() if better}
     assert higher | {"validation/accuracy"} == HIGHER_IS_BETTER

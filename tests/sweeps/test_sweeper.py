@@ -221,6 +221,41 @@ def test_a_trial_whose_number_was_cut_from_the_journal_takes_another_directory(c
     assert (tmp_path / "sweep" / "0" / "metrics.jsonl").read_bytes() == before
 
 
+# ---- comparisons
+
+METHODS = "{lp: {penalty: wgan_lp, n_critic: 1}, none: {penalty: none, critic_optimizer.lr: 1e-5}}"
+COMPARISON = [
+    *("hydra.sweeper._target_=hydra_plugins.wgangp_comparison.Comparison", f"+hydra.sweeper.methods={METHODS}"),
+    *("+hydra.sweeper.seeds=3", "hydra.sweeper.trials=2", "n_critic=2", "seed=10"),
+    "+hydra.sweeper.params={critic_optimizer.lr: 'interval(1e-4,1e-3)', generator_optimizer.lr: 'interval(1e-4,1e-3)'}",
+]
+
+
+def test_methods_are_compared_at_their_best(call, tmp_path):
+    """Each method is searched in the same way, then judged by seeds that the search did not see, never pruned."""
+    command = ["train", "-m", *SWEEP, *COMPARISON]
+    code, text = call(*command)
+    assert code == 0 and "each method at its best: wgangp-summarize sweep=sweep/seeds" in text, text
+    for method in ("lp", "none"):
+        searched, judged = (
+            read_jobs(tmp_path / "sweep" / "search" / method),
+            read_jobs(tmp_path / "sweep" / "seeds" / method),
+        )
+        assert [job.overrides["seed"] for job in searched] == ["10"] * 2
+        assert [job.overrides["seed"] for job in judged] == ["11", "12", "13"]
+        best = max(searched, key=lambda job: job.last("high_quality"))
+        assert all(job.overrides | {"seed": "10"} == best.overrides and job.name == method for job in judged)
+        assert all(job.overrides["n_critic"] == "2" for job in searched)  # typed: wins over the method's
+    lp, none = (read_jobs(tmp_path / "sweep" / "search" / method) for method in ("lp", "none"))
+    assert {job.overrides["critic_optimizer.lr"] for job in none} == {"1e-05"}  # the method's: wins over params
+    assert {job.overrides["critic_optimizer.lr"] for job in lp}.isdisjoint({"1e-05"})
+    code, text = call("summarize", "sweep=sweep/seeds")
+    assert code == 0 and "6 jobs, 6 done" in text and "| lp |" in text
+    done = {file: file.read_bytes() for file in (tmp_path / "sweep").rglob("metrics.jsonl")}
+    assert call(*command)[0] == 0  # nothing is repeated
+    assert done == {file: file.read_bytes() for file in (tmp_path / "sweep").rglob("metrics.jsonl")}
+
+
 # ---- signals
 
 

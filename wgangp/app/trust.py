@@ -9,7 +9,7 @@ import torch
 
 from wgangp.machine.bounded import tensors_of
 
-SOURCES = ("array", "celeba", "image_folder", "torchvision_dataset")
+SOURCES = ("array", "celeba", "image_folder", "stacked_digits", "torchvision_dataset")
 TOYS = ("gaussians8", "gaussians25", "swissroll")
 DATA = {
     "wgangp.data.text.text",

@@ -102,9 +102,7 @@ class Study:
     def ask(self) -> StudyTrial:
         """The next trial: swept overrides have the values that Optuna drew, the others their own."""
         trial = self.study.ask(self.distributions)
-        keys = [(o, o.get_key_element()) for o in self.overrides]
-        values = [trial.params[k] if k in self.distributions else o.get_value_element_as_str() for o, k in keys]
-        return StudyTrial(trial, [f"{key}={value}" for (_, key), value in zip(keys, values, strict=True)])
+        return StudyTrial(trial, self._with_values(trial.params))
 
     def tell(self, trial: StudyTrial, score: float, pruned: bool) -> bool:
         """Records the trial's objective, NaN if it has none; returns whether the trial counts: it did not fail."""
@@ -120,6 +118,17 @@ class Study:
     def _do_again(self, trial: Any) -> None:
         self.study.tell(trial.number, state=self.optuna.trial.TrialState.FAIL)
         self.study.enqueue_trial(trial.params)
+
+    def best_overrides(self) -> list[str]:
+        """The overrides of the best trial. Raises ValueError if no trial has a score."""
+        if not self.study.get_trials(states=(self.optuna.trial.TrialState.COMPLETE,)):
+            raise ValueError(f"no trial has a score of {self.study.user_attrs['monitor']}: widen the intervals")
+        return self._with_values(self.study.best_trial.params)
+
+    def _with_values(self, params: dict[str, Any]) -> list[str]:
+        keys = [(o, o.get_key_element()) for o in self.overrides]
+        values = [params[k] if k in self.distributions else o.get_value_element_as_str() for o, k in keys]
+        return [f"{key}={value}" for (_, key), value in zip(keys, values, strict=True)]
 
     def best(self) -> str:
         if not self.study.get_trials(states=(self.optuna.trial.TrialState.COMPLETE,)):

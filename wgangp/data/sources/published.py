@@ -1,4 +1,4 @@
-"""MNIST, FashionMNIST and CIFAR-10, as torchvision reads them."""
+"""MNIST, FashionMNIST and CIFAR-10, as torchvision reads them, and stacked MNIST."""
 
 import textwrap
 from collections.abc import Sequence
@@ -32,7 +32,29 @@ class TorchvisionDataset(ImageSource):
         return read_parts(self.name, local_path(self.root), self.download)
 
 
+@dataclass(frozen=True, kw_only=True)
+class StackedDigits(ImageSource):
+    """`images_drawn` times three random digits of MNIST as red, green and blue: 1,000 modes (Metz et al. 2017)."""
+
+    root: str
+    download: bool
+    images_drawn: int
+
+    def read(self) -> tuple[Part, Part | None, Sequence[str] | None]:
+        train, test, _ = read_parts("MNIST", local_path(self.root), self.download)
+        return stacked(train, self.images_drawn), stacked(test, len(test.labels)), None
+
+
+def stacked(digits: Part, n: int) -> Part:
+    """Returns n images (3, h, w) of three digits each. The draw is the same for every seed of a run."""
+    size = len(digits.labels)
+    images, _ = digits.load(torch.arange(size))  # (N, 1, h, w)
+    picked = torch.randint(size, (n, 3), generator=torch.Generator().manual_seed(0))
+    return array_part(images[:, 0][picked], None)
+
+
 torchvision_dataset = image_source(TorchvisionDataset)
+stacked_digits = image_source(StackedDigits)
 
 
 def read_parts(name: str, root: Path, download: bool) -> tuple[Part, Part, Sequence[str]]:

@@ -56,11 +56,10 @@ class Sweeper(BasicSweeper):
         self.task_function: Callable[..., Any] = task_function
 
     def sweep(self, arguments: list[str]) -> list[JobReturn]:
-        parser = OverridesParser.create(config_loader=self.context.config_loader)
-        swept = {o.get_key_element(): o for o in parser.parse_overrides([*self._parse_config(), *arguments])}
+        self.arguments = arguments
+        swept = {o.get_key_element(): o for o in self.parse([*self._parse_config(), *arguments])}
         overrides = list(swept.values())  # the command line's win over the study's
-        searches = any(o.is_sweep_override() and not o.is_discrete_sweep() for o in overrides)
-        if searches and not is_score(self.cfg.monitor):
+        if self.is_search(overrides) and not is_score(self.cfg.monitor):
             raise ValueError(
                 f"monitor={self.cfg.monitor}: a search needs a score of the samples, as monitor=eval/wasserstein1; "
                 "losses and the critic's own estimate scale with penalty.weight"
@@ -72,7 +71,16 @@ class Sweeper(BasicSweeper):
             except ValueError as error:
                 advice = "wait until it ends, or give another hydra.sweep.dir"
                 raise ValueError(f"{folder} is in use by another sweep: {advice}") from error
-            return self.search(folder, overrides) if searches else self.grid(folder, overrides)
+            return self.run_jobs(folder, overrides)
+
+    def parse(self, overrides: list[str]) -> list[Override]:
+        return OverridesParser.create(config_loader=self.context.config_loader).parse_overrides(overrides)
+
+    def is_search(self, overrides: list[Override]) -> bool:
+        return any(o.is_sweep_override() and not o.is_discrete_sweep() for o in overrides)
+
+    def run_jobs(self, folder: Path, overrides: list[Override]) -> list[JobReturn]:
+        return self.search(folder, overrides)[0] if self.is_search(overrides) else self.grid(folder, overrides)
 
     def make_folder(self) -> Path:
         """Creates the sweep's directory: a new one if its name has the time, else the one that the user named."""
@@ -115,8 +123,7 @@ class Sweeper(BasicSweeper):
         write_plan(folder, Plan(started, jobs={job.name: job.overrides for job in jobs}))
         log.info("%s: %d jobs, %d of them done before", folder, len(jobs), len(jobs) - len(waiting))
         together = 1 if isinstance(self.launcher, BasicLauncher) else max(1, len(waiting))
-        results: list[JobReturn] = []
-        begin = time.monotonic()
+        results, begin = list[JobReturn](), time.monotonic()
         for i in range(0, len(waiting), together):
             results += self.launch(folder, waiting[i : i + together])
             report_progress("jobs", len(jobs) - len(waiting) + len(results), len(jobs), len(results), begin)
@@ -124,8 +131,11 @@ class Sweeper(BasicSweeper):
         report_failures(folder, failed, len(grid))
         return results
 
-    def search(self, folder: Path, overrides: list[Override]) -> list[JobReturn]:
-        """Up to `trials` jobs, one after the other, each where Optuna expects most of it after those before."""
+    def search(self, folder: Path, overrides: list[Override]) -> tuple[list[JobReturn], list[str]]:
+        """Up to `trials` jobs, one after the other, each where Optuna expects most of it after those before.
+
+        Returns their results, and the best trial's overrides.
+        """
         from wgangp.sweeps.search import Study
 
         plan = read_plan(folder)
@@ -148,7 +158,7 @@ class Sweeper(BasicSweeper):
             report_progress("trials", number + 1, self.trials, len(results), begin)
         log.info("%s", study.best())
         report_failures(folder, failed, self.trials)
-        return results
+        return results, study.best_overrides()
 
     def next_trial(self, folder: Path, study: "Study") -> "tuple[StudyTrial, str]":
         """The trial and its directory, which no other job has: a cut journal may have lost trials that ran."""
@@ -169,7 +179,7 @@ class Sweeper(BasicSweeper):
             if (error := errors[job.number]) is not None:
                 write_failure(folder / job.name, job.overrides, error)
         alone = isinstance(self.launcher, BasicLauncher)
-        if alone and trial is not None:
+        if alone:
             task = partial(self.task_function, trial=trial)
             self.launcher.setup(hydra_context=self.context, task_function=task, config=self.cfg)
         before = {job.number: read_status(folder / job.name) for job in good}
