@@ -5,7 +5,8 @@ from pathlib import Path
 
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
-from hydra_plugins.wgangp_sweeper import Sweeper
+
+from .wgangp_sweeper import Sweeper
 
 log = logging.getLogger(__name__)
 
