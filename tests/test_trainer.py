@@ -1,7 +1,9 @@
 """Algorithm 1 against a textbook written out here, and the invariants of its bookkeeping."""
 
+import hashlib
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, PENALTY, Points, small_trainer
@@ -132,7 +134,7 @@ def test_other_precision_and_compilation_stay_close(fast):
     plain, other = small_trainer(), small_trainer(**fast)
     for _ in range(3):
         a, b = plain.train_step(), other.train_step()
-    tolerance = 0.02 if "precision" in fast else 1e-5
+    tolerance = 0.02 if "precision" in fast else 1e-4  # Adam turns the last bits of a gradient near 0 into a step
     for name, value in a.items():
         torch.testing.assert_close(b[name], value, rtol=tolerance, atol=tolerance)
 
@@ -199,6 +201,27 @@ def test_a_generator_held_at_real_points_plus_noise():
     x = held(torch.randn(50_000, 2))
     real = trainer.dataset.batch(0, 100_000)[0]
     torch.testing.assert_close(x.var(0), real.var(0) + 1, rtol=0.03, atol=0)
+
+
+def test_the_hash_of_a_step_fills_the_whole_generator():
+    """The numbers are those of numpy's Mersenne Twister in the state hashed from (seed, step, purpose)."""
+    digest = hashlib.shake_256(b"3/70000/train").digest(8 + 4 * 624)
+    theirs = np.random.RandomState()
+    theirs.set_state(("MT19937", np.frombuffer(digest[8:], "<u4"), 624))
+    seed_step(3, 70000)
+    raw = theirs.randint(0, 1 << 32, size=1000, dtype=np.uint32)
+    assert torch.rand(1000).tolist() == ((raw % (1 << 24)) / (1 << 24)).tolist()
+
+
+def test_the_held_generator_adds_noise_to_the_reals_of_the_update(monkeypatch):
+    held = real_plus_noise.Generator(shape=(2,), num_classes=0, dataset=gaussians25)
+    trainer = small_trainer(dataset=gaussians25(seed=0, device=torch.device("cpu")), generator=held)
+    seen = []
+    monkeypatch.setattr(trainer, "critic_terms", lambda critic, real, fake, y, penalised: seen.append((real, fake)))
+    z, fetched = trainer.noise(8), trainer.dataset.fetch(3, 8)
+    trainer.critic_loss(True, z, *fetched)
+    ((real, fake),) = seen
+    assert torch.equal(real, trainer.dataset.make(*fetched)[0]) and torch.equal(fake, real + z)
 
 
 def test_lazy_penalty_acts_every_second_update():

@@ -10,6 +10,7 @@ from wgangp import pictures
 from wgangp.machine.device import seed_step
 from wgangp.machine.distributed import mean_over_ranks
 from wgangp.models.layers import frozen
+from wgangp.models.real_plus_noise import fakes
 from wgangp.penalties import gradient_norm, interpolates
 from wgangp.run_dir.logger import Values
 from wgangp.sampling import CHUNK, generate, generate_chunk
@@ -49,7 +50,7 @@ class Observer:
         if (held_out := t.dataset.held_out(t.step, t.batch_size)) is None:
             return {}
         real, y = held_out
-        fake, critic = frozen(t.generator)(t.noise(len(real)), y), frozen(t.critic)
+        fake, critic = fakes(frozen(t.generator), real, t.noise(len(real)), y), frozen(t.critic)
         _, logs = t.critic_terms(critic, real, fake, y, penalised=True)
         values = {"validation/critic_loss": logs["critic/loss"]}
         if (logits := critic(real)[:, 1:]).shape[1]:
@@ -62,7 +63,7 @@ class Observer:
         t = self.trainer
         seed_step(t.seed, t.step, "measure")
         real, y = t.dataset.batch(t.step * t.n_critic - 1, t.batch_size)
-        fake = frozen(t.generator)(t.noise(len(real)), y)
+        fake = fakes(frozen(t.generator), real, t.noise(len(real)), y)
         return gradient_norm(frozen(t.critic), interpolates(real, fake))
 
     def evaluate(self) -> dict[str, float]:

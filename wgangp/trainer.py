@@ -19,6 +19,7 @@ from wgangp.machine.ema import EMA
 from wgangp.machine.state import load_state, state_of
 from wgangp.models import Generator
 from wgangp.models.layers import couples_samples
+from wgangp.models.real_plus_noise import fakes
 from wgangp.optimizers import lr_scale, set_lr
 from wgangp.penalties import Penalty
 from wgangp.penalties.gradients import at_least_float32
@@ -97,7 +98,6 @@ class Trainer:
         self.functions = self._functions()
 
     # ---- Algorithm 1
-
     def train_step(self) -> Logs:
         """Algorithm 1: n_critic critic updates, each on a fresh real batch, then one generator update."""
         seed_step(self.seed, self.step)
@@ -131,7 +131,7 @@ class Trainer:
         """Algorithm 1, lines 4 to 7."""
         real, y = map(local_shard, self.dataset.make(*fetched))  # (n, *), (n,)
         with torch.no_grad(), self.autocast():
-            fake = self.generator(z, y).to(real.dtype)  # (n, *), with the reals' labels
+            fake = fakes(self.generator, real, z, y).to(real.dtype)  # (n, *), with the reals' labels
         return self.critic_terms(self.critic, real, fake, y, penalised)
 
     def critic_terms(

@@ -19,6 +19,8 @@ class ToyData(Protocol):
 class Generator(models.Generator):
     """Points of the dataset, drawn at random, plus `scale` times z. A learning rate of 0 holds it fixed.
 
+    In a critic's update the points are those of its real batch (`beside`), as in the official code.
+
     `dataset(seed=0, device=...)` returns the toy data.
     """
 
@@ -34,4 +36,13 @@ class Generator(models.Generator):
             self.data = self.dataset(seed=0, device=z.device)
         positions = sharded_random(lambda n: torch.randint(1 << 30, (n,), device=z.device), len(z))
         real, _ = self.data.make(positions)
-        return real + self.scale * z  # (n, *shape)
+        return self.beside(real, z)
+
+    def beside(self, real: Tensor, z: Tensor) -> Tensor:
+        """Returns these reals plus noise, (n, *shape)."""
+        return real + self.scale * z
+
+
+def fakes(generator: models.Generator, real: Tensor, z: Tensor, y: Tensor) -> Tensor:
+    """Returns what the critic compares with a real batch: G(z, y); of a held generator, these reals plus noise."""
+    return generator.beside(real, z) if isinstance(generator, Generator) else generator(z, y)
