@@ -18,11 +18,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from textbook import Textbook
-from timing import Products, busy_share, matrix_rate, peak_memory, seconds
+from timing import Products, busy_share, matrix_rate, peak_memory, reserved, seconds
 from torch import Tensor
 
 from wgangp.app.build import make_dataset, make_trainer
@@ -62,7 +63,7 @@ class Ours:
         self.train_step = trainer.train_step
 
     def update_critic(self) -> None:
-        self.t.functions.update_critic(True, *self.t.dataset.fetch(0, self.t.batch_size))
+        self.t.update_critic(True, *self.t.dataset.fetch(0, self.t.batch_size))
 
     def _timed_fetch(self, index: int, n: int) -> tuple[Tensor, ...]:
         started = time.perf_counter()
@@ -91,23 +92,29 @@ def measure(
     recipe: str, precisions: list[str], compile: bool, device: torch.device, rounds: int
 ) -> list[dict[str, Any]]:
     """A row per variant, the textbook's first."""
-    variants: dict[tuple[str, str], Any] = {
-        ("textbook", "float32"): Textbook(trainer_of(recipe, "float32", False, device))
-    }
+
+    def ours(precision: str, compile: bool) -> Ours:
+        return Ours(trainer_of(recipe, precision, compile, device))
+
+    makers = {("textbook", "float32"): lambda: Textbook(trainer_of(recipe, "float32", False, device))}
     for precision in precisions:
-        variants["eager", precision] = Ours(trainer_of(recipe, precision, False, device))
+        makers["eager", precision] = partial(ours, precision, False)
         if compile:
-            variants["compiled", precision] = Ours(trainer_of(recipe, precision, True, device))
+            makers["compiled", precision] = partial(ours, precision, True)
+    variants: dict[tuple[str, str], Any] = {}
     facts: dict[Any, dict[str, Any]] = {}
-    for key, variant in variants.items():
+    for key, make in makers.items():
         with surroundings(*key):
-            for _ in range(4 if compile else 1):  # where compiled variants compile and graphs are captured
+            before = reserved(device)
+            variants[key] = variant = make()
+            for _ in range(4 if compile or device.type == "cuda" else 1):  # variants compile, graphs are captured
                 variant.train_step()
+            memory = reserved(device) - before if device.type == "cuda" else peak_memory(variant.train_step)
             with Products() as products:
                 variant.update_critic() if key[0] != "compiled" else None
             facts[key] = {
                 "critic_gflop": products.flops / 1e9 or facts["eager", key[1]]["critic_gflop"],
-                "peak_memory_mib": peak_memory(variant.train_step, device),
+                "peak_memory_mib": memory,
                 "busy_share": busy_share(variant.train_step, device),
             }
     times: dict[Any, list[float]] = {(key, what): [] for key in variants for what in ("critic", "step")}
@@ -215,7 +222,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument(
-        "--precisions", nargs="+", choices=("float32", "tf32", "bfloat16"), default=["float32", "bfloat16"]
+        "--precisions", nargs="+", choices=("float32", "tf32", "bfloat16"), help="default: all that the device has"
     )
     parser.add_argument("--compile", action="store_true", help="also the compiled step")
     parser.add_argument("--penalties", action="store_true", help="instead, what each penalty costs on these recipes")
@@ -225,6 +232,8 @@ def main() -> None:
     parser.add_argument("--plot", help="draw the speeds into this file")
     arguments = parser.parse_args()
     device = choose_device(arguments.device)
+    precisions = arguments.precisions or ["float32", *(["tf32"] if device.type == "cuda" else []), "bfloat16"]
+    torch._dynamo.config.recompile_limit = 64  # all variants compile the same functions
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     print(f"torch {torch.__version__}, {device.type}: {name}, {platform.machine()}, Python {platform.python_version()}")
     if arguments.penalties:
@@ -233,7 +242,7 @@ def main() -> None:
         return
     rows = []
     for recipe in arguments.recipes:
-        rows += measure(recipe, arguments.precisions, arguments.compile, device, arguments.rounds)
+        rows += measure(recipe, precisions, arguments.compile, device, arguments.rounds)
         print(f"{recipe}: done", file=sys.stderr)
     print(table(rows))
     if arguments.json:

@@ -33,7 +33,7 @@ MODULES = ["wgangp", "wgangp.penalties", "wgangp.data", "wgangp.models", "wgangp
 
 TAGS = {  # what no line of code can say as well
     "critic/loss": "the critic's loss with the penalty, at the last critic update of the step",
-    "critic/wasserstein": "E[f(real)] - E[f(fake)], what the critic maximises; with a penalty it is not the Wasserstein distance",
+    "critic/wasserstein": "E[f(real)] - E[f(fake)], which the critic maximises: not the Wasserstein distance",
     "critic/penalty": "the penalty, times its weight",
     "critic/gradient_norm": "mean norm of the critic's input gradient at interpolates; about 1 in a healthy run",
     "critic/gradient_norms": "the histogram of these norms",

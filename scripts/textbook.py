@@ -43,13 +43,13 @@ class Decoded(Dataset):
 
     def __init__(self, trainer: Trainer) -> None:
         data = trainer.dataset
-        self.images = data.train.images if isinstance(data, Images) else data.batch(0, 100_000)[0]
+        self.images = (data.train.images if isinstance(data, Images) else data.batch(0, 100_000)[0]).cpu()
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, i: int) -> Tensor:
-        x = self.images[i].cpu()
+        x = self.images[i]
         return x.float().div(255).sub(0.5).div(0.5) if x.dtype == torch.uint8 else x
 
 

@@ -40,13 +40,16 @@ def seconds(work: Callable[[], Any], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
-def peak_memory(work: Callable[[], Any], device: torch.device) -> float:
-    """MiB that `work` has at once, above what was there before."""
-    if device.type == "cuda":
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        work()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
+def reserved(device: torch.device) -> float:
+    """MiB that torch holds of a CUDA device, CUDA graphs included, beside what it can give back; 0 elsewhere."""
+    if device.type != "cuda":
+        return 0.0
+    torch.cuda.empty_cache()
+    return torch.cuda.memory_reserved() / 2**20
+
+
+def peak_memory(work: Callable[[], Any]) -> float:
+    """MiB that `work` has at once on the CPU, above what was there before."""
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         with torch.profiler.profile(profile_memory=True) as profiler:
             work()

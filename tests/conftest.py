@@ -23,6 +23,7 @@ from wgangp.losses import Wasserstein
 from wgangp.models import mlp
 from wgangp.penalties import GradientPenalty
 from wgangp.schedules import Constant
+from wgangp.speed import speed_up
 from wgangp.trainer import Trainer
 
 # `--hypothesis-profile=long` looks for what nobody has thought of, for as long as one likes.
@@ -68,7 +69,7 @@ class Points(Dataset):
         return x, y
 
 
-def small_trainer(**changes):
+def small_trainer(compile=False, **changes):
     torch.manual_seed(0)
     options = {
         "dataset": Points(),
@@ -88,9 +89,10 @@ def small_trainer(**changes):
         "lr_decay": "none",
         "ema_decay": 0.9,
         "precision": "float32",
-        "compile": False,
     }
-    return Trainer(**(options | changes))
+    trainer = Trainer(**(options | changes))
+    speed_up(trainer, compile=compile, cuda_graphs=False)
+    return trainer
 
 
 @pytest.fixture

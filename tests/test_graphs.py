@@ -1,5 +1,6 @@
 """Updates replayed as graphs equal eager ones; where there is no CUDA, graphs are emulated operation by operation."""
 
+import warnings
 from contextlib import contextmanager, nullcontext
 from functools import partial
 
@@ -15,6 +16,7 @@ from wgangp.models import dcgan
 from wgangp.observer import Observer
 from wgangp.optimizers import set_lr
 from wgangp.penalties import GradientPenalty, WeightClipping
+from wgangp.speed import live
 
 
 def tensors(*values):
@@ -65,9 +67,11 @@ class Stream:
 
 @contextmanager
 def capture(graph, **options):
-    with graph:
-        yield
-    graph.undo()
+    try:
+        with graph:
+            yield
+    finally:
+        graph.undo()
 
 
 @pytest.fixture
@@ -80,6 +84,8 @@ def emulated(monkeypatch):
         "stream": lambda stream: nullcontext(),
         "CUDAGraph": Graph,
         "graph": capture,
+        "graph_pool_handle": object,
+        "empty_cache": lambda: None,
         "get_rng_state": torch.get_rng_state,
         "set_rng_state": torch.set_rng_state,
     }.items():
@@ -111,10 +117,8 @@ def trainer_with(device="cpu", **changes):
 
 def replayed(trainer):
     assert make_capturable(trainer.optimizers, trainer.device)
-    trainer.functions = trainer.functions._replace(
-        update_critic=Replayed(trainer.update_critic, trainer.critic_params),
-        update_generator=Replayed(trainer.update_generator, trainer.generator_params),
-    )
+    params = trainer.critic_params + trainer.generator_params
+    trainer.functions = trainer.functions._replace(updates=Replayed(trainer.updates, params, lambda: live(trainer)))
     return trainer
 
 
@@ -132,7 +136,8 @@ def test_replayed_steps_equal_eager_ones(case, emulated):
         assert watch(eager).measure(a)["critic/weight_gradient_norm"] == pytest.approx(
             watch(graph).measure(b)["critic/weight_gradient_norm"], rel=1e-5
         )
-    assert len(graph.functions.update_critic.graphs) == (2 if case == "lazy penalty" else 1)
+    graph.functions.updates.check()
+    assert len(graph.functions.updates.graphs) == (2 if case == "lazy penalty" else 1)
     for module in ("generator", "critic", "ema"):
         for (name, p), q in zip(eager.state()[module].items(), graph.state()[module].values(), strict=True):
             torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6, msg=name)
@@ -140,11 +145,41 @@ def test_replayed_steps_equal_eager_ones(case, emulated):
 
 def test_what_cannot_be_captured_is_launched(emulated, caplog):
     trainer, plain = replayed(trainer_with()), trainer_with()
-    inner = trainer.functions.update_critic.function
-    trainer.functions.update_critic.function = lambda *a: inner(*a) if inner(*a)["critic/loss"].item() else None
-    for _ in range(3):
+    inner = trainer.functions.updates.function
+    trainer.functions.updates.function = lambda *a: (logs := inner(*a))["critic/loss"].item() and logs
+    for _ in range(5):
         trainer.train_step(), plain.train_step()
+    for p, q in zip(trainer.critic_params, plain.critic_params, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
+    assert not trainer.functions.updates.graphs
     assert caplog.text.count("no CUDA graph, so kernels are launched one by one (operation not permitted") == 1
+
+
+def test_a_weight_that_moved_is_found(emulated):
+    """As after an assignment to p.data, or a copy of a GRU that flattens the live one's weights."""
+    trainer = replayed(trainer_with())
+    for _ in range(4):
+        trainer.train_step()
+    trainer.functions.updates.check()
+    trainer.critic_params[0].data = trainer.critic_params[0].data.clone()
+    with pytest.raises(RuntimeError, match="has moved in memory since its CUDA graph was captured"):
+        trainer.functions.updates.check()
+
+
+def test_an_empty_graph_is_an_error(emulated, monkeypatch):
+    """As of kernels on another device than the current one: replays would train nothing."""
+
+    @contextmanager
+    def empty(graph, **options):
+        yield
+        warnings.warn("The CUDA Graph is empty. This usually means ...", stacklevel=2)
+
+    monkeypatch.setattr(torch.cuda, "graph", empty)
+    trainer = replayed(trainer_with())
+    for _ in range(2):
+        trainer.train_step()
+    with pytest.raises(RuntimeError, match="a CUDA graph without kernels"):
+        trainer.train_step()
 
 
 def test_an_optimizer_without_device_state_is_not_captured(caplog):
@@ -185,7 +220,7 @@ def test_cuda_graphs_equal_eager_steps(case):
     eager.dataset, graph.dataset = OnDevice(), OnDevice()
     for _ in range(20):
         a, b = eager.train_step(), graph.train_step()
-    assert graph.functions.update_critic.graphs and graph.functions.update_generator.graphs
+    assert graph.functions.updates.graphs
     for name in a:
         torch.testing.assert_close(a[name], b[name], rtol=1e-3, atol=1e-4, msg=name)
     saved = graph.state()

@@ -10,7 +10,8 @@ from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, PENALTY, Points, small_train
 from torch import nn
 
 from wgangp.data.toy import gaussians25
-from wgangp.machine.device import choose_device, seed_step
+from wgangp.machine import distributed
+from wgangp.machine.device import choose_device, choose_precision, seed_step
 from wgangp.models import dcgan, mlp, real_plus_noise, resnet
 from wgangp.observer import Observer
 from wgangp.penalties import GradientPenalty, NoPenalty, WeightClipping
@@ -313,6 +314,66 @@ def test_devices():
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match=r"device=cuda: torch .* finds no such device"):
             choose_device("cuda")
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """A machine with two GPUs, as far as the choice of a device asks; returns the list of current devices."""
+    current = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    monkeypatch.setattr("wgangp.machine.device.check_double_backward", lambda device: current.append(str(device)))
+    return current
+
+
+def test_the_chosen_gpu_is_current_before_anything_touches_cuda(two_gpus, monkeypatch):
+    for name, job, index in (("cuda:1", None, 1), ("auto", None, 0), ("auto", 3, 1), ("cuda", None, 0)):
+        assert choose_device(name, job) == torch.device("cuda", index)
+        assert two_gpus == [index, f"cuda:{index}"]
+        two_gpus.clear()
+    with pytest.raises(ValueError, match="device=cuda:2: this machine has 2 GPUs"):
+        choose_device("cuda:2")
+    monkeypatch.setattr(distributed, "WORLD_SIZE", 2)
+    for processes, rank in ((2, 1), (3, 0)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        if processes == 2:
+            assert choose_device("auto") == torch.device("cuda", 1)
+        else:
+            with pytest.raises(ValueError, match="torchrun started 3 processes here, and each needs one of 2 GPUs"):
+                choose_device("auto")
+    assert choose_device("cpu") == torch.device("cpu")
+
+
+def test_a_busy_gpu_is_said_and_not_passed_over(two_gpus, monkeypatch, caplog):
+    def check(device):
+        if device.type == "cuda":
+            raise error
+
+    monkeypatch.setattr("wgangp.machine.device.check_double_backward", check)
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 MiB\nmore")
+    for name in ("auto", "cuda:0"):
+        with pytest.raises(ValueError, match=r"cannot be used \(CUDA out of memory. Tried to allocate 2 MiB\): free"):
+            choose_device(name)
+    error = NotImplementedError("no second derivatives")
+    assert choose_device("auto").type != "cuda" and "cannot differentiate a gradient penalty" in caplog.text
+    with pytest.raises(ValueError, match="cannot differentiate"):
+        choose_device("cuda")
+
+
+def test_precision_by_the_gpu(monkeypatch):
+    cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
+    for capability, chosen in (((7, 5), "float32"), ((8, 0), "tf32"), ((9, 0), "tf32")):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, c=capability: c)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, c=capability: c >= (8, 0))
+        assert choose_precision("auto", gpu) == chosen and choose_precision("float32", gpu) == "float32"
+        if capability < (8, 0):
+            with pytest.raises(ValueError, match="only emulates it"):
+                choose_precision("bfloat16", gpu)
+        else:
+            assert choose_precision("bfloat16", gpu) == "bfloat16"
+    assert choose_precision("auto", cpu) == "float32" and choose_precision("bfloat16", cpu) == "bfloat16"
 
 
 @pytest.mark.gpu

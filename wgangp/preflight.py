@@ -1,5 +1,6 @@
 """Checks of disk, memory and the batch before the first step."""
 
+import copy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import torch
 
 from wgangp.machine import distributed
+from wgangp.observer import Observer
+from wgangp.speed import gradients
 from wgangp.trainer import Trainer
 
 
@@ -32,7 +35,7 @@ def check_batch(trainer: Trainer) -> None:
     if trainer.batch_size > distributed.WORLD_SIZE:
         return
     try:
-        trainer.gradients(trainer.critic_loss, trainer.generator_loss)
+        gradients(trainer, trainer.critic_loss, trainer.generator_loss)
     except ValueError as error:
         if "Expected more than 1 value per channel" not in str(error):
             raise
@@ -43,7 +46,7 @@ def check_batch(trainer: Trainer) -> None:
 
 
 def check_memory(trainer: Trainer, with_batch: Callable[[int], Trainer]) -> None:
-    """Computes both losses' gradients once on CUDA, which leaves the trainer as it was.
+    """Trains a step on CUDA, measures it and draws a picture. The trainer is as it was afterwards.
 
     Raises ValueError if memory does not suffice, with the largest halved batch that fits; `with_batch(n)` makes a
     trainer of batch n.
@@ -59,9 +62,25 @@ def check_memory(trainer: Trainer, with_batch: Callable[[int], Trainer]) -> None
 
 
 def fits(trainer: Trainer) -> bool:
+    """Whether the device holds a step, which a CUDA graph keeps, and beside it what a log step and a picture take."""
+    torch.cuda.empty_cache()
+    free, before = torch.cuda.mem_get_info(trainer.device)[0], copy.deepcopy(trainer.state())
+    observer = Observer(trainer, lambda generate: {})
     try:
-        trainer.gradients(trainer.critic_loss, trainer.generator_loss)
+        needed = peak(trainer.train_step) + peak(lambda: observer.measure(trainer.logs), observer.picture)
     except torch.OutOfMemoryError:
-        torch.cuda.empty_cache()
-        return False
-    return True
+        needed = free + 1
+    trainer.load_state(before)
+    for optimizer in trainer.optimizers:
+        optimizer.zero_grad()
+    torch.cuda.empty_cache()
+    return needed <= free
+
+
+def peak(*functions: Callable[[], object]) -> int:
+    """Returns the bytes that the functions need on the device beyond what is allocated before."""
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    for function in functions:
+        function()
+    return torch.cuda.max_memory_allocated() - before

@@ -11,8 +11,7 @@ from torch.func import functional_call
 from wgangp.data import Dataset
 from wgangp.losses import Loss, class_loss
 from wgangp.machine import distributed
-from wgangp.machine.compile import compile_if_equal
-from wgangp.machine.cuda_graphs import Replayed, make_capturable
+from wgangp.machine.cuda_graphs import Batches, Replayed
 from wgangp.machine.device import seed_step
 from wgangp.machine.distributed import average_gradients, local_shard, mean_over_ranks
 from wgangp.machine.ema import EMA
@@ -29,12 +28,11 @@ MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
 
 class Functions(NamedTuple):
-    """What `train_step` calls: the trainer's methods of these names, or faster functions of the same values."""
+    """What a step calls: the trainer's methods of these names, or faster functions of the same values (speed.py)."""
 
     critic_loss: Callable[..., tuple[Tensor, Logs]]
     generator_loss: Callable[[Tensor, Tensor], Tensor]
-    update_critic: Callable[..., Logs]
-    update_generator: Callable[[], Logs]
+    updates: Callable[[tuple[bool, ...], Batches], Logs]
 
 
 def update(params: list[nn.Parameter], optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
@@ -68,7 +66,6 @@ class Trainer:
         lr_decay: str,
         ema_decay: float,
         precision: str,
-        compile: bool,
     ) -> None:
         """Raises ValueError if the parts do not go together."""
         critic = penalty.wrap(critic)
@@ -89,13 +86,13 @@ class Trainer:
         self.generator_params, self.critic_params = list(generator.parameters()), list(critic.parameters())
         self.generator_optimizer = generator_optimizer(self.generator_params)
         self.critic_optimizer = critic_optimizer(self.critic_params)
-        self.ema = EMA(generator, ema_decay)
+        self.ema = EMA(generator, ema_decay, device)
         self.device, self.seed, self.step, self.steps = device, seed, 0, steps
         self.batch_size, self.n_critic = batch_size, n_critic
         self.generator_batch, self.class_weight = batch_size * generator_batch_multiple, class_weight
-        self.lr_decay, self.precision, self.compile = lr_decay, precision, compile
+        self.lr_decay, self.precision = lr_decay, precision
         self.logs: Logs = {}  # of the last step; a lazy penalty's are of the last penalised update
-        self.functions = self._functions()
+        self.functions = Functions(self.critic_loss, self.generator_loss, self.updates)
 
     # ---- Algorithm 1
     def train_step(self) -> Logs:
@@ -103,12 +100,21 @@ class Trainer:
         seed_step(self.seed, self.step)
         set_lr(self.optimizers, lr_scale(self.lr_decay, self.step, self.steps))
         self.penalty.begin(self.step / self.steps)
-        for i in range(self.step * self.n_critic, (self.step + 1) * self.n_critic):
-            self.logs |= self.functions.update_critic(self.penalty.due(i), *self.dataset.fetch(i, self.batch_size))
-        self.logs |= self.functions.update_generator()
-        self.ema.update(self.generator, self.step)
+        self.ema.begin(self.step)
+        updates = range(self.step * self.n_critic, (self.step + 1) * self.n_critic)
+        penalised = tuple(self.penalty.due(i) for i in updates)
+        self.logs |= self.functions.updates(penalised, [self.dataset.fetch(i, self.batch_size) for i in updates])
         self.step += 1
         return self.logs
+
+    def updates(self, penalised: tuple[bool, ...], batches: Batches) -> Logs:
+        """Algorithm 1, lines 2 to 12. What changes from step to step is on the device: a CUDA graph can replay it."""
+        logs: Logs = {}
+        for due, fetched in zip(penalised, batches, strict=True):
+            logs |= self.update_critic(due, *fetched)
+        logs |= self.update_generator()
+        self.ema.update(self.generator)
+        return logs
 
     def update_critic(self, penalised: bool, *fetched: Tensor) -> Logs:
         """Algorithm 1, lines 3 to 9."""
@@ -126,6 +132,11 @@ class Trainer:
         loss = self.functions.generator_loss(local_shard(self.noise(n)), local_shard(self.labels(n)))
         update(self.generator_params, self.generator_optimizer, loss)
         return {"generator/loss": loss.detach()}
+
+    def check(self) -> None:
+        """Raises RuntimeError if CUDA graphs train other memory than these networks'."""
+        if isinstance(self.functions.updates, Replayed):
+            self.functions.updates.check()
 
     def critic_loss(self, penalised: bool, z: Tensor, *fetched: Tensor) -> tuple[Tensor, Logs]:
         """Algorithm 1, lines 4 to 7."""
@@ -186,42 +197,6 @@ class Trainer:
     def optimizers(self) -> list[torch.optim.Optimizer]:
         return [self.generator_optimizer, self.critic_optimizer]
 
-    # ---- faster functions
-    def _functions(self) -> Functions:
-        """The eager functions; or compiled losses, if their gradients are equal, and on CUDA the updates as graphs."""
-        eager = Functions(self.critic_loss, self.generator_loss, self.update_critic, self.update_generator)
-        if not self.compile:
-            return eager
-        tolerance = 5e-3 if self.precision == "float32" else 0.1
-        critic_loss, generator_loss = compile_if_equal(eager[:2], self.gradients, tolerance)
-        return self._replayed(eager._replace(critic_loss=critic_loss, generator_loss=generator_loss))
-
-    def _replayed(self, functions: Functions) -> Functions:
-        """With the updates as CUDA graphs, if there is CUDA and a single process."""
-        alone = distributed.WORLD_SIZE == 1
-        if self.device.type != "cuda" or not alone or not make_capturable(self.optimizers, self.device):
-            return functions
-        return functions._replace(
-            update_critic=Replayed(self.update_critic, self.critic_params),
-            update_generator=Replayed(self.update_generator, self.generator_params),
-        )
-
-    def gradients(
-        self, critic_loss: Callable[..., tuple[Tensor, Logs]], generator_loss: Callable[[Tensor, Tensor], Tensor]
-    ) -> list[Tensor]:
-        """Both networks' weight gradients by these losses. The networks stay as they were."""
-        buffers = [(b, b.clone()) for module in (self.generator, self.critic) for b in module.buffers()]
-        seed_step(self.seed, 0, "compile")
-        z, fetched = local_shard(self.noise(self.batch_size)), self.dataset.fetch(0, self.batch_size)
-        loss, _ = critic_loss(self.penalty.due(0), z, *fetched)
-        gradients = torch.autograd.grad(loss, self.critic_params)
-        n = self.generator_batch
-        loss = generator_loss(local_shard(self.noise(n)), local_shard(self.labels(n)))
-        gradients += torch.autograd.grad(loss, self.generator_params)
-        for buffer, before in buffers:  # BatchNorm's averages, spectral norm's vectors
-            buffer.copy_(before)
-        return list(gradients)
-
     # ---- the state of a checkpoint
 
     def state(self) -> dict[str, Any]:
@@ -237,8 +212,8 @@ class Trainer:
         load_state(self._parts(), state)
         self.penalty.load_state_dict(state.get("penalty", {}), strict=False)  # another penalty may be configured
         self.step, self.logs = state["step"], {k: v.to(self.device) for k, v in state.get("logs", {}).items()}
-        if self.compile:
-            self.functions = self._replayed(self.functions)  # new optimizer states need new graphs
+        if isinstance(self.functions.updates, Replayed):
+            self.functions.updates.forget()  # its graphs read the optimizer states of before
 
     def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         return {

@@ -115,6 +115,7 @@ class TrainingLoop:
     def record(self, logs: Logs, with_scores: bool) -> None:
         """Writes the scalars of this step, and the scores of the averaged generator."""
         t = self.trainer
+        t.check()
         values: Values = self.observer.measure(logs) if logs else {}
         if with_scores:
             scores = self.observer.evaluate()

@@ -17,7 +17,8 @@ from conftest import run_command, small_trainer
 
 from wgangp.machine.finite import Diverged, check_finite
 from wgangp.models import mlp
-from wgangp.preflight import check_memory, checkpoint_bytes
+from wgangp.observer import Observer
+from wgangp.preflight import check_memory, checkpoint_bytes, fits
 from wgangp.run_dir.checkpoint import (
     Checkpoints,
     all_checkpoints,
@@ -354,23 +355,47 @@ class TestPreflight:
         code, text = call("train", *RUN, "steps=2")
         assert code == 1 and "0.0 GB left, and 5 checkpoints need" in text and "Traceback" not in text
 
-    def test_the_largest_batch_that_fits_is_named(self):
+    def test_the_largest_batch_that_fits_is_named(self, monkeypatch):
         """A device of memory for ten images, simulated."""
+        monkeypatch.setattr("wgangp.preflight.fits", lambda trainer: trainer.batch_size <= 10)
 
         def trainer(n):
-            def gradients(critic_loss, generator_loss):
-                if n > 10:
-                    raise torch.OutOfMemoryError("CUDA out of memory")
-
-            losses = {"critic_loss": None, "generator_loss": None}
-            return SimpleNamespace(device=torch.device("cuda"), batch_size=n, gradients=gradients, **losses)
+            return SimpleNamespace(device=torch.device("cuda"), batch_size=n)
 
         check_memory(trainer(10), trainer)
         with pytest.raises(ValueError, match="batch_size=64 does not fit into the device's memory; 8 does"):
             check_memory(trainer(64), trainer)
 
-    def test_the_trial_leaves_the_trainer_as_it_was(self):
+    def test_a_step_and_what_is_measured_beside_it_must_fit(self, monkeypatch):
+        """A step of 6 and a log step of 3, on devices of 9 and 8; afterwards the trainer is as it was."""
+        needs = {"train_step": 6, "measure": 3, "picture": 2}
+        used, highest, free = 0, 0, 9
+
+        def allocate(function):
+            def run(*arguments):
+                nonlocal highest
+                highest = max(highest, used + needs[function.__name__])
+                return function(*arguments)
+
+            return run
+
+        def reset():
+            nonlocal highest
+            highest = used
+
+        for name, fake in {
+            "empty_cache": lambda: None,
+            "mem_get_info": lambda device: (free, 100),
+            "reset_peak_memory_stats": reset,
+            "memory_allocated": lambda: used,
+            "max_memory_allocated": lambda: highest,
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, fake)
+        for kind, name in ((Trainer, "train_step"), (Observer, "measure"), (Observer, "picture")):
+            monkeypatch.setattr(kind, name, allocate(getattr(kind, name)))
         tried, plain = small_trainer(), small_trainer()
-        tried.gradients(tried.critic_loss, tried.generator_loss)
+        assert fits(tried)
+        free = 8
+        assert not fits(tried) and tried.step == 0
         tried.train_step(), plain.train_step()
         assert all(torch.equal(a, b) for a, b in zip(tried.critic_params, plain.critic_params, strict=True))

@@ -13,8 +13,9 @@ from torch import nn
 from wgangp.app.trust import check_targets
 from wgangp.data import Dataset
 from wgangp.machine import distributed
-from wgangp.machine.device import be_deterministic, choose_device, keep_freed_memory, set_precision
+from wgangp.machine.device import be_deterministic, choose_device, choose_precision, keep_freed_memory, set_precision
 from wgangp.models import Generator
+from wgangp.speed import speed_up
 from wgangp.trainer import Trainer
 
 # Steps that make up for the time of compiling: up to a minute, for a third to several times the speed on CUDA, and a
@@ -37,10 +38,8 @@ def build(node: DictConfig, *args: Any, allow: Sequence[str] = (), **kwargs: Any
 
 def set_up_device(cfg: DictConfig, job: int | None = None) -> torch.device:
     """Chooses the device, and sets precision and determinism. The `job`-th of jobs side by side takes GPU `job`."""
-    device = choose_device(cfg.device)
-    if cfg.device == "auto" and device.type == "cuda" and job is not None:
-        device = torch.device("cuda", job % torch.cuda.device_count())
-    set_precision(cfg.precision)
+    device = choose_device(cfg.device, job)
+    set_precision(choose_precision(cfg.precision, device))
     be_deterministic(cfg.deterministic)
     keep_freed_memory()
     return device
@@ -80,7 +79,7 @@ def make_trainer(
     generator = generator or make(cfg.generator, **data)
     if cfg.sync_batchnorm:
         generator = distributed.synchronise_batchnorm(generator, device)
-    return Trainer(
+    trainer = Trainer(
         dataset=dataset,
         generator=generator,
         critic=critic or make(cfg.critic, **data),
@@ -97,9 +96,10 @@ def make_trainer(
         class_weight=cfg.class_weight,
         lr_decay=cfg.lr_decay,
         ema_decay=cfg.ema_decay,
-        precision=cfg.precision,
-        compile=is_worth_compiling(cfg, device),
+        precision=choose_precision(cfg.precision, device),
     )
+    speed_up(trainer, compile=is_worth_compiling(cfg, device), cuda_graphs=cfg.cuda_graphs)
+    return trainer
 
 
 def is_worth_compiling(cfg: DictConfig, device: torch.device) -> bool:

@@ -8,8 +8,9 @@ from omegaconf import DictConfig, OmegaConf
 from wgangp.run_dir.record import flatten
 
 CHOICES = {
-    "precision": ("float32", "tf32", "bfloat16"),
+    "precision": ("auto", "float32", "tf32", "bfloat16"),
     "compile": ("auto", True, False),
+    "cuda_graphs": (True, False),
     "deterministic": (True, False),
     "sync_batchnorm": (True, False),
     "profile": (True, False),

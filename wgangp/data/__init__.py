@@ -84,7 +84,10 @@ class Order:
     def _permutation(self, epoch: int) -> Tensor:
         """The order of an epoch: drawn on the CPU, so that every device has the same."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        return torch.randperm(self.size, generator=generator).to(self.device)
+        order = torch.randperm(self.size, generator=generator)
+        if self.device.type == "cuda":
+            order = order.pin_memory()  # so that the copy waits for nothing
+        return order.to(self.device, non_blocking=True)
 
 
 def draw(size: int, n: int | None, seed: int) -> Tensor:

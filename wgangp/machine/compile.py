@@ -20,7 +20,7 @@ def compile_if_equal(
     releases of torch, second derivatives through the compiler are silently wrong.
     """
     torch._inductor.config.fallback_random = True  # the random numbers that eager draws
-    compiled = [torch.compile(function, fullgraph=True) for function in functions]
+    compiled = [torch.compile(function, fullgraph=True, dynamic=False) for function in functions]
     log.info("compiling the losses, once for this machine: it takes about a minute")
     started = time.perf_counter()
     try:

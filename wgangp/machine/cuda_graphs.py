@@ -1,7 +1,7 @@
-"""CUDA graphs: all kernels of an update are launched at once."""
+"""CUDA graphs: all kernels of a step are launched at once."""
 
+import gc
 import logging
-import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -10,67 +10,120 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.torch_version import TorchVersion
 
 log = logging.getLogger(__name__)
+
+WARM_UP = 2  # calls that choose kernels and create optimizer states, before a capture
+Batches = list[tuple[Tensor, ...]]
 
 
 @dataclass
 class Captured:
     graph: torch.cuda.CUDAGraph
-    buffers: list[Tensor]  # what it reads
+    inputs: Batches  # what it reads
     result: Any
     gradients: list[Tensor | None]
+    addresses: list[int]
 
 
 class Replayed:
-    """A function of tensors and flags that is replayed as a CUDA graph, one graph for each combination of flags.
+    """function(flags, batches), replayed as a CUDA graph: one graph for each value of the flags.
 
-    The first calls run the function itself, which chooses kernels and creates optimizer states. Later calls copy their
-    tensors into the buffers that the graph reads, and replay it. The next call overwrites the result, and the gradients
-    of `parameters`. Random numbers equal the function's: a replay reads the seed and the position of torch's generator.
+    The first calls run the function itself. Later ones copy the batches to where the graph reads them, and replay it.
+    The next call overwrites the result, and the gradients of `parameters`. All graphs share a stream and a memory pool.
+    `live()` returns the tensors that the function changes: the networks and the optimizers' states. Random numbers
+    equal the function's, since a replay reads the seed and the position of torch's generator.
     """
 
-    def __init__(self, function: Callable[..., Any], parameters: list[nn.Parameter], warmup: float = 3) -> None:
-        self.function, self.parameters, self.stream = function, parameters, torch.cuda.Stream()
-        self.warmup, self.calls = warmup, Counter[tuple[Any, ...]]()
-        self.graphs: dict[tuple[Any, ...], Captured] = {}
+    def __init__(
+        self,
+        function: Callable[[tuple[bool, ...], Batches], Any],
+        parameters: Sequence[nn.Parameter],
+        live: Callable[[], list[Tensor]],
+    ) -> None:
+        self.function, self.parameters, self.live = function, parameters, live
+        self.stream, self.possible = torch.cuda.Stream(), True
+        self.forget()
 
-    def __call__(self, *arguments: Any) -> Any:
-        flags = tuple(a for a in arguments if not isinstance(a, Tensor))
+    def forget(self) -> None:
+        """Drops all graphs, as is needed after optimizer states were replaced."""
+        self.pool = torch.cuda.graph_pool_handle()
+        self.calls, self.graphs = Counter[tuple[bool, ...]](), dict[tuple[bool, ...], Captured]()
+        self.last: Captured | None = None  # whose gradients the parameters have
+
+    def __call__(self, flags: tuple[bool, ...], batches: Batches) -> Any:
         self.calls[flags] += 1
-        if self.calls[flags] <= self.warmup:
-            return self._on_side_stream(arguments)
-        if flags not in self.graphs:
-            try:
-                self.graphs[flags] = self._capture(arguments)
-            except RuntimeError as error:  # what cannot be captured can be launched
-                log.warning("no CUDA graph, so kernels are launched one by one (%s)", str(error).splitlines()[0])
-                self.warmup = math.inf
-                return self.function(*arguments)
-        captured = self.graphs[flags]
-        for buffer, new in zip(captured.buffers, (a for a in arguments if isinstance(a, Tensor)), strict=True):
-            buffer.copy_(new)
+        captured = self.graphs.get(flags)
+        if captured is None and self.possible and self.calls[flags] > WARM_UP:
+            captured = self._capture(flags, batches)
+        if captured is None:
+            self.last = None
+            return self._launch(flags, batches)
+        torch._foreach_copy_([t for batch in captured.inputs for t in batch], [t for batch in batches for t in batch])
         captured.graph.replay()
-        for p, gradient in zip(self.parameters, captured.gradients, strict=True):
-            p.grad = gradient
+        if captured is not self.last:
+            for p, gradient in zip(self.parameters, captured.gradients, strict=True):
+                p.grad = gradient
+            self.last = captured
         return captured.result
 
-    def _on_side_stream(self, arguments: tuple[Any, ...]) -> Any:
-        """Runs on the stream of the captures, so that they can reuse its memory."""
+    def check(self) -> None:
+        """Raises RuntimeError if a graph reads other memory than that of the networks and optimizers of today."""
+        now = self._addresses()
+        if any(captured.addresses != now for captured in self.graphs.values()):
+            raise RuntimeError(
+                "a weight or an optimizer's state has moved in memory since its CUDA graph was captured, so the graph "
+                "trains nothing: keep them in place, or set cuda_graphs=false"
+            )
+
+    def _addresses(self) -> list[int]:
+        return [t.data_ptr() for t in self.live()]
+
+    def _launch(self, flags: tuple[bool, ...], batches: Batches) -> Any:
+        """Runs the function on the stream of the captures, so that they can reuse its memory."""
+        if not self.possible:
+            return self.function(flags, batches)
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
-            result = self.function(*arguments)
+            result = self.function(flags, batches)
         torch.cuda.current_stream().wait_stream(self.stream)
         return result
 
-    def _capture(self, arguments: tuple[Any, ...]) -> Captured:
-        copies = [a.clone() if isinstance(a, Tensor) else a for a in arguments]
+    def _capture(self, flags: tuple[bool, ...], batches: Batches) -> Captured | None:
+        """Returns the graph; None if this function cannot be captured, so that its kernels are launched."""
+        copies = [tuple(t.clone() for t in batch) for batch in batches]
         graph, position = torch.cuda.CUDAGraph(), torch.cuda.get_rng_state()
-        with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
-            result = self.function(*copies)
+        reason = ""
+        try:
+            # The outer `with` leaves the side stream if the capture fails, which torch.cuda.graph does not.
+            with torch.cuda.stream(torch.cuda.current_stream()), warnings.catch_warnings():
+                warnings.filterwarnings("error", message="The CUDA Graph is empty")
+                options: dict[str, Any] = {"stream": self.stream, "capture_error_mode": "thread_local"}
+                with torch.cuda.graph(graph, pool=self.pool, **options):
+                    result = self.function(flags, copies)
+        except UserWarning as error:
+            raise RuntimeError("a CUDA graph without kernels: is the device the current one?") from error
+        except RuntimeError as error:
+            reason = f"{error} ".splitlines()[0].strip() or type(error).__name__
+        if reason and torch.__version__ < TorchVersion("2.13"):  # its random numbers would stay those of the capture
+            raise RuntimeError(f"{reason}: this step cannot be a CUDA graph; set cuda_graphs=false, or use torch 2.13")
         torch.cuda.set_rng_state(position)
-        buffers = [a for a in copies if isinstance(a, Tensor)]
-        return Captured(graph, buffers, result, [p.grad for p in self.parameters])
+        if reason:  # after the handler, whose traceback holds the memory of the capture
+            self._give_up(reason)
+            return None
+        gradients = [p.grad for p in self.parameters]
+        self.graphs[flags] = Captured(graph, copies, result, gradients, self._addresses())
+        return self.graphs[flags]
+
+    def _give_up(self, reason: str) -> None:
+        log.warning("no CUDA graph, so kernels are launched one by one (%s)", reason)
+        self.possible = False
+        self.forget()
+        for p in self.parameters:
+            p.grad = None
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def make_capturable(optimizers: Sequence[torch.optim.Optimizer], device: torch.device) -> bool:

@@ -13,46 +13,79 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from wgangp.machine.distributed import local_rank
+
 log = logging.getLogger(__name__)
 
 
-def double_backward_works(device: torch.device) -> bool:
-    """Returns whether a small convolutional gradient penalty can be differentiated on this device."""
-    try:
-        x = torch.ones(2, 3, 8, 8, device=device, requires_grad=True)
-        w = torch.full((4, 3, 3, 3), 0.1, device=device, requires_grad=True)
-        (grad,) = torch.autograd.grad(F.leaky_relu(F.conv2d(x, w, stride=2)).sum(), x, create_graph=True)
-        grad.square().sum().backward()
-        return bool(w.grad is not None and w.grad.isfinite().all())
-    except (RuntimeError, NotImplementedError):
-        return False
+def check_double_backward(device: torch.device) -> None:
+    """Differentiates a small convolutional gradient penalty. Raises what torch raises if the device cannot."""
+    x = torch.ones(2, 3, 8, 8, device=device, requires_grad=True)
+    w = torch.full((4, 3, 3, 3), 0.1, device=device, requires_grad=True)
+    (grad,) = torch.autograd.grad(F.leaky_relu(F.conv2d(x, w, stride=2)).sum(), x, create_graph=True)
+    grad.square().sum().backward()
+    if w.grad is None or not w.grad.isfinite().all():
+        raise NotImplementedError("its second derivatives are not finite")
 
 
-def choose_device(name: str) -> torch.device:
-    """Returns the device of this name; "auto" is cuda, else mps, else cpu.
+def choose_device(name: str, job: int | None = None) -> torch.device:
+    """Returns the device of this name; "auto" is cuda, else mps, else cpu. A GPU becomes the current device.
 
-    Raises ValueError if the named device is absent or cannot differentiate a penalty.
+    Of the processes of torchrun each takes its own GPU, and so does the `job`-th of jobs side by side. Raises
+    ValueError if the device is absent, busy or full, or cannot differentiate a penalty.
     """
     available: dict[str, Callable[[], bool]] = {
         "cuda": torch.cuda.is_available,
         "mps": torch.backends.mps.is_available,
         "cpu": lambda: True,
     }
-    if name != "auto":
-        kind = name.partition(":")[0]
-        if kind not in available or not available[kind]():
-            raise ValueError(
-                f"device={name}: torch {torch.__version__} finds no such device here; use device=auto or cpu"
-            )
-        if not double_backward_works(torch.device(name)):
-            raise ValueError(f"device={name} cannot differentiate a gradient penalty; use device=auto or cpu")
-        return torch.device(name)
-    for kind in available:
-        if available[kind]():
-            if double_backward_works(torch.device(kind)):
-                return torch.device(kind)
-            log.warning("device %s cannot differentiate a gradient penalty, so it is not used", kind)
+    kind = name.partition(":")[0]
+    if name != "auto" and (kind not in available or not available[kind]()):
+        raise ValueError(f"device={name}: torch {torch.__version__} finds no such device here; use device=auto or cpu")
+    for found in [kind for kind in available if available[kind]()] if name == "auto" else [name]:
+        device = own_gpu(torch.device(found), job if name == "auto" else None)
+        try:
+            check_double_backward(device)
+            return device
+        except NotImplementedError as error:
+            reason = f"device {found} cannot differentiate a gradient penalty"
+            if name != "auto":
+                raise ValueError(f"{reason} ({error}); use device=cpu") from error
+            log.warning("%s, so it is not used (%s)", reason, error)
+        except RuntimeError as error:
+            line = f"{error} ".splitlines()[0].strip()
+            raise ValueError(f"device {found} cannot be used ({line}): free it, or use device=cpu") from error
     raise ValueError("no device of this machine can differentiate a gradient penalty")
+
+
+def own_gpu(device: torch.device, job: int | None) -> torch.device:
+    """Returns the GPU of this process, made the current one; another device as it is.
+
+    Raises ValueError if there is no such GPU. Streams, random states and graphs are those of the current device, so
+    nothing may touch CUDA before.
+    """
+    if device.type != "cuda":
+        return device
+    count, index = torch.cuda.device_count(), device.index
+    if index is None:
+        index = local_rank(count) if job is None else job % count
+    if index >= count:
+        raise ValueError(f"device=cuda:{index}: this machine has {count} GPUs, counted from cuda:0")
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """Returns float32, tf32 or bfloat16; "auto" is tf32 on GPUs that have it (Ampere and newer), else float32.
+
+    Raises ValueError if the GPU would emulate bfloat16: torch then computes sample by sample.
+    """
+    on_gpu = device.type == "cuda"
+    if name == "auto":
+        return "tf32" if on_gpu and torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
+    if name == "bfloat16" and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise ValueError("precision=bfloat16: this GPU only emulates it, which is slow; use precision=auto")
+    return name
 
 
 def set_precision(precision: str) -> None:

@@ -23,10 +23,8 @@ TIMEOUT = timedelta(minutes=10)  # of an exchange: the main rank evaluates while
 
 
 def join() -> None:
-    """Joins the processes of torchrun; each process of a machine takes its own GPU, if there are GPUs."""
+    """Joins the processes of torchrun."""
     global WORLD_SIZE, RANK, STORE
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     STORE, RANK, WORLD_SIZE = next(rendezvous("env://", timeout=TIMEOUT))
     # The addresses from before a restart are still in the store. On several machines, each counts restarts for itself.
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if os.environ.get("GROUP_WORLD_SIZE") == "1" else "any"
@@ -37,6 +35,15 @@ def join() -> None:
         world_size=WORLD_SIZE,
         timeout=TIMEOUT,
     )
+
+
+def local_rank(gpus: int) -> int:
+    """Returns this process's number among those of its machine. Raises ValueError if they are more than its GPUs."""
+    if WORLD_SIZE == 1:
+        return 0
+    if (processes := int(os.environ["LOCAL_WORLD_SIZE"])) > gpus:
+        raise ValueError(f"torchrun started {processes} processes here, and each needs one of {gpus} GPUs: start fewer")
+    return int(os.environ["LOCAL_RANK"])
 
 
 def leave() -> None:

@@ -4,7 +4,7 @@ import copy
 from typing import Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -15,12 +15,17 @@ class EMA(Generic[Module]):
     The warm-up lets short runs and first pictures forget the initialisation. Buffers are copied. decay 0: no average.
     """
 
-    def __init__(self, source: Module, decay: float) -> None:
+    def __init__(self, source: Module, decay: float, device: torch.device) -> None:
         self.module, self.decay = copy.deepcopy(source).requires_grad_(False), decay
+        self.share = torch.ones((), device=device)  # 1 - d, of the weights; a CUDA graph reads it
+
+    def begin(self, step: int) -> None:
+        """Called before each step with the number of those before."""
+        self.share.fill_(1 - min(self.decay, (1 + step) / (10 + step)))
 
     @torch.no_grad()
-    def update(self, source: nn.Module, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.module.parameters()), list(source.parameters()), 1 - decay)
+    def update(self, source: nn.Module) -> None:
+        averages: list[Tensor] = list(self.module.parameters())
+        torch._foreach_lerp_(averages, list(source.parameters()), [self.share] * len(averages))
         for average, buffer in zip(self.module.buffers(), source.buffers(), strict=True):
             average.copy_(buffer)

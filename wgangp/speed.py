@@ -1,0 +1,62 @@
+"""Faster functions for the trainer, with the values of its own: compiled losses, and on CUDA the updates as graphs."""
+
+import logging
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from wgangp.machine import distributed
+from wgangp.machine.compile import compile_if_equal
+from wgangp.machine.cuda_graphs import Replayed, make_capturable
+from wgangp.machine.device import seed_step
+from wgangp.machine.distributed import local_shard
+from wgangp.trainer import Logs, Trainer
+
+log = logging.getLogger(__name__)
+
+TOLERANCE = {"float32": 5e-3, "tf32": 0.1, "bfloat16": 0.1}  # of compiled gradients, relative to eager ones
+
+
+def speed_up(trainer: Trainer, *, compile: bool, cuda_graphs: bool) -> None:
+    """Replaces the trainer's functions. Losses whose compiled gradients differ stay eager."""
+    if compile:
+        eager = trainer.functions[:2]
+        losses = compile_if_equal(eager, lambda *f: gradients(trainer, *f), TOLERANCE[trainer.precision])
+        trainer.functions = trainer.functions._replace(critic_loss=losses[0], generator_loss=losses[1])
+    if cuda_graphs and trainer.device.type == "cuda":
+        if distributed.WORLD_SIZE > 1:
+            log.info(
+                "no CUDA graph with several processes, so kernels are launched one by one: small networks are slower"
+            )
+        elif make_capturable(trainer.optimizers, trainer.device):
+            params = trainer.critic_params + trainer.generator_params
+            updates = Replayed(trainer.updates, params, lambda: live(trainer))
+            trainer.functions = trainer.functions._replace(updates=updates)
+
+
+def live(trainer: Trainer) -> list[Tensor]:
+    """Returns all tensors that the updates change."""
+    modules = (trainer.generator, trainer.critic, trainer.ema.module)
+    states = [t for o in trainer.optimizers for state in o.state.values() for t in state.values()]
+    return [t for m in modules for t in m.state_dict().values()] + [t for t in states if isinstance(t, Tensor)]
+
+
+def gradients(
+    trainer: Trainer,
+    critic_loss: Callable[..., tuple[Tensor, Logs]],
+    generator_loss: Callable[[Tensor, Tensor], Tensor],
+) -> list[Tensor]:
+    """Returns both networks' weight gradients by these losses. The networks stay as they were."""
+    t = trainer
+    buffers = [(b, b.clone()) for module in (t.generator, t.critic) for b in module.buffers()]
+    seed_step(t.seed, 0, "compile")
+    z, fetched = local_shard(t.noise(t.batch_size)), t.dataset.fetch(0, t.batch_size)
+    loss, _ = critic_loss(t.penalty.due(0), z, *fetched)
+    found = torch.autograd.grad(loss, t.critic_params)
+    n = t.generator_batch
+    loss = generator_loss(local_shard(t.noise(n)), local_shard(t.labels(n)))
+    found += torch.autograd.grad(loss, t.generator_params)
+    for buffer, before in buffers:  # BatchNorm's averages, spectral norm's vectors
+        buffer.copy_(before)
+    return list(found)
