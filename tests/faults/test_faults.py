@@ -248,17 +248,19 @@ def test_sigusr1_saves_and_goes_on(tmp_path):
         process.kill()
 
 
-def test_a_run_that_was_killed_before_its_end_was_reported_is_finished(call, tmp_path):
+@pytest.mark.parametrize("monitor", ["eval/modes", "critic/gradient_norm"])
+def test_a_run_that_was_killed_before_its_end_was_reported_is_finished(monitor, call, tmp_path):
     run = tmp_path / "run"
-    assert call("train", *RUN, "steps=4", "sample_every=2")[0] == 0
+    assert call("train", *RUN, "steps=4", "sample_every=2", f"monitor={monitor}")[0] == 0
     metrics = (run / "metrics.jsonl").read_text()
+    value = read_status(run).value
     write_status(run, Status("running", step=4, steps=4))
     (run / "evaluation.json").unlink()
     (run / "samples" / "step_00000004.png").unlink()
     code, text = call("resume", "run=run")
     assert code == 0 and read_status(run).state == "done", text
     assert (run / "evaluation.json").exists() and (run / "samples" / "step_00000004.png").exists()
-    assert (run / "metrics.jsonl").read_text() == metrics
+    assert (run / "metrics.jsonl").read_text() == metrics and read_status(run).value == value
     code, text = call("resume", "run=run")
     assert code == 1 and "give a larger number of steps" in text
 
@@ -306,6 +308,12 @@ class TestDivergence:
             check_finite(1, logs, networks, optimizers, {"critic/loss": -1.5})
         with pytest.raises(Diverged, match="first critic/loss"):
             check_finite(1, logs | {"critic/loss": torch.tensor(float("inf"))}, networks, optimizers, {})
+
+    def test_averages_of_batchnorm_are_looked_at(self):
+        network = torch.nn.BatchNorm1d(3)
+        network.running_var.fill_(float("inf"))
+        with pytest.raises(Diverged, match=r"first critic\.running_var"):
+            check_finite(1, {}, {"critic": network}, [], {})
 
     def test_a_run_that_diverges_stops_with_a_line_and_keeps_its_last_good_checkpoint(self, call, tmp_path):
         code, text = call("train", *RUN, "steps=2000", "critic_optimizer.lr=1e30")

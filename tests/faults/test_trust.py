@@ -242,6 +242,17 @@ def test_links_in_a_run_are_not_followed(place, run, call, tmp_path):
     assert target.read_text() == "precious" and "Traceback" not in text
 
 
+@pytest.mark.parametrize("place", ["train.log", "metrics.jsonl", "samples/step_00000004.png"])
+def test_hard_links_in_a_run_are_not_written_through(place, run, call, tmp_path):
+    target = tmp_path / "target"
+    target.write_text("precious")
+    (run / place).unlink(missing_ok=True)
+    (run / place).parent.mkdir(exist_ok=True)
+    (run / place).hardlink_to(target)
+    _, text = call("resume", "run=run", "steps=4", "sample_every=2", "log_every=2")
+    assert target.read_text() == "precious" and "Traceback" not in text
+
+
 @pytest.mark.parametrize("folder", ["samples", "checkpoints", ".hydra"])
 def test_folders_that_are_links_are_refused(folder, run, call, tmp_path):
     (run / folder).rename(tmp_path / "elsewhere") if (run / folder).exists() else (tmp_path / "elsewhere").mkdir()

@@ -131,6 +131,8 @@ def load_newest(run: Path, set_aside: bool = False) -> tuple[Path, State]:
     for path in reversed(all_checkpoints(run)):
         try:
             return path, load_checkpoint(path)
+        except FileNotFoundError:  # a process that trains the run has written a newer one, and removed this one
+            return load_newest(run, set_aside)
         except ValueError as error:
             rename = set_aside and isinstance(error, Damaged)
             log.warning("%s%s", error, ": set aside" if rename else ": an older one is taken")

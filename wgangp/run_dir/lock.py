@@ -1,10 +1,13 @@
 """The lock of a run directory, so that two processes never write into one run."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout  # torch depends on it
+
+LOOK = 0.5  # seconds: `is_locked` of other processes, as of a summary, takes the lock for less
 
 
 def run_lock(run: Path) -> FileLock:
@@ -14,12 +17,12 @@ def run_lock(run: Path) -> FileLock:
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Holds the run's lock. Raises ValueError if another process holds it.
+    """Holds the run's lock. Raises ValueError if another process holds it, and not only for the moment of a look.
 
     The operating system releases the lock when the process ends, however it ends.
     """
     try:
-        lock = run_lock(run).acquire(blocking=False)
+        lock = run_lock(run).acquire(timeout=LOOK)
     except Timeout as error:
         raise ValueError(
             f"{run} is in use by another run: wait until it ends, or give another hydra.run.dir"
@@ -30,7 +33,7 @@ def locked(run: Path) -> Iterator[None]:
 
 def is_locked(run: Path) -> bool:
     """Whether a process holds the run's lock."""
-    if not (run / ".lock").exists():
+    if not os.path.exists(run / ".lock"):
         return False
     try:
         with run_lock(run).acquire(blocking=False):
