@@ -13,8 +13,7 @@ from test_cache import is_right, load, write_photos
 
 ROUNDS, IMAGES = 25, 60
 CLONE_NEWUSER, CLONE_NEWPID = 0x10000000, 0x20000000
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["test_killed_decoders"])
+PROCESSES = multiprocessing.get_context("fork")  # which need not import torch again
 
 
 def isolate():

@@ -20,8 +20,7 @@ from wgangp.run_dir.status import read_status
 
 SMALL = ["batch_size=8", "generator.width=8", "critic.width=8", "evaluation_samples=50"]
 SMALL += ["log_every=1", "checkpoint_every=1", "sample_every=0"]
-PROCESSES = multiprocessing.get_context("forkserver")  # real processes, which import torch once for all
-PROCESSES.set_forkserver_preload(["wgangp.app.hydra_run", "wgangp.run", "wgangp.metrics.scores", "test_starters"])
+PROCESSES = multiprocessing.get_context("fork")  # real processes, which need not import torch again
 
 
 def run_in_process(barrier, folder, output, name, arguments):
