@@ -120,6 +120,15 @@ def test_a_sound_checkpoint_is_not_set_aside_for_lack_of_memory(tmp_path, monkey
     assert newest.exists()
 
 
+def test_a_checkpoint_of_an_older_version_is_not_called_damaged(tmp_path):
+    """It has no checksum: it is passed over, and keeps its name."""
+    newest = save(tmp_path, [1, 2])
+    torch.save(torch.load(newest, weights_only=True), newest)
+    with pytest.raises(ValueError, match="of a version before checkpoints had a checksum"):
+        load_checkpoint(newest)
+    assert load_newest(tmp_path, set_aside=True)[0].name == "step_00000001.pt" and newest.exists()
+
+
 def test_checkpoints_open_with_torch_alone(tmp_path):
     """The seal at the end does not hinder other programs."""
     assert torch.load(save(tmp_path, [3]), weights_only=True)["step"] == 3
@@ -229,6 +238,18 @@ def test_the_older_checkpoint_survives_a_full_disk(tmp_path, monkeypatch, caplog
     assert newest_checkpoint(tmp_path) == newest and "No space left on device" in caplog.text
     monkeypatch.undo()
     assert save(tmp_path, [3]).name == "step_00000003.pt"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"value": "x", "monitor": "x"}', "[" * 10**5])
+def test_strange_files_among_the_checkpoints_are_passed_over(content, tmp_path):
+    newest = save(tmp_path, [1, 2])
+    for name in ("step_final.pt", "step_00000002 (1).pt", "step_99.pt", "step_00000009.pt.bak", "Step_00000009.pt"):
+        (newest.parent / name).write_text("?")
+    (newest.parent / "step_00000007.pt").mkdir()
+    (newest.parent / "best.json").write_text(content)
+    assert newest_checkpoint(tmp_path) == newest and load_newest(tmp_path)[1]["step"] == 2
+    Checkpoints(tmp_path, 2, HEADER, "x", False).save_if_best(2, {"x": 1.0}, small_trainer().state)
+    assert json.loads((newest.parent / "best.json").read_text())["value"] == 1.0
 
 
 def test_sigusr1_saves_and_goes_on(tmp_path):
