@@ -241,7 +241,7 @@ def test_expanded_tensors_take_no_memory(run, call):
 
 @pytest.mark.parametrize("place", [".lock", "train.log", "metrics.jsonl", "status.json", "samples/step_00000004.png"])
 def test_links_in_a_run_are_not_followed(place, run, call, tmp_path):
-    """Nothing is written through them, whatever becomes of the run."""
+    """Nothing is written through them, whatever becomes of the run; a lock that is one is named."""
     target = tmp_path / "target"
     target.write_text("precious")
     (run / place).unlink(missing_ok=True)
@@ -249,6 +249,7 @@ def test_links_in_a_run_are_not_followed(place, run, call, tmp_path):
     (run / place).symlink_to(target)
     _, text = call("resume", "run=run", "steps=4", "sample_every=2", "log_every=2")
     assert target.read_text() == "precious" and "Traceback" not in text
+    assert place != ".lock" or "is a link: replace it" in text
 
 
 @pytest.mark.parametrize("place", ["train.log", "metrics.jsonl", "samples/step_00000004.png"])

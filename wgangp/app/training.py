@@ -97,8 +97,8 @@ def train(
 @contextmanager
 def used_alone(run: Path) -> Iterator[None]:
     """Holds the run's lock. Raises ValueError if another process holds it, or a folder of the run is a link."""
+    refuse_links(run)
     with locked(run) if is_main() else nullcontext():
-        refuse_links(run)
         try:
             yield
         finally:

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 # All but tabs and newlines; and what turns the direction of text, or ends its line.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-FOLDERS = (".hydra", "checkpoints", "samples", "profile", "cache")
+NO_LINKS = (".hydra", "checkpoints", "samples", "profile", "cache", ".lock", ".evaluation.lock")
 # Links are refused, and opening a pipe does not wait. Windows has neither.
 SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
@@ -24,10 +24,10 @@ def printable(text: str) -> str:
 
 
 def refuse_links(run: Path, *more: Path) -> None:
-    """Raises ValueError if a folder of the run is a link, through which files elsewhere would be written."""
-    for folder in (*map(Path, FOLDERS), *more):
-        if (run / folder).is_symlink():
-            raise ValueError(f"{run / folder} is a link: replace it by the folder itself")
+    """Raises ValueError if a folder or lock of the run is a link, through which files elsewhere would be written."""
+    for path in (*map(Path, NO_LINKS), *more):
+        if (run / path).is_symlink():
+            raise ValueError(f"{run / path} is a link: replace it by what it leads to, or remove it")
 
 
 def open_for_writing(path: Path, mode: str = "w") -> IO[Any]:
