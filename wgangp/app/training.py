@@ -92,6 +92,7 @@ def train(
             raise
         finally:
             claim.release()
+            release_memory()  # a sweep's next job is in this process
 
 
 @contextmanager
@@ -99,10 +100,7 @@ def used_alone(run: Path) -> Iterator[None]:
     """Holds the run's lock. Raises ValueError if another process holds it, or a folder of the run is a link."""
     refuse_links(run)
     with locked(run) if is_main() else nullcontext():
-        try:
-            yield
-        finally:
-            release_memory()  # a sweep's next job is in this process
+        yield
 
 
 def train_in(run: Path, cfg: DictConfig, started_with: Record, job: Job, start: Path | None) -> float:
