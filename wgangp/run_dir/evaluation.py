@@ -3,19 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from wgangp.metrics import Result
 from wgangp.run_dir.files import read_json, replace_json
+from wgangp.run_dir.lock import in_turn
 
 
 def record(run: Path, step: int, measured_with: dict[str, Any], results: list[Result]) -> Path:
     """Writes each score and how it was measured; scores of the same step that were there stay. Returns the file.
 
-    Raises OSError if the file cannot be written, or other processes write it for longer than a minute.
+    Raises OSError if the file cannot be written.
     """
     file = run / "evaluation.json"
-    with FileLock(run / ".evaluation.lock", timeout=60):  # training writes scores, too, and holds the run's own lock
+    with in_turn(run):  # training writes scores, too, and holds the run's own lock
         content = _of_step(file, step) or {"step": step, "metrics": {}, "measured_with": {}}
         for result in results:
             for name, value in result.values.items():

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 # All but tabs and newlines; and what turns the direction of text, or ends its line.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-NO_LINKS = (".hydra", "checkpoints", "samples", "profile", "cache", ".lock", ".evaluation.lock")
+NO_LINKS = (".hydra", "checkpoints", "samples", "profile", "cache", ".lock")
 # Links are refused, and opening a pipe does not wait. Windows has neither.
 SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 

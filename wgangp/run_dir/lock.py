@@ -2,10 +2,15 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout  # torch depends on it
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
 
 LOOK = 0.5  # seconds: `is_locked` of other processes, as of a summary, takes the lock for less
 
@@ -29,6 +34,24 @@ def locked(run: Path) -> Iterator[None]:
         ) from error
     with lock:
         yield
+
+
+@contextmanager
+def in_turn(run: Path) -> Iterator[None]:
+    """Waits while another process is in its turn with this run, for the moment of a change to one of its files.
+
+    It locks the folder itself, so no file is left. Where folders cannot be locked it does not wait.
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(run, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def is_locked(run: Path) -> bool:
