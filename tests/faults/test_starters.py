@@ -14,6 +14,7 @@ import pytest
 
 from wgangp.app import hydra_run
 from wgangp.run_dir.checkpoint import header_of, load_newest
+from wgangp.run_dir.claim import Claim
 from wgangp.run_dir.lock import is_locked, locked
 from wgangp.run_dir.record import read_record
 from wgangp.run_dir.status import read_status
@@ -149,11 +150,12 @@ def test_the_record_of_a_resumed_run_is_read_under_its_lock(trained, tmp_path, c
 
 def test_a_refused_start_removes_nothing_of_another(tmp_path, call, monkeypatch):
     """The lock is removed by the one that holds it: a third starter must not lock a file that nobody else sees."""
-    seen, original = [], hydra_run.remove_if_empty
+    seen, original = [], Claim.release
 
     def released(claim):
-        seen.append(is_locked(tmp_path / "run"))
-        original(tmp_path / "run")
+        seen.append(is_locked(claim.run))
+        original(claim)
 
-    monkeypatch.setattr("wgangp.run_dir.claim.Claim.release", released)
+    monkeypatch.setattr(Claim, "release", released)
     assert call("train", *SMALL, "conditional=true", "hydra.run.dir=run")[0] == 1 and seen == [True]
+    assert not (tmp_path / "run").exists()
