@@ -1,8 +1,12 @@
 """What a run writes down stays bounded, and nothing that is kept is lost."""
 
 import json
+import os
 
+import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.tensorboard import SummaryWriter
 
 from wgangp.run_dir import logger
 
@@ -14,12 +18,10 @@ def test_tensorboards_files_are_bounded(tmp_path, monkeypatch):
     log = logger.RunLogger(tmp_path, 0, 1)
     for step in range(1, 201):
         log.write(step, {"critic/loss": -1.0 / step})
-        log.writer.flush()
-    log.close()
     files = list(tmp_path.glob("events*"))
     assert len(files) == 3 and all(file.stat().st_size < 3000 for file in files)
-    read = EventAccumulator(str(tmp_path)).Reload()  # files of one second in the order of their names, so .10 before .9
-    steps = sorted(event.step for event in read.Scalars("critic/loss"))
+    read = EventAccumulator(str(tmp_path)).Reload()
+    steps = [event.step for event in read.Scalars("critic/loss")]
     assert steps == list(range(steps[0], 201)) and len(steps) > 20
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(1, 201))
@@ -30,5 +32,43 @@ def test_training_goes_on_where_somebody_removes_the_files(tmp_path):
     for file in tmp_path.glob("events*"):
         file.unlink()
     log.write(1, {"critic/loss": -1.0})
-    log.close()
     assert json.loads((tmp_path / "metrics.jsonl").read_text())["step"] == 1
+
+
+def test_what_a_full_disk_cuts_off_is_removed_again(tmp_path, monkeypatch, caplog):
+    """The disk takes ten bytes of each write, for a while: lines and events are whole or absent."""
+    log, write = logger.RunLogger(tmp_path, 0, 1), os.write
+    for step in range(1, 10):
+        if step % 3 == 0:
+            monkeypatch.setattr(os, "write", lambda file, content: write(file, content[:10]))
+        log.write(step, {"critic/loss": -1.0, "critic/gradient_norms": torch.ones(3)})
+        monkeypatch.setattr(os, "write", write)
+    kept = [1, 2, 4, 5, 7, 8]
+    assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == kept
+    read = EventAccumulator(str(tmp_path)).Reload()
+    assert [event.step for event in read.Scalars("critic/loss")] == kept
+    assert [event.step for event in read.Histograms("critic/gradient_norms")][-1] == kept[-1]  # it keeps one
+    assert "the line of metrics.jsonl of step 3 is lost: [Errno 28]" in caplog.text
+
+
+def test_events_are_those_of_torchs_writer(tmp_path):
+    values = {"critic/loss": -1.5, "critic/gradient_norms": torch.tensor([0.5, 1.0, -2.0])}
+    logger.RunLogger(tmp_path / "ours", 0, 1).write(7, values)
+    with SummaryWriter(str(tmp_path / "torchs")) as writer:
+        writer.add_scalar("critic/loss", -1.5, 7)
+        writer.add_histogram("critic/gradient_norms", values["critic/gradient_norms"], 7)
+    ours, torchs = (EventAccumulator(str(tmp_path / name)).Reload() for name in ("ours", "torchs"))
+    (a,), (b,) = ours.Scalars("critic/loss"), torchs.Scalars("critic/loss")
+    assert (a.step, a.value) == (b.step, b.value)
+    (a,), (b,) = ours.Histograms("critic/gradient_norms"), torchs.Histograms("critic/gradient_norms")
+    assert a.step == b.step and a.histogram_value.bucket == pytest.approx(b.histogram_value.bucket)
+    assert a.histogram_value.bucket_limit == pytest.approx(b.histogram_value.bucket_limit)
+
+
+def test_a_resumed_run_hides_the_events_of_lost_steps(tmp_path):
+    first = logger.RunLogger(tmp_path, 0, 1)
+    for step in (1, 2, 3):
+        first.write(step, {"critic/loss": float(step)})
+    logger.RunLogger(tmp_path, 1, 1).write(2, {"critic/loss": 20.0})
+    read = EventAccumulator(str(tmp_path)).Reload()
+    assert [(event.step, event.value) for event in read.Scalars("critic/loss")] == [(1, 1.0), (2, 20.0)]

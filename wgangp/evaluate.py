@@ -32,7 +32,7 @@ def evaluate(cfg: DictConfig) -> None:
     from wgangp.machine.device import choose_device
     from wgangp.machine.distributed import is_main
     from wgangp.metrics.scores import leave_out, score
-    from wgangp.run import load_generator
+    from wgangp.run import generator_of
     from wgangp.run_dir.checkpoint import header_of, load_newest
     from wgangp.run_dir.evaluation import record
     from wgangp.run_dir.files import refuse_links
@@ -45,7 +45,7 @@ def evaluate(cfg: DictConfig) -> None:
     recorded = OmegaConf.create(part_with_defaults("dataset", config["dataset"]))
     dataset = build(located(recorded, cfg.dataset, run), allow=cfg.allow, seed=config["seed"], device=device)
     metrics = choose_metrics(cfg, dataset)
-    generator = load_generator(checkpoint, cfg.ema, cfg.batchnorm, cfg.allow).to(device)
+    generator = generator_of(state, cfg.ema, cfg.batchnorm, cfg.allow).to(device)
     x, y = draw(generator, dataset, cfg.n, cfg.seed)
     if not is_main():
         return

@@ -93,7 +93,7 @@ class TrainingLoop:
 
     def look_again(self) -> None:
         """Scores and draws what a process that was killed after its last checkpoint had no time to report."""
-        self.latest |= self.observer.evaluate()
+        self.latest |= self.logger.scalars(self.trainer.step) | self.observer.evaluate()
         if self.intervals.sample:
             self.draw()
 

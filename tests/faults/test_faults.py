@@ -121,6 +121,15 @@ def test_a_sound_checkpoint_is_not_set_aside_for_lack_of_memory(tmp_path, monkey
     assert newest.exists()
 
 
+def test_a_checkpoint_of_an_older_version_is_not_called_damaged(tmp_path):
+    """It has no checksum: it is passed over, and keeps its name."""
+    newest = save(tmp_path, [1, 2])
+    torch.save(torch.load(newest, weights_only=True), newest)
+    with pytest.raises(ValueError, match="of a version before checkpoints had a checksum"):
+        load_checkpoint(newest)
+    assert load_newest(tmp_path, set_aside=True)[0].name == "step_00000001.pt" and newest.exists()
+
+
 def test_checkpoints_open_with_torch_alone(tmp_path):
     """The seal at the end does not hinder other programs."""
     assert torch.load(save(tmp_path, [3]), weights_only=True)["step"] == 3
@@ -232,6 +241,18 @@ def test_the_older_checkpoint_survives_a_full_disk(tmp_path, monkeypatch, caplog
     assert save(tmp_path, [3]).name == "step_00000003.pt"
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"value": "x", "monitor": "x"}', "[" * 10**5])
+def test_strange_files_among_the_checkpoints_are_passed_over(content, tmp_path):
+    newest = save(tmp_path, [1, 2])
+    for name in ("step_final.pt", "step_00000002 (1).pt", "step_99.pt", "step_00000009.pt.bak", "Step_00000009.pt"):
+        (newest.parent / name).write_text("?")
+    (newest.parent / "step_00000007.pt").mkdir()
+    (newest.parent / "best.json").write_text(content)
+    assert newest_checkpoint(tmp_path) == newest and load_newest(tmp_path)[1]["step"] == 2
+    Checkpoints(tmp_path, 2, HEADER, "x", False).save_if_best(2, {"x": 1.0}, small_trainer().state)
+    assert json.loads((newest.parent / "best.json").read_text())["value"] == 1.0
+
+
 def test_sigusr1_saves_and_goes_on(tmp_path):
     process = start("steps=1000000", "checkpoint_every=0", cwd=tmp_path)
     try:
@@ -249,17 +270,19 @@ def test_sigusr1_saves_and_goes_on(tmp_path):
         process.kill()
 
 
-def test_a_run_that_was_killed_before_its_end_was_reported_is_finished(call, tmp_path):
+@pytest.mark.parametrize("monitor", ["eval/modes", "critic/gradient_norm"])
+def test_a_run_that_was_killed_before_its_end_was_reported_is_finished(monitor, call, tmp_path):
     run = tmp_path / "run"
-    assert call("train", *RUN, "steps=4", "sample_every=2")[0] == 0
+    assert call("train", *RUN, "steps=4", "sample_every=2", f"monitor={monitor}")[0] == 0
     metrics = (run / "metrics.jsonl").read_text()
+    value = read_status(run).value
     write_status(run, Status("running", step=4, steps=4))
     (run / "evaluation.json").unlink()
     (run / "samples" / "step_00000004.png").unlink()
     code, text = call("resume", "run=run")
     assert code == 0 and read_status(run).state == "done", text
     assert (run / "evaluation.json").exists() and (run / "samples" / "step_00000004.png").exists()
-    assert (run / "metrics.jsonl").read_text() == metrics
+    assert (run / "metrics.jsonl").read_text() == metrics and read_status(run).value == value
     code, text = call("resume", "run=run")
     assert code == 1 and "give a larger number of steps" in text
 
@@ -307,6 +330,12 @@ class TestDivergence:
             check_finite(1, logs, networks, optimizers, {"critic/loss": -1.5})
         with pytest.raises(Diverged, match="first critic/loss"):
             check_finite(1, logs | {"critic/loss": torch.tensor(float("inf"))}, networks, optimizers, {})
+
+    def test_averages_of_batchnorm_are_looked_at(self):
+        network = torch.nn.BatchNorm1d(3)
+        network.running_var.fill_(float("inf"))
+        with pytest.raises(Diverged, match=r"first critic\.running_var"):
+            check_finite(1, {}, {"critic": network}, [], {})
 
     def test_a_run_that_diverges_stops_with_a_line_and_keeps_its_last_good_checkpoint(self, call, tmp_path):
         code, text = call("train", *RUN, "steps=2000", "critic_optimizer.lr=1e30")

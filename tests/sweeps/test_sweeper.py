@@ -170,6 +170,16 @@ def test_a_cut_journal_is_repaired(tmp_path, caplog):
     assert study_of(tmp_path, 1).finished() == 3  # the trial whose score was cut was done again
 
 
+def test_a_search_goes_on_with_a_journal_cut_anywhere(tmp_path):
+    study_of(tmp_path)
+    whole = (tmp_path / "study.log").read_bytes()
+    for cut in range(0, len(whole), 41):
+        (tmp_path / "study.log").write_bytes(whole[:cut])
+        assert 1 <= study_of(tmp_path, 1).finished() <= 4
+        (tmp_path / "study.log").write_bytes(whole[:cut])
+        assert all(note.startswith("no importances: ") for note in importances(tmp_path))
+
+
 @pytest.mark.parametrize("line", [b"", b"{", b"\xff\xfe", b"[1]", b"[" * 100_000])
 def test_a_damaged_journal_is_named(line, tmp_path, call):
     study_of(tmp_path)

@@ -5,7 +5,10 @@ import json
 import math
 import os
 import re
+import shutil
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,10 +17,11 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from wgangp.metrics.objective import sign
-from wgangp.run_dir.lock import locked
+from wgangp.run_dir.lock import is_locked, locked
+from wgangp.run_dir.record import has_record
 from wgangp.run_dir.status import Status, write_status
 from wgangp.sweeps.escape import csv_cell, markdown_cell, number, terminal
-from wgangp.sweeps.jobs import grouped, read_jobs, swept_keys
+from wgangp.sweeps.jobs import grouped, read_job, read_jobs, swept_keys
 from wgangp.sweeps.plan import Plan, write_plan
 
 
@@ -185,6 +189,32 @@ BAD = {
     "other types": b'{"step": [], "state": "done", "seconds": "x", "reason": {}, "monitor": 1, "command": {}}\\n',
     "binary": bytes(range(256)) * 100,
 }
+
+
+@pytest.mark.parametrize("place", [".hydra/config.yaml", "metrics.jsonl", "status.json", "environment.json", "samples"])
+def test_folders_in_the_place_of_files_and_the_reverse(place, call, tmp_path):
+    run = write_job(tmp_path / "s", 0, ["seed=0"], [5.0])
+    write_job(tmp_path / "s", 1, ["seed=1"], [6.0])
+    (run / place).unlink(missing_ok=True)
+    (run / place).write_text("") if place == "samples" else (run / place).mkdir()
+    code, text = call("summarize", "sweep=s")
+    assert code == 0 and "2 jobs" in text and "Traceback" not in text
+
+
+def test_a_folder_without_permission_is_a_failed_job():
+    """As another user than root, who may read everything."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    folder.chmod(0o755)
+    run = write_job(folder, 0, ["seed=0"], [5.0])
+    run.chmod(0)
+    try:
+        if os.geteuid() == 0:
+            os.seteuid(65534)
+        assert not has_record(run) and not is_locked(run) and read_job(run).status == "failed"
+    finally:
+        os.seteuid(os.getuid())
+        run.chmod(0o755)
+        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("file", ["overrides.yaml", "config.yaml", "metrics.jsonl", "status.json", "environment.json"])

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from wgangp.app.checks import to_record
 from wgangp.app.recorded import changed
-from wgangp.app.training import Job, named, train
+from wgangp.app.training import Job, named, train, train_in, used_alone
 from wgangp.metrics.objective import Trial
 from wgangp.run_dir.checkpoint import header_of, load_newest
 from wgangp.run_dir.claim import remove_if_empty
@@ -33,11 +33,12 @@ def train_composed(cfg: DictConfig, trial: Trial | None = None) -> float:
 
 def resume(path: Path, changes: Sequence[str]) -> float:
     """Continues a run from its newest checkpoint, or from the checkpoint that `path` names; returns the objective."""
-    checkpoint, state = load_newest(path)
-    run = checkpoint.parents[1]
-    record = read_record(run) if has_record(run) else Record({})
-    cfg, record = changed(Record(header_of(state).config, record.overrides, record.choices), changes)
-    return train(cfg, run, record, start=checkpoint if path.is_file() else None)[1]
+    run = path.absolute().parents[1] if path.is_file() else path.absolute()
+    with used_alone(run):  # from the record on: another process may have gone on with the run before
+        _, state = load_newest(path)
+        record = read_record(run) if has_record(run) else Record({})
+        cfg, record = changed(Record(header_of(state).config, record.overrides, record.choices), changes)
+        return train_in(run, cfg, record, Job(), start=path if path.is_file() else None)
 
 
 def number_among_jobs() -> int | None:

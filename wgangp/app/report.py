@@ -25,7 +25,6 @@ def report(run: Path, cfg: DictConfig, started_with: Record, loop: TrainingLoop,
     shown = final or {name: value for name, value in loop.latest.items() if name == "critic/wasserstein"}
     loop.logger.hyperparameters(hyperparameters(cfg, started_with), shown)
     loop.logger.text("configuration", f"```yaml\n{OmegaConf.to_yaml(cfg, resolve=True)}```")
-    loop.logger.close()
     if final and is_main():
         measured_with = {"generator": "ema", "batchnorm": "batch", "seed": cfg.seed}
         try:

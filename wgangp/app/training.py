@@ -3,8 +3,8 @@
 import logging
 import re
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
@@ -81,25 +81,33 @@ def train(
     """
     claim = Claim(wanted, may_rename)
     run = Path(from_main("run", lambda: str(claim.take())))
-    try:
-        with ExitStack() as stack:
-            if is_main():
-                stack.enter_context(locked(run))
-                refuse_links(run)
-            return run, _train_with_rollbacks(run, cfg, started_with, job or Job(), start)
-    except Exception as error:
-        if job is not None and is_main() and not has_record(run):
-            write_record(run, started_with)
-            reason = " ".join(str(error).split())
-            write_status(run, Status("failed", reason=reason, error=type(error).__name__, steps=cfg.steps))
-        raise
-    finally:
-        claim.release()
-        release_memory()  # a sweep's next job is in this process
+    with used_alone(run):
+        try:
+            return run, train_in(run, cfg, started_with, job or Job(), start)
+        except Exception as error:
+            if job is not None and is_main() and not has_record(run):
+                write_record(run, started_with)
+                reason = " ".join(str(error).split())
+                write_status(run, Status("failed", reason=reason, error=type(error).__name__, steps=cfg.steps))
+            raise
+        finally:
+            claim.release()
+            release_memory()  # a sweep's next job is in this process
 
 
-def _train_with_rollbacks(run: Path, cfg: DictConfig, started_with: Record, job: Job, start: Path | None) -> float:
-    """After a divergence, goes back to the last checkpoint with other random numbers, if configured."""
+@contextmanager
+def used_alone(run: Path) -> Iterator[None]:
+    """Holds the run's lock. Raises ValueError if another process holds it, or a folder of the run is a link."""
+    refuse_links(run)
+    with locked(run) if is_main() else nullcontext():
+        yield
+
+
+def train_in(run: Path, cfg: DictConfig, started_with: Record, job: Job, start: Path | None) -> float:
+    """Trains in a directory that this process alone uses; returns the objective.
+
+    After a divergence it goes back to the last checkpoint, with other random numbers, if configured.
+    """
     tries = cfg.rollbacks if cfg.on_divergence == "rollback" else 0
     for attempt in range(tries):
         try:
@@ -130,9 +138,6 @@ def _train_once(run: Path, cfg: DictConfig, started_with: Record, job: Job, star
             if is_main():
                 file_only.error("%s", " ".join(str(error).split()))
             raise
-        finally:
-            if loop.trainer.step < loop.trainer.steps:
-                loop.logger.close()
         return finish(run, cfg, started_with, loop, prepared.scores, signals)
 
 

@@ -1,4 +1,4 @@
-"""Finds losses, gradients, weights and optimizer states that are not finite, and names them."""
+"""Finds losses, gradients, weights, buffers and optimizer states that are not finite, and names them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Diverged(ValueError):
-    """A loss, gradient, weight or optimizer state is not finite."""
+    """A loss, gradient, weight, buffer or optimizer state is not finite."""
 
 
 @torch.no_grad()
@@ -18,7 +18,7 @@ def check_finite(
     optimizers: Sequence[torch.optim.Optimizer],
     latest: Mapping[str, float],
 ) -> None:
-    """Raises Diverged if a loss, gradient, weight or optimizer state is not finite; reads one number from the device.
+    """Raises Diverged if a tensor of the training is not finite; reads one number from the device.
 
     `latest` are the scalars of the last log step, which the message quotes.
     """
@@ -34,7 +34,7 @@ def check_finite(
 
 
 def tensors_of(networks: Mapping[str, nn.Module], optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """Returns every gradient, weight and floating-point optimizer state, by a name that a message can quote."""
+    """Returns every gradient, weight, average of BatchNorm and optimizer state, by a name that a message can quote."""
     weights = {f"{part}.{name}": p for part, network in networks.items() for name, p in network.named_parameters()}
     gradients = {f"the gradient of {name}": p.grad for name, p in weights.items() if p.grad is not None}
     states = {p: state for optimizer in optimizers for p, state in optimizer.state.items()}
@@ -44,4 +44,5 @@ def tensors_of(networks: Mapping[str, nn.Module], optimizers: Sequence[torch.opt
         for key, value in states.get(p, {}).items()
         if isinstance(value, Tensor) and value.is_floating_point()
     }
-    return gradients | weights | moments
+    buffers = {f"{part}.{name}": b for part, network in networks.items() for name, b in network.named_buffers()}
+    return gradients | weights | moments | buffers

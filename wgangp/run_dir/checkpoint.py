@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+from torch import Tensor
 
 from wgangp.machine.bounded import load_bounded
 from wgangp.machine.distributed import is_main
@@ -57,6 +58,10 @@ def _is_int(value: object, least: int, most: int) -> bool:
     return type(value) is int and least <= value <= most
 
 
+def _is_weights(part: object) -> bool:
+    return isinstance(part, dict) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in part.items())
+
+
 def step_of(path: Path) -> int:
     """Returns 1000 for step_00001000.pt."""
     found = NAME.fullmatch(path.name)
@@ -95,6 +100,8 @@ def load_checkpoint(path: Path) -> State:
         state = load_bounded(body)
         if not isinstance(state, dict) or not {"step", "generator", "ema"} <= state.keys():
             raise ValueError("it lacks parts")
+        if not all(_is_weights(state[part]) for part in ("generator", "ema")):
+            raise ValueError("its weights are no tensors by name")
         header_of(state)
         if not _is_int(state["step"], 0, 10**12):
             raise ValueError("its step is no number")
@@ -131,6 +138,8 @@ def load_newest(run: Path, set_aside: bool = False) -> tuple[Path, State]:
     for path in reversed(all_checkpoints(run)):
         try:
             return path, load_checkpoint(path)
+        except FileNotFoundError:  # a process that trains the run has written a newer one, and removed this one
+            return load_newest(run, set_aside)
         except ValueError as error:
             rename = set_aside and isinstance(error, Damaged)
             log.warning("%s%s", error, ": set aside" if rename else ": an older one is taken")

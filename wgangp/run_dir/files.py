@@ -11,7 +11,7 @@ from typing import IO, Any
 
 # All but tabs and newlines; and what turns the direction of text, or ends its line.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-FOLDERS = (".hydra", "checkpoints", "samples", "profile", "cache")
+NO_LINKS = (".hydra", "checkpoints", "samples", "profile", "cache", ".lock")
 # Links are refused, and opening a pipe does not wait. Windows has neither.
 SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
@@ -24,27 +24,33 @@ def printable(text: str) -> str:
 
 
 def refuse_links(run: Path, *more: Path) -> None:
-    """Raises ValueError if a folder of the run is a link, through which files elsewhere would be written."""
-    for folder in (*map(Path, FOLDERS), *more):
-        if (run / folder).is_symlink():
-            raise ValueError(f"{run / folder} is a link: replace it by the folder itself")
+    """Raises ValueError if a folder or lock of the run is a link, through which files elsewhere would be written."""
+    for path in (*map(Path, NO_LINKS), *more):
+        if (run / path).is_symlink():
+            raise ValueError(f"{run / path} is a link: replace it by what it leads to, or remove it")
 
 
 def open_for_writing(path: Path, mode: str = "w") -> IO[Any]:
-    """Opens a file of a run, text in UTF-8. Raises OSError if it is a link, which could lead elsewhere, or a pipe."""
+    """Opens a file of a run, text in UTF-8. Raises OSError if it is a link, which could lead elsewhere, or a pipe.
+
+    That is seen before the content is cut, and hard links are links.
+    """
 
     def opener(name: str, flags: int) -> int:
-        descriptor = os.open(name, flags | SAFELY, 0o666)
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return descriptor
-        os.close(descriptor)
-        raise not_regular(path)
+        descriptor = os.open(name, flags & ~os.O_TRUNC | SAFELY, 0o666)
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            os.close(descriptor)
+            raise not_regular(path)
+        if flags & os.O_TRUNC:
+            os.ftruncate(descriptor, 0)
+        return descriptor
 
     return open(path, mode, encoding=None if "b" in mode else "utf-8", opener=opener)
 
 
 def not_regular(path: Path) -> OSError:
-    return OSError(errno.EINVAL, "this is no regular file: remove it", str(path))
+    return OSError(errno.EINVAL, "this is no regular file, or has hard links: remove it", str(path))
 
 
 def read_regular(path: Path) -> bytes:
@@ -60,6 +66,15 @@ def read_json(path: Path) -> Any:
         return json.loads(read_regular(path))
     except RecursionError as error:
         raise ValueError(f"{path} is nested too deep") from error
+
+
+def append(path: Path, content: bytes) -> None:
+    """Appends the content as a whole or not at all. Raises OSError if the disk has no room for it."""
+    with open_for_writing(path, "ab") as file:
+        end = file.tell()
+        if os.write(file.fileno(), content) < len(content):
+            os.ftruncate(file.fileno(), end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def replace_text(path: Path, text: str) -> None:

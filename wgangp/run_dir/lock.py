@@ -1,10 +1,18 @@
 """The lock of a run directory, so that two processes never write into one run."""
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout  # torch depends on it
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
+
+LOOK = 0.5  # seconds: `is_locked` of other processes, as of a summary, takes the lock for less
 
 
 def run_lock(run: Path) -> FileLock:
@@ -14,12 +22,12 @@ def run_lock(run: Path) -> FileLock:
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Holds the run's lock. Raises ValueError if another process holds it.
+    """Holds the run's lock. Raises ValueError if another process holds it, and not only for the moment of a look.
 
     The operating system releases the lock when the process ends, however it ends.
     """
     try:
-        lock = run_lock(run).acquire(blocking=False)
+        lock = run_lock(run).acquire(timeout=LOOK)
     except Timeout as error:
         raise ValueError(
             f"{run} is in use by another run: wait until it ends, or give another hydra.run.dir"
@@ -28,9 +36,27 @@ def locked(run: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def in_turn(run: Path) -> Iterator[None]:
+    """Waits while another process is in its turn with this run, for the moment of a change to one of its files.
+
+    It locks the folder itself, so no file is left. Where folders cannot be locked it does not wait.
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(run, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def is_locked(run: Path) -> bool:
     """Whether a process holds the run's lock."""
-    if not (run / ".lock").exists():
+    if not os.path.exists(run / ".lock"):
         return False
     try:
         with run_lock(run).acquire(blocking=False):

@@ -4,17 +4,19 @@ import json
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
+from torch.utils.tensorboard.summary import histogram, hparams, image, scalar
+from torch.utils.tensorboard.summary import text as as_text
 
-from wgangp.run_dir.files import open_for_writing, read_regular, replace_text
+from wgangp.run_dir.events import BINS, EventFile
+from wgangp.run_dir.files import append, open_for_writing, read_regular, replace_text
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,10 @@ class Logger(ABC):
         """Logs scalars, and tensors of shape (n,) as histograms."""
 
     @abstractmethod
+    def scalars(self, step: int) -> dict[str, float]:
+        """Returns the scalars that were logged at this step."""
+
+    @abstractmethod
     def picture(self, step: int, picture: np.ndarray) -> None:
         """Logs samples as a picture (h, w, 3) uint8."""
 
@@ -50,23 +56,20 @@ class Logger(ABC):
     def hyperparameters(self, config: Mapping[str, object], metrics: Mapping[str, float]) -> None:
         """Logs the run's row of TensorBoard's HParams tab."""
 
-    @abstractmethod
-    def close(self) -> None:
-        """Writes what is buffered."""
-
 
 class NullLogger(Logger):
     """Writes nothing: for ranks other than 0."""
 
     def write(self, step: int, values: Values) -> None: ...
 
+    def scalars(self, step: int) -> dict[str, float]:
+        return {}
+
     def picture(self, step: int, picture: np.ndarray) -> None: ...
 
     def text(self, name: str, text: str) -> None: ...
 
     def hyperparameters(self, config: Mapping[str, object], metrics: Mapping[str, float]) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class RunLogger(Logger):
@@ -80,9 +83,7 @@ class RunLogger(Logger):
         kept = [line for line in self._lines() if _step(line) <= step]
         if kept or self.metrics.exists():
             replace_text(self.metrics, "".join(kept))
-        self.writer: SummaryWriter | None = SummaryWriter(
-            str(run), purge_step=step + 1 if step else None, flush_secs=10
-        )
+        self.events = EventFile(run, purge_step=step + 1 if step else 0)
 
     def _lines(self) -> list[str]:
         """The whole lines of metrics.jsonl: a crash or a full disk may have cut one."""
@@ -91,44 +92,25 @@ class RunLogger(Logger):
 
     def write(self, step: int, values: Values) -> None:
         numbers = {name: v for name, v in values.items() if isinstance(v, int | float)} | self._throughput(step)
-        line = json.dumps({"step": step, "images_seen": step * self.images_per_step} | numbers) + "\n"
-        with log_os_errors("the line of metrics.jsonl", step), open_for_writing(self.metrics, "a+b") as file:
-            file.seek(0, 2)
-            if file.tell() and (file.seek(-1, 2), file.read(1))[1] != b"\n":  # a full disk cut the last line
-                file.write(b"\n")
-            file.write(line.encode())
-        with self._events("TensorBoard's log", step) as events:
-            for name, value in numbers.items():
-                events.add_scalar(name, value, step)
-            for name in values.keys() - numbers.keys():
-                events.add_histogram(name, values[name], step)
+        with log_os_errors("the line of metrics.jsonl", step):
+            line = json.dumps({"step": step, "images_seen": step * self.images_per_step} | numbers)
+            append(self.metrics, f"{line}\n".encode())
+        summaries = [scalar(name, value) for name, value in numbers.items()]
+        summaries += [histogram(name, values[name], BINS) for name in values.keys() - numbers.keys()]
+        self._log_events("TensorBoard's log", step, summaries)
 
-    @contextmanager
-    def _events(self, what: str, step: int) -> Iterator[SummaryWriter]:
-        """TensorBoard's writer. One that failed, as on a full disk, is replaced at the next call, in a new file."""
-        try:
-            if self.writer is None or self._is_long():
-                self._close()
-                self.writer = SummaryWriter(str(self.run), flush_secs=10)
-            yield self.writer
-        except OSError as error:
-            log.error("%s of step %d is lost: %s", what, step, error)
-            self.writer = None
+    def scalars(self, step: int) -> dict[str, float]:
+        found = [json.loads(line) for line in self._lines() if _step(line) == step]
+        return {name: float(v) for row in found for name, v in row.items() if isinstance(v, int | float)}
 
-    def _is_long(self) -> bool:
-        """Whether the newest event file is full; of more than EVENT_FILES the oldest are removed."""
-        files = sorted(self.run.glob("events.out.tfevents.*"), key=lambda file: file.stat().st_mtime_ns)
-        sizes = [file.stat().st_size for file in files if file.name == self._file_name()]
-        if not sizes or sizes[0] <= EVENT_FILE_BYTES:
-            return False
-        for old in files[: 1 - EVENT_FILES]:
-            old.unlink(missing_ok=True)
-        return True
-
-    def _file_name(self) -> str:
-        """The name of the file that is written now: times of others, of another clock, say nothing."""
-        writer = self.writer.file_writer if self.writer else None
-        return Path(writer.event_writer._file_name).name if writer else ""
+    def _log_events(self, what: str, step: int, summaries: Iterable[Any]) -> None:
+        with log_os_errors(what, step):
+            if self.events.size() > EVENT_FILE_BYTES:
+                self.events = EventFile(self.run)
+                files = sorted(self.run.glob("events.out.tfevents.*"), key=lambda file: file.stat().st_mtime_ns)
+                for old in files[: 1 - EVENT_FILES]:
+                    old.unlink(missing_ok=True)
+            self.events.append(step, summaries)
 
     def _throughput(self, step: int) -> dict[str, float]:
         """Steps and real images a second since the last call."""
@@ -142,28 +124,15 @@ class RunLogger(Logger):
         path = self.run / "samples" / f"step_{step:08d}.png"
         with log_os_errors("the picture", step), open_for_writing(path, "wb") as file:
             Image.fromarray(picture).save(file, "PNG")
-        with self._events("TensorBoard's picture", step) as events:
-            events.add_image("samples", picture, step, dataformats="HWC")
+        self._log_events("TensorBoard's picture", step, [image("samples", picture, dataformats="HWC")])
 
     def text(self, name: str, text: str) -> None:
-        with self._events("TensorBoard's text", self.step) as events:
-            events.add_text(name, text)
+        self._log_events("TensorBoard's text", self.step, [as_text(name, text)])
 
     def hyperparameters(self, config: Mapping[str, object], metrics: Mapping[str, float]) -> None:
         """The metrics are the scalars of the same names."""
         plain = {key: v if isinstance(v, bool | int | float | str) else str(v) for key, v in config.items()}
-        with self._events("TensorBoard's hyperparameters", self.step) as events:
-            for summary in hparams(plain, dict(metrics)):
-                events._get_file_writer().add_summary(summary)
-
-    def close(self) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        if self.writer is not None:
-            with log_os_errors("the end of TensorBoard's log", self.step):
-                self.writer.close()
-            self.writer = None
+        self._log_events("TensorBoard's hyperparameters", self.step, hparams(plain, dict(metrics)))
 
 
 def _step(line: str) -> int:

@@ -3,6 +3,7 @@
 The files may come from a stranger, so they are read as data: no interpolation is resolved, no alias expanded.
 """
 
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,7 +79,7 @@ def flatten(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def has_record(run: Path) -> bool:
-    return (run / ".hydra" / "overrides.yaml").exists()
+    return os.path.exists(run / ".hydra" / "overrides.yaml")  # False, and no error, in a folder of another user
 
 
 def write_record(run: Path, record: Record) -> None:

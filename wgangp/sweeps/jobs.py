@@ -167,7 +167,10 @@ def _seconds(run: Path, status: Status) -> float:
     metrics, overrides = run / "metrics.jsonl", run / ".hydra" / "overrides.yaml"
     if isinstance(status.seconds, int | float) and 0 < status.seconds < math.inf:
         return float(status.seconds)
-    return max(0.0, metrics.stat().st_mtime - overrides.stat().st_mtime) if metrics.exists() else 0.0
+    try:
+        return max(0.0, metrics.stat().st_mtime - overrides.stat().st_mtime)
+    except OSError:  # absent, or of another user
+        return 0.0
 
 
 def _partition(override: str) -> tuple[str, str, str]:

@@ -85,6 +85,7 @@ def read_cache(cache: Path, sources: str, shape: Shape) -> Decoded | None:
         images = np.memmap(cache, np.uint8, "r", offset=HEADER, shape=(n, *shape[1:]))
     except (OSError, ValueError, LookupError, TypeError):
         return None
+    remove_abandoned(cache)
     if check_sum(_digests(images), skipped) != check:
         log.warning("%s is damaged: the images are decoded again", shown(cache))
         return None

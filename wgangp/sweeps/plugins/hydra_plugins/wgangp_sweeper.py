@@ -245,7 +245,10 @@ def directory_overrides(folder: Path, name: str) -> list[str]:
 
 def write_failure(run: Path, overrides: list[str], reason: str) -> None:
     """The directory of a job that could not begin."""
-    if not has_record(run):
-        write_record(run, Record({}, overrides))
-    write_status(run, replace(read_status(run) or Status("failed"), state="failed", reason=reason, error=""))
     log.error("job %s: %s", run.name, reason)
+    try:
+        if not has_record(run):
+            write_record(run, Record({}, overrides))
+        write_status(run, replace(read_status(run) or Status("failed"), state="failed", reason=reason, error=""))
+    except OSError as error:  # the disk is full, or the directory is another user's: the other jobs go on
+        log.error("job %s: its record is not written: %s", run.name, error)
