@@ -38,7 +38,6 @@ from wgangp.trainer import Logs, Trainer
 from wgangp.training_loop import Intervals, TrainingLoop, checkpoint_to_resume, resume_from_checkpoint, shows_bar
 
 log = logging.getLogger(__name__)
-
 NOW = "%Y-%m-%d_%H-%M-%S"
 
 
