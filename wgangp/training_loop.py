@@ -1,6 +1,7 @@
 """The loop around Algorithm 1: logs, scores, pictures and checkpoints at their intervals, and the end of a run."""
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from wgangp.trainer import Logs, Trainer
 
 log = logging.getLogger(__name__)
 MOST_CPU_HOURS = 3  # of a run; longer ones get a warning at their start
+CPU_RUNS = "dataset=gaussians25, in minutes; dataset=mnist generator.width=16 critic.width=16 steps=3000, in an hour"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class TrainingLoop:
         self.latest: dict[str, float] = {}  # scalars of the last log step, and of the last evaluation
         self.pruned = False
         self.started, self.first_step = time.monotonic(), trainer.step
+        self.warm = self.started  # when the first step was done, which compiles
+        self.estimated = trainer.device.type != "cpu"
 
     def fit(self) -> None:
         """Raises Diverged if a loss, gradient or weight is not finite at a step that is logged, scored or saved."""
@@ -118,6 +122,7 @@ class TrainingLoop:
         values: Values = self.observer.measure(logs) if logs else {}
         if with_scores:
             scores = self.observer.evaluate()
+            self.latest = {name: value for name, value in self.latest.items() if not name.startswith("eval/")}
             values |= scores
             self.checkpoints.save_if_best(t.step, scores, t.state)
         self.latest |= {name: value for name, value in values.items() if isinstance(value, int | float)}
@@ -170,14 +175,26 @@ class TrainingLoop:
     def show(self, bar: "tqdm[Any]", logs: Logs) -> None:
         if bar.update():
             bar.set_postfix_str(self.observer.status(logs, bar.format_dict["rate"]))
-        done = self.trainer.step - self.first_step
-        if done == 10 and self.trainer.device.type == "cpu":
-            hours = (time.monotonic() - self.started) / done * (self.trainer.steps - self.trainer.step) / 3600
-            if hours > MOST_CPU_HOURS:
+        if not self.estimated:
+            self.estimate()
+
+    def estimate(self) -> None:
+        """Once, after eleven steps or half a minute: warns of a run that takes many hours on a CPU."""
+        t, now = self.trainer, time.monotonic()
+        done = t.step - self.first_step - 1
+        if done == 0:
+            self.warm = now
+        elif done == 10 or now - self.warm > 30:
+            self.estimated = True
+            seconds = (now - self.warm) / done
+            if seconds * (t.steps - t.step) > 3600 * MOST_CPU_HOURS:
                 log.warning(
-                    "this run takes about %s on this CPU: use narrower networks (generator.width, critic.width), fewer "
-                    "steps, or a GPU",
-                    duration(3600 * hours),
+                    "this run takes about %s on this CPU, at %.2g s a step. Runs that fit: steps=%d of this one; its "
+                    "networks made narrower by generator.width=16 critic.width=16; %s. Or use a GPU",
+                    duration(seconds * (t.steps - t.step)),
+                    seconds,
+                    round_down(3600 * MOST_CPU_HOURS / seconds),
+                    CPU_RUNS,
                 )
 
     def _bar(self) -> "tqdm[Any]":
@@ -194,6 +211,12 @@ class TrainingLoop:
 def shows_bar() -> bool:
     """Whether a progress bar is shown: on terminals. Elsewhere each log step is a line."""
     return is_main() and sys.stderr is not None and sys.stderr.isatty()
+
+
+def round_down(number: float) -> int:
+    """Returns a whole number of two digits and zeros, at least 1: 1,234 becomes 1,200."""
+    unit = 10 ** max(0, math.floor(math.log10(max(number, 1))) - 1)
+    return max(1, int(number // unit * unit))
 
 
 def duration(seconds: float) -> str:

@@ -1,5 +1,7 @@
 """The scores of a training run, from its configuration."""
 
+from collections.abc import Sequence
+
 import torch
 from omegaconf import DictConfig
 
@@ -9,7 +11,12 @@ from wgangp.data import Dataset
 from wgangp.metrics import names_of
 from wgangp.metrics.scores import Scores, choose
 
-LOGGED = ("critic/", "generator/", "validation/", "penalty/", "throughput/")
+LOGGED = (  # the scalars of every run
+    *("critic/loss", "critic/wasserstein", "critic/penalty", "critic/real", "critic/fake", "critic/gradient_norm"),
+    *("critic/weight_gradient_norm", "generator/loss", "generator/weight_gradient_norm", "penalty/weight"),
+    *("throughput/images_per_second", "throughput/steps_per_second"),
+)
+VALIDATED = ("validation/critic_loss", "validation/accuracy")  # and of those with held-out data; the latter of classes
 
 
 def make_scores(cfg: DictConfig, dataset: Dataset, device: torch.device) -> Scores:
@@ -18,19 +25,21 @@ def make_scores(cfg: DictConfig, dataset: Dataset, device: torch.device) -> Scor
     metrics = choose(catalogue, dataset, cfg.evaluate.metrics, only_quick=True)
     for metric in metrics.values():
         metric.check()
-    check_monitor(cfg.monitor, names_of(metrics.values()), names_of(catalogue.values()))
+    validated = VALIDATED[: 1 + cfg.conditional] if dataset.held_out(0, 1) is not None else ()
+    logged = (*LOGGED, *validated)
+    check_monitor(cfg.monitor, names_of(metrics.values()), logged, names_of(catalogue.values()))
     return Scores(dataset, metrics, cfg.evaluation_samples, device)
 
 
-def check_monitor(monitor: str, computed: set[str], known: set[str]) -> None:
-    """Raises ValueError if the run will have no scalar of this name."""
+def check_monitor(monitor: str, computed: set[str], logged: Sequence[str], known: set[str]) -> None:
+    """Raises ValueError if the run will have no scalar of this name, neither a score nor one that is logged."""
     name = monitor.removeprefix("eval/")
-    if name in computed or monitor.startswith(LOGGED):
+    if name in computed or monitor in logged:
         return
+    if monitor in VALIDATED:
+        raise ValueError(f"monitor={monitor}: this run has no held-out data, or no classes, for it")
     if name in known:
         raise ValueError(
             f"monitor={monitor}: this run does not compute it; choose its metric by evaluate.metrics=[...]"
         )
-    raise ValueError(
-        f"monitor={monitor}: there is no such score.{near(name, sorted(computed) or ['critic/wasserstein'])}"
-    )
+    raise ValueError(f"monitor={monitor}: there is no such score.{near(name, [*sorted(computed), *logged])}")

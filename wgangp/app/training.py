@@ -14,8 +14,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from wgangp.app.build import make_dataset, make_trainer, set_up_device, thread_count
 from wgangp.app.checks import plain, to_record
-from wgangp.app.metrics import make_scores
-from wgangp.app.report import report
+from wgangp.app.metrics import LOGGED, VALIDATED, make_scores
+from wgangp.app.report import introduce, report
 from wgangp.app.trust import no_larger_than
 from wgangp.machine.device import cpu_threads, release_memory
 from wgangp.machine.distributed import from_main, is_main
@@ -123,6 +123,7 @@ def _train_once(run: Path, cfg: DictConfig, started_with: Record, job: Job, star
         log.info("training %s on %s", started_with.choices.get("dataset", "a dataset"), prepared.trainer.device)
         stack.enter_context(cpu_threads(thread_count(cfg, prepared.trainer)))
         loop = make_loop(run, cfg, prepared, job, signals, stack)
+        introduce(loop.logger, cfg, started_with, prepared.scores)
         try:
             loop.fit()
         except BaseException as error:
@@ -133,7 +134,7 @@ def _train_once(run: Path, cfg: DictConfig, started_with: Record, job: Job, star
         finally:
             if loop.trainer.step < loop.trainer.steps:
                 loop.logger.close()
-        return finish(run, cfg, started_with, loop, prepared.scores, signals)
+        return finish(run, cfg, loop, prepared.scores, signals)
 
 
 @dataclass(frozen=True)
@@ -217,19 +218,24 @@ def make_loop(
     )
 
 
-def finish(
-    run: Path, cfg: DictConfig, started_with: Record, loop: TrainingLoop, scores: Scores, signals: StopSignals
-) -> float:
+def finish(run: Path, cfg: DictConfig, loop: TrainingLoop, scores: Scores, signals: StopSignals) -> float:
     """Writes and logs how the run ended; a signal ends the process with its exit code.
 
-    Raises OSError if the last checkpoint cannot be written, at a second try either.
+    Raises OSError if the last checkpoint cannot be written, at a second try either, and ValueError if the monitored
+    score could not be computed.
     """
     trainer, objective = loop.trainer, monitored(loop.latest, cfg.monitor)
     if trainer.step == trainer.steps:
-        report(run, cfg, started_with, loop, scores)
+        report(run, cfg, loop, scores)
     try:
         loop.save_last()
-    except OSError as error:
+        scored = is_main() and cfg.monitor not in (*LOGGED, *VALIDATED)
+        if trainer.step == trainer.steps and scored and isnan(objective):
+            raise ValueError(
+                f"monitor={cfg.monitor} could not be computed, so that nothing judges this run; its networks are "
+                f"saved. When the reason above is gone, wgangp-resume run={run} scores them"
+            )
+    except (OSError, ValueError) as error:
         loop.write_status("failed", error)
         raise
     if trainer.step == trainer.steps:
@@ -240,7 +246,5 @@ def finish(
     else:
         loop.write_status("stopped")
         log.info("stopped after step %d, saved; go on with: wgangp-resume run=%s", trainer.step, run)
-    if isnan(objective) and trainer.step == cfg.steps:
-        log.warning("monitor=%s: this run has no such scalar; it has %s", cfg.monitor, ", ".join(sorted(loop.latest)))
     signals.leave()
     return objective

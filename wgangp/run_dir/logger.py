@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,8 +47,8 @@ class Logger(ABC):
         """Logs Markdown."""
 
     @abstractmethod
-    def hyperparameters(self, config: Mapping[str, object], metrics: Mapping[str, float]) -> None:
-        """Logs the run's row of TensorBoard's HParams tab."""
+    def hyperparameters(self, config: Mapping[str, object], metrics: Sequence[str]) -> None:
+        """Logs the run's row of TensorBoard's HParams tab. Its metrics are the scalars of these names."""
 
     @abstractmethod
     def close(self) -> None:
@@ -64,7 +64,7 @@ class NullLogger(Logger):
 
     def text(self, name: str, text: str) -> None: ...
 
-    def hyperparameters(self, config: Mapping[str, object], metrics: Mapping[str, float]) -> None: ...
+    def hyperparameters(self, config: Mapping[str, object], metrics: Sequence[str]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -149,11 +149,10 @@ class RunLogger(Logger):
         with self._events("TensorBoard's text", self.step) as events:
             events.add_text(name, text)
 
-    def hyperparameters(self, config: Mapping[str, object], metrics: Mapping[str, float]) -> None:
-        """The metrics are the scalars of the same names."""
+    def hyperparameters(self, config: Mapping[str, object], metrics: Sequence[str]) -> None:
         plain = {key: v if isinstance(v, bool | int | float | str) else str(v) for key, v in config.items()}
         with self._events("TensorBoard's hyperparameters", self.step) as events:
-            for summary in hparams(plain, dict(metrics)):
+            for summary in hparams(plain, dict.fromkeys(metrics, 0.0))[:2]:  # the third one says that the run has ended
                 events._get_file_writer().add_summary(summary)
 
     def close(self) -> None:
