@@ -101,9 +101,7 @@ def latents_of(cfg: DictConfig, generator: "Generator", label: int | None) -> "t
 
 def truncated(z: "Tensor", at: float | None) -> "Tensor":
     """Shrinks latents to `at` times their size: fewer odd samples, less variety (as Brock et al. 2019, section 3.1)."""
-    if at is None:
-        return z
-    return z * at
+    return z if at is None else at * z
 
 
 def draw(generator: "Generator", z: "Tensor", y: "Tensor", wanted: list[int]) -> "Tensor":

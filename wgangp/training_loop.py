@@ -64,7 +64,7 @@ class TrainingLoop:
         self.trainer, self.observer, self.logger, self.checkpoints = trainer, observer, logger, checkpoints
         self.intervals, self.stop, self.save, self.trial, self.step = intervals, stop, save, trial, step
         self.latest: dict[str, float] = {}  # scalars of the last log step, and of the last evaluation
-        self.pruned = False
+        self.pruned, self.not_drawn = False, ""  # the reason of the last picture that failed
         self.started, self.first_step = time.monotonic(), trainer.step
         self.warm = self.started  # when the first step was done, which compiles
         self.estimated = trainer.device.type != "cpu"
@@ -97,7 +97,7 @@ class TrainingLoop:
 
     def look_again(self) -> None:
         """Scores and draws what a process that was killed after its last checkpoint had no time to report."""
-        self.latest |= self.observer.evaluate()
+        self.record({}, with_scores=True)
         if self.intervals.sample:
             self.draw()
 
@@ -133,11 +133,14 @@ class TrainingLoop:
             self.pruned = self.trial.report(t.step, value)
 
     def draw(self) -> None:
-        """Writes the picture of samples. One that cannot be drawn is a line in the log: training continues."""
+        """Writes the picture of samples. Why it cannot be drawn is logged once: training continues."""
         try:
             self.logger.picture(self.trainer.step, self.observer.picture())
         except Exception as error:
-            log.error("the picture of step %d cannot be drawn: %s", self.trainer.step, " ".join(str(error).split()))
+            reason = " ".join(str(error).split())
+            if reason != self.not_drawn:
+                log.error("the picture of step %d cannot be drawn: %s", self.trainer.step, reason)
+            self.not_drawn = reason
 
     def write_status(self, state: str, error: BaseException | None = None) -> None:
         """Replaces status.json."""

@@ -72,7 +72,8 @@ def test_the_tables(call, tmp_path):
     assert code == 0 and "| 0.01 | mlp | 0 |" in text
     lines = list(csv.reader((tmp_path / "summary.csv").open()))
     assert (
-        lines[0] == ["job", "penalty.weight", "critic", "eval/fid", "status", "seconds", "reason"] and len(lines) == 7
+        lines[0] == ["job", "penalty.weight", "critic", "eval/fid", "status", "step", "seconds", "reason"]
+        and len(lines) == 7
     )
     page = (tmp_path / "summary.html").read_text()
     assert page.count("data:image/png;base64,") == 3 and "&lt;b&gt;" in page and "<b>" not in page
@@ -155,7 +156,7 @@ def test_the_table_of_jobs_has_all_final_scores_and_names(call, tmp_path):
     text = call("summarize", "sweep=s", "objective=fid")[1]
     head, *lines = csv.reader((tmp_path / "s" / "summary.csv").open())
     scores = ["fid", "eval/recall", "validation/accuracy"]
-    assert head == ["job", "name", "seed", *scores, "status", "seconds", "reason"]
+    assert head == ["job", "name", "seed", *scores, "status", "step", "seconds", "reason"]
     assert lines[0][:6] == ["0", "first", "0", "5.0", "0.5", "0.25"] and lines[1][:6] == [
         "1",
         "second",

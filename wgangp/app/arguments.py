@@ -58,4 +58,3 @@ def said(hint: Any) -> str:
     if get_origin(hint) in (list, tuple, Sequence):
         return f"a list of {said(get_args(hint)[0]).removeprefix('a ')}s"
     return SAID.get(hint, "an option of its group")
-

@@ -131,7 +131,9 @@ class RunLogger(Logger):
         return Path(writer.event_writer._file_name).name if writer else ""
 
     def _throughput(self, step: int) -> dict[str, float]:
-        """Steps and real images a second since the last call."""
+        """Steps and real images a second since the last call, if there were any."""
+        if step == self.step:
+            return {}
         now = time.perf_counter()
         rate = (step - self.step) / max(now - self.time, 1e-9)
         self.step, self.time = step, now
