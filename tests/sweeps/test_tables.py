@@ -79,6 +79,20 @@ def test_the_tables(call, tmp_path):
     assert page.count("data:image/png;base64,") == 3 and "&lt;b&gt;" in page and "<b>" not in page
 
 
+def test_short_jobs_take_some_time_and_stopped_ones_have_a_step(call, tmp_path):
+    run = write_job(tmp_path / "s", 0, ["seed=0", "n_critic=1"], [5.0])
+    write_status(run, Status("done", 10, 10, seconds=3.0))
+    run = write_job(tmp_path / "s", 1, ["seed=0", "n_critic=2"], [4.0], steps=6)
+    write_status(run, Status("stopped", 7, 10, seconds=90.0))
+    code, text = call("summarize", "sweep=s")
+    assert code == 0 and "| 0.05 | 0 |" in text and "| 1.5 | 1 stopped after step 7 |" in text, text
+    lines = list(csv.DictReader((tmp_path / "s" / "summary.csv").open()))
+    assert [(line["step"], line["seconds"], line["status"]) for line in lines] == [
+        ("10", "3.0", "done"),
+        ("7", "90.0", "stopped"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,6 +1,8 @@
 """The scores of a training run, from its configuration."""
 
+import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
@@ -29,6 +31,18 @@ def make_scores(cfg: DictConfig, dataset: Dataset, device: torch.device) -> Scor
     logged = (*LOGGED, *validated)
     check_monitor(cfg.monitor, names_of(metrics.values()), logged, names_of(catalogue.values()))
     return Scores(dataset, metrics, cfg.evaluation_samples, device)
+
+
+def check_judged(monitor: str, objective: float, run: Path) -> None:
+    """Raises ValueError if the monitored score could not be computed after the last step.
+
+    A scalar that is logged is missing only where a run is resumed after its last step, to be scored again.
+    """
+    if math.isnan(objective) and monitor not in (*LOGGED, *VALIDATED):
+        raise ValueError(
+            f"monitor={monitor} could not be computed, so that nothing judges this run; its networks are saved. When "
+            f"the reason above is gone, wgangp-resume run={run} scores them"
+        )
 
 
 def check_monitor(monitor: str, computed: set[str], logged: Sequence[str], known: set[str]) -> None:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
-from math import isnan
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -14,7 +13,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from wgangp.app.build import make_dataset, make_trainer, set_up_device, thread_count
 from wgangp.app.checks import plain, to_record
-from wgangp.app.metrics import LOGGED, VALIDATED, make_scores
+from wgangp.app.metrics import check_judged, make_scores
 from wgangp.app.report import introduce, report
 from wgangp.app.trust import no_larger_than
 from wgangp.machine.device import cpu_threads, release_memory
@@ -27,7 +26,7 @@ from wgangp.metrics.scores import Scores
 from wgangp.observer import Observer
 from wgangp.preflight import check_batch, check_disk, check_memory
 from wgangp.run_dir.checkpoint import Checkpoints, all_checkpoints, step_of
-from wgangp.run_dir.claim import Claim, Earlier, log_file
+from wgangp.run_dir.claim import Claim, Earlier, log_file, remove_if_empty
 from wgangp.run_dir.environment import record_environment
 from wgangp.run_dir.files import refuse_links
 from wgangp.run_dir.lock import locked
@@ -81,6 +80,8 @@ def train(
     """
     claim = Claim(wanted, may_rename)
     run = Path(from_main("run", lambda: str(claim.take())))
+    if not is_main() and run != wanted.absolute():
+        remove_if_empty(wanted)  # Hydra has created it, named by the second in which this process started
     try:
         with ExitStack() as stack:
             if is_main():
@@ -229,12 +230,8 @@ def finish(run: Path, cfg: DictConfig, loop: TrainingLoop, scores: Scores, signa
         report(run, cfg, loop, scores)
     try:
         loop.save_last()
-        scored = is_main() and cfg.monitor not in (*LOGGED, *VALIDATED)
-        if trainer.step == trainer.steps and scored and isnan(objective):
-            raise ValueError(
-                f"monitor={cfg.monitor} could not be computed, so that nothing judges this run; its networks are "
-                f"saved. When the reason above is gone, wgangp-resume run={run} scores them"
-            )
+        if trainer.step == trainer.steps and is_main():  # the others do not score
+            check_judged(cfg.monitor, objective, run)
     except (OSError, ValueError) as error:
         loop.write_status("failed", error)
         raise
