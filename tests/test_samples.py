@@ -9,6 +9,7 @@ from PIL import Image
 from test_commands import digits, images
 
 import wgangp
+from wgangp.sample import class_rows
 
 OPTIONS = ["generator=dcgan", "critic=dcgan", "generator.first_norm=units", "device=cpu", "steps=2", "sample_every=0"]
 
@@ -65,24 +66,24 @@ def test_names_never_meet(call, run):
     assert len(written) == len(settings) + 1 and all(Path(name).exists() for name in written)
 
 
-def tiles(path, side=8, gap=2):
-    """The images of a grid, by row and column."""
-    x = np.asarray(Image.open(path))
-    return {
-        (i, j): x[gap + i * (side + gap) :, gap + j * (side + gap) :][:side, :side]
-        for i in range(x.shape[0] // (side + gap))
-        for j in range(x.shape[1] // (side + gap))
-    }
+@pytest.mark.parametrize("batchnorm", ["batch", "standing"])
+def test_rows_of_classes_have_the_same_images_whatever_their_length(batchnorm, run):
+    _, generator = wgangp.Run(run).load(ema=True, batchnorm=batchnorm)
+    generator.num_classes = generator.num_classes or 1
+    z = torch.randn(30, generator.nz, generator=torch.Generator().manual_seed(0))
+    few, many = (class_rows(generator, z[:k]).unflatten(0, (generator.num_classes, k)) for k in (2, 30))
+    assert torch.equal(few, many[:, :2]) and not torch.equal(many[:, 0], many[:, 1])
 
 
-def test_a_row_of_classes_has_the_same_images_whatever_its_length(call, tmp_path):
-    data = images(digits(tmp_path / "d.npz"))
-    assert call("train", *data, *OPTIONS, "conditional=true", "n_critic=1", "hydra.run.dir=run")[0] == 0
-    for batchnorm in ("batch", "standing"):
-        paths = [call("sample", "run=run", f"n={n}", f"batchnorm={batchnorm}")[1].strip() for n in (8, 80)]
-        few, many = map(tiles, paths)
-        assert len(few) == 8 and len(many) == 80
-        assert all(np.array_equal(few[key], many[key]) for key in few), batchnorm
+def test_numbers_of_a_grid_are_those_that_seeds_picks(run, call, monkeypatch):
+    """Of rows of classes each row counts its own."""
+    shown = []
+    monkeypatch.setattr(
+        "wgangp.pictures.draw", lambda x, numbers, **o: shown.append(numbers) or np.zeros((1, 1, 3), "u1")
+    )
+    for options in (["n=8"], ["seeds=[7,3]"]):
+        assert call("sample", "run=run", "numbers=true", *options)[0] == 0
+    assert shown[0] in ([*range(8)], [0, 1] * 4) and shown[1] == [7, 3]
 
 
 def test_evaluation_of_101_samples_from_another_folder_where_the_data_have_moved(call, run, tmp_path, monkeypatch):
