@@ -15,7 +15,7 @@ from wgangp.run_dir.record import flatten
 
 CPU = torch.device("cpu")
 NONSENSE = ["abc", math.nan, None, [1], {"a": 1}, True, ""]
-SUSPECT = [-1, 0, math.inf, 2.5, 1e3]  # some keys take some of them; no other error than ours may come
+SUSPECT = [-1, 0, math.inf, 2.5]  # some keys take some of them; no other error than ours may come
 TOYS = ["steps=2", "batch_size=8", "n_critic=1", "generator.width=4", "critic.width=4", "evaluation_samples=20"]
 IMAGES = [*TOYS, "dataset=array", "dataset.path=x.npz"]
 TEXT = [*TOYS, "dataset=text", "dataset.path=lines.txt", "dataset.length=8", "dataset.held_out=10"]
@@ -90,11 +90,10 @@ def test_nonsense_is_refused_in_one_line(run, tmp_path, monkeypatch):
         ("generator=", "generator"),
         ("generator=foo", "generator=foo: there is no such option"),
         ("penalty.points=nowhere", "points"),
-        ("--hlep", "--hlep"),
+        ("--hlep", "--hlep: there is no such option. Did you mean --help"),
     ],
 )
 def test_the_answer_says_what_to_give(typed, answer, call, tmp_path):
     code, text = call("train", *TOYS, typed)
-    lines = [line for line in text.strip().splitlines() if not line.startswith("usage:")]
-    assert code in (1, 2) and answer in text and "Traceback" not in text and len(lines) == 1, text
+    assert code == 1 and answer in text and len(text.strip().splitlines()) == 1, text
     assert not list(tmp_path.iterdir())
