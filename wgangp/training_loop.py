@@ -24,7 +24,7 @@ from wgangp.trainer import Logs, Trainer
 
 log = logging.getLogger(__name__)
 MOST_CPU_HOURS = 3  # of a run; longer ones get a warning at their start
-CPU_RUNS = "dataset=gaussians25, in minutes; dataset=mnist generator.width=16 critic.width=16 steps=3000, in an hour"
+CPU_RUNS = "dataset=gaussians25; dataset=mnist generator.width=16 critic.width=16 steps=3000"
 
 
 @dataclass(frozen=True)
