@@ -146,7 +146,8 @@ def tags() -> str:
             table(("tag", "meaning"), rows),
             "Scores are `eval/NAME`, at every `evaluate_every` steps and after the last step:\n",
             table(("metric", "score", "better"), list(scores())),
-            "The HParams tab has the overrides of a run with its last scores.\n",
+            "The HParams tab has the options, the penalty's weight, the learning rates and the seed of each run, and "
+            "its overrides, with its last scores. The Text tab has its whole configuration.\n",
         ]
     )
 

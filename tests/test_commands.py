@@ -296,7 +296,7 @@ BAD = [
     (["n_critic=0"], "n_critic=0: give a whole number of at least 1"),
     (["steps=many"], "steps=many: give a whole number of at least 1"),
     (["profile_steps=[5]"], "profile_steps=[5]: give the first (2 or later) and the last step"),
-    (["precision=float16"], "precision=float16: choose float32, tf32, bfloat16"),
+    (["precision=float16"], "precision=float16: choose auto, float32, tf32, bfloat16"),
     (["critic_optimizer.lr=-1"], "critic_optimizer.lr=-1: give a number above 0"),
     (["ema_decay=1.5"], "ema_decay=1.5: give a number from 0 to below 1"),
     (["penalty.points=nowhere"], "penalty.points is 'nowhere': choose interpolates, real, fake"),

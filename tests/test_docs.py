@@ -15,6 +15,11 @@ import torch
 from conftest import composed, picture, write_mnist
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from wgangp.app.checks import plain
+from wgangp.app.compose import load_config
+from wgangp.app.recorded import changed
+from wgangp.run_dir.record import Record
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 GUIDES = [ROOT / "README.md", DOCS / "tutorial.md", *sorted((DOCS / "how-to").glob("*.md"))]
@@ -64,6 +69,17 @@ def test_every_command_of_the_guides_composes(page):
             values = override.sweep_string_iterator() if override.is_choice_sweep() else [1]
             for value in values:
                 composed(*(text for text, _ in plain), f"{override.key_or_group}={value}")
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
+def test_the_other_commands_of_the_guides_have_keys_that_exist(page):
+    for name, *words in commands(page):
+        if name in ("wgangp-sample", "wgangp-evaluate"):
+            load_config(*words, config_name=name.removeprefix("wgangp-"))
+        elif name == "wgangp-resume":
+            changed(Record(plain(composed())), [word for word in words if not word.startswith("run=")])
+        elif name == "wgangp-summarize":
+            assert all(re.match(r"(sweep|objective)=", word) for word in words)
 
 
 def test_every_override_of_the_settings_page_composes():

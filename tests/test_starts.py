@@ -1,5 +1,7 @@
 """How runs start: what a refused start leaves behind, and paths as users type and move them."""
 
+import json
+
 import numpy as np
 import pytest
 from conftest import composed
@@ -9,6 +11,7 @@ from wgangp.app.checks import check
 from wgangp.app.compose import as_typed
 from wgangp.run_dir.claim import Claim, remove_if_empty
 from wgangp.run_dir.record import read_record
+from wgangp.run_dir.status import read_status
 
 SMALL = ["device=cpu", "steps=2", "batch_size=8", "generator=mlp", "critic=mlp", "generator.width=8", "critic.width=8"]
 SMALL += ["n_critic=1", "sample_every=0", "evaluation_samples=100"]
@@ -73,6 +76,21 @@ def test_a_run_is_resumed_from_another_folder_than_it_was_started_in(call, tmp_p
     monkeypatch.chdir(tmp_path / "other")
     code, text = call("resume", "run=../0", "steps=3")
     assert code == 0, text
+
+
+def test_a_run_is_resumed_from_its_best_checkpoint(call, tmp_path):
+    """Checkpoints after it are kept under another name, and the log goes on after its step."""
+    monitored = ["monitor=sliced_wasserstein", "evaluate_every=1", "checkpoint_every=1", "log_every=1"]
+    toys = [*SMALL, "steps=6", "dataset=gaussians8", "generator=mlp_small", "critic=mlp_small"]
+    assert call("train", *toys, *monitored, "keep_checkpoints=9", "hydra.run.dir=run")[0] == 0
+    checkpoints = tmp_path / "run" / "checkpoints"
+    (checkpoints / "best.pt").write_bytes((checkpoints / "step_00000003.pt").read_bytes())
+    code, text = call("resume", f"run={checkpoints / 'best.pt'}", "steps=5")
+    assert code == 0 and "resuming after step 3 from" in text and "best.pt" in text, text
+    assert {p.name for p in checkpoints.glob("*.later")} == {f"step_0000000{i}.later" for i in (4, 5, 6)}
+    assert read_status(tmp_path / "run").step == 5
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 4, 5]
 
 
 def test_a_folder_in_the_environment_may_be_below_home(monkeypatch, tmp_path):

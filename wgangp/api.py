@@ -9,7 +9,7 @@ from wgangp.app import build
 from wgangp.app.checks import check, to_record
 from wgangp.app.compose import load_config
 from wgangp.app.errors import groups
-from wgangp.app.training import default_directory, named
+from wgangp.app.paths import default_directory, named
 from wgangp.app.training import train as train_run
 from wgangp.data import Dataset
 from wgangp.models import Generator

@@ -1,5 +1,6 @@
 """wgangp-sample run=DIR: pictures, files and films of a trained generator's samples."""
 
+import hashlib
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 FILMS = (".gif", ".webp", ".mp4")
 MANY_FRAMES = 200
+LONGEST_NAME = 200  # bytes; file systems take 255, with the ending
 
 
 def main() -> None:
@@ -51,7 +53,10 @@ def place(run: Path, name: str) -> Path:
 
 
 def name_of(cfg: DictConfig, step: int) -> str:
-    """Returns a name that says what is in the file, so that samples do not overwrite one another."""
+    """Returns a name that says what is in the file, so that samples do not overwrite one another.
+
+    Long lists of seeds, and names of classes that no file can have, are replaced by their hash.
+    """
     parts = [f"seed_{cfg.seed}", f"step_{step:08d}", f"n_{cfg.n}"]
     parts += [f"label_{cfg.label}"] if cfg.label is not None else []
     parts += [f"truncation_{cfg.truncation}"] if cfg.truncation is not None else []
@@ -59,7 +64,11 @@ def name_of(cfg: DictConfig, step: int) -> str:
     parts += [] if cfg.batchnorm == "batch" else [cfg.batchnorm]
     parts += [] if cfg.ema else ["last_weights"]
     parts += ["numbers"] if cfg.numbers else []
-    return "_".join([*parts, *(["interpolation"] if cfg.interpolate else [])])
+    parts += ["interpolation"] if cfg.interpolate else []
+    name = "_".join(parts)
+    if len(name.encode()) <= LONGEST_NAME and "/" not in name:
+        return name
+    return f"{parts[0]}_{parts[1]}_{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def class_number(label: Any, generator: "Generator") -> int | None:
@@ -92,11 +101,7 @@ def latents_of(cfg: DictConfig, generator: "Generator", label: int | None) -> "t
 
 def truncated(z: "Tensor", at: float | None) -> "Tensor":
     """Shrinks latents to `at` times their size: fewer odd samples, less variety (as Brock et al. 2019, section 3.1)."""
-    if at is None:
-        return z
-    if not 0 < at <= 1:
-        raise ValueError(f"truncation={at}: give a number above 0, at most 1")
-    return z * at
+    return z if at is None else at * z
 
 
 def draw(generator: "Generator", z: "Tensor", y: "Tensor", wanted: list[int]) -> "Tensor":
@@ -105,6 +110,20 @@ def draw(generator: "Generator", z: "Tensor", y: "Tensor", wanted: list[int]) ->
     from wgangp.sampling import generate
 
     return torch.cat(generate(generator, z, y, torch.Tensor.cpu))[wanted]
+
+
+def class_rows(generator: "Generator", z: "Tensor") -> "Tensor":
+    """Returns samples (num_classes * k, *): a row for each class, of the same latents z (k, nz).
+
+    The classes of one latent share their chunks, so that an image is the same whatever k is.
+    """
+    import torch
+
+    from wgangp.sampling import generate
+
+    y = torch.arange(generator.num_classes)
+    columns = [torch.cat(generate(generator, one.expand(len(y), -1), y, torch.Tensor.cpu)) for one in z]
+    return torch.stack(columns, dim=1).flatten(0, 1)
 
 
 def slerp(a: "Tensor", b: "Tensor", t: "Tensor") -> "Tensor":
@@ -131,12 +150,12 @@ def write_picture(cfg: DictConfig, generator: "Generator", label: int | None, ou
         columns, t = 8, torch.linspace(0, 1, 8)
         z = slerp(z[wanted], z[wanted].roll(1, 0), t).flatten(0, 1)  # n rows of 8
         y, wanted = y[wanted].repeat_interleave(columns), list(range(len(z)))
-    elif generator.num_classes > 1 and label is None and not cfg.seeds:
+    if generator.num_classes > 1 and label is None and not cfg.seeds and not cfg.interpolate:
         columns = max(1, cfg.n // generator.num_classes)
-        z, y = z[:columns].repeat(generator.num_classes, 1), torch.arange(generator.num_classes)
-        y = labels = y.repeat_interleave(columns)
-        wanted = list(range(len(z)))
-    x = draw(generator, z, y, wanted)
+        labels = torch.arange(generator.num_classes).repeat_interleave(columns)
+        x, wanted = class_rows(generator, z[:columns]), list(range(columns)) * generator.num_classes
+    else:
+        x = draw(generator, z, y, wanted)
     out.parent.mkdir(parents=True, exist_ok=True)
     if generator.vocabulary and out.suffix == ".txt":
         with open_for_writing(out) as file:
@@ -150,7 +169,7 @@ def write_picture(cfg: DictConfig, generator: "Generator", label: int | None, ou
         labels=labels if names else None,
         class_names=names,
         columns=columns,
-        numbers=cfg.numbers,
+        numbers=wanted if cfg.numbers else None,
     )
     with open_for_writing(out, "wb") as file:
         Image.fromarray(picture).save(file, Image.registered_extensions()[out.suffix.lower()])
@@ -190,8 +209,6 @@ def write_film(cfg: DictConfig, generator: "Generator", label: int | None, out: 
     t = torch.linspace(0, 1, cfg.frames + 1)[:-1]
     path = slerp(z[wanted], z[wanted].roll(-1, 0), t).flatten(0, 1)
     x = draw(generator, path, y[wanted].repeat_interleave(cfg.frames), list(range(len(path))))
-    if len(x) > 200:
-        log.info("drawing %s frames: a smaller n or frames= makes a shorter film", f"{len(x):,}")
     out.parent.mkdir(parents=True, exist_ok=True)
     if len(x) > MANY_FRAMES:
         log.info("drawing %s frames: a smaller n= or frames= makes a shorter film", f"{len(x):,}")

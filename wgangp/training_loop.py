@@ -1,20 +1,18 @@
 """The loop around Algorithm 1: logs, scores, pictures and checkpoints at their intervals, and the end of a run."""
 
 import logging
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import isnan
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from wgangp.machine.distributed import any_rank, is_main
 from wgangp.machine.finite import check_finite
 from wgangp.metrics.objective import Trial, monitored
 from wgangp.observer import Observer
+from wgangp.progress import Progress, shows_bar
 from wgangp.run_dir.checkpoint import Checkpoints, State, all_checkpoints, header_of, load_newest
 from wgangp.run_dir.logger import Logger, Values
 from wgangp.run_dir.record import flatten
@@ -22,7 +20,6 @@ from wgangp.run_dir.status import Status, write_status
 from wgangp.trainer import Logs, Trainer
 
 log = logging.getLogger(__name__)
-MOST_CPU_HOURS = 3  # of a run; longer ones get a warning at their start
 
 
 @dataclass(frozen=True)
@@ -62,8 +59,8 @@ class TrainingLoop:
         self.trainer, self.observer, self.logger, self.checkpoints = trainer, observer, logger, checkpoints
         self.intervals, self.stop, self.save, self.trial, self.step = intervals, stop, save, trial, step
         self.latest: dict[str, float] = {}  # scalars of the last log step, and of the last evaluation
-        self.pruned = False
-        self.started, self.first_step = time.monotonic(), trainer.step
+        self.pruned, self.not_drawn = False, ""  # the reason of the last picture that failed
+        self.progress = Progress(trainer.step, trainer.steps, on_cpu=trainer.device.type == "cpu")
 
     def fit(self) -> None:
         """Raises Diverged if a loss, gradient or weight is not finite at a step that is logged, scored or saved."""
@@ -71,7 +68,7 @@ class TrainingLoop:
         self.write_status("running")
         if t.step == t.steps:
             self.look_again()
-        with self._bar() as bar:
+        with self.progress.bar() as bar:
             while t.step < t.steps and not stopped:
                 logs = self.step()
                 last = t.step == t.steps
@@ -89,11 +86,15 @@ class TrainingLoop:
                     self.write_status("running")
                 if self.intervals.sample and every(self.intervals.sample):
                     self.draw()
-                self.show(bar, logs)
+                if bar.update():
+                    bar.set_postfix_str(self.observer.status(logs, bar.format_dict["rate"]))
+                self.progress.warn_if_hopeless(t.step)
 
     def look_again(self) -> None:
-        """Scores and draws what a process that was killed after its last checkpoint had no time to report."""
-        self.latest |= self.logger.scalars(self.trainer.step) | self.observer.evaluate()
+        """Draws, and scores if needed, what a process that was killed after its last checkpoint did not report."""
+        self.latest |= self.logger.scalars(self.trainer.step)
+        if isnan(monitored(self.latest, self.checkpoints.monitor)):
+            self.record({}, with_scores=True)
         if self.intervals.sample:
             self.draw()
 
@@ -119,21 +120,25 @@ class TrainingLoop:
         values: Values = self.observer.measure(logs) if logs else {}
         if with_scores:
             scores = self.observer.evaluate()
+            self.latest = {name: value for name, value in self.latest.items() if not name.startswith("eval/")}
             values |= scores
             self.checkpoints.save_if_best(t.step, scores, t.state)
         self.latest |= {name: value for name, value in values.items() if isinstance(value, int | float)}
         self.logger.write(t.step, values)
-        log.log(logging.DEBUG if shows_bar() else logging.INFO, "%s", self.line())
+        log.log(logging.DEBUG if shows_bar() else logging.INFO, "%s", self.progress.line(t.step, self.latest))
         value = monitored({k: v for k, v in values.items() if isinstance(v, int | float)}, self.checkpoints.monitor)
         if self.trial is not None and value == value:
             self.pruned = self.trial.report(t.step, value)
 
     def draw(self) -> None:
-        """Writes the picture of samples. One that cannot be drawn is a line in the log: training continues."""
+        """Writes the picture of samples. Why it cannot be drawn is logged once: training continues."""
         try:
             self.logger.picture(self.trainer.step, self.observer.picture())
         except Exception as error:
-            log.error("the picture of step %d cannot be drawn: %s", self.trainer.step, " ".join(str(error).split()))
+            reason = " ".join(str(error).split())
+            if reason != self.not_drawn:
+                log.error("the picture of step %d cannot be drawn: %s", self.trainer.step, reason)
+            self.not_drawn = reason
 
     def write_status(self, state: str, error: BaseException | None = None) -> None:
         """Replaces status.json."""
@@ -149,63 +154,12 @@ class TrainingLoop:
             monitor=self.checkpoints.monitor,
             higher_is_better=self.checkpoints.sign < 0,
             value=value if value == value else None,
-            seconds=round(time.monotonic() - self.started, 1),
+            seconds=round(self.progress.seconds(), 1),
         )
         try:
             write_status(self.checkpoints.run, status)
         except OSError as failure:
             log.error("status.json is not written: %s", failure)
-
-    # ---- what is shown while it trains
-
-    def line(self) -> str:
-        """One line for logs and terminals without a progress bar."""
-        t, elapsed = self.trainer, time.monotonic() - self.started
-        done = t.step - self.first_step
-        left = duration(elapsed / max(done, 1) * (t.steps - t.step))
-        keys = ("critic/wasserstein", "critic/loss", "generator/loss", "critic/gradient_norm")
-        scores = [name for name in self.latest if name.startswith("eval/")]
-        shown = ", ".join(f"{key} {self.latest[key]:.4g}" for key in (*keys, *scores) if key in self.latest)
-        return f"step {t.step} of {t.steps}: {shown}; {done / max(elapsed, 1e-9):.2f} steps/s, {left} left"
-
-    def show(self, bar: "tqdm[Any]", logs: Logs) -> None:
-        if bar.update():
-            bar.set_postfix_str(self.observer.status(logs, bar.format_dict["rate"]))
-        done = self.trainer.step - self.first_step
-        if done == 10 and self.trainer.device.type == "cpu":
-            hours = (time.monotonic() - self.started) / done * (self.trainer.steps - self.trainer.step) / 3600
-            if hours > MOST_CPU_HOURS:
-                log.warning(
-                    "this run takes about %s on this CPU: use narrower networks (generator.width, critic.width), fewer "
-                    "steps, or a GPU",
-                    duration(3600 * hours),
-                )
-
-    def _bar(self) -> "tqdm[Any]":
-        return tqdm(
-            total=self.trainer.steps,
-            initial=self.trainer.step,
-            unit="step",
-            mininterval=1,
-            dynamic_ncols=True,
-            disable=not shows_bar(),
-        )
-
-
-def shows_bar() -> bool:
-    """Whether a progress bar is shown: on terminals. Elsewhere each log step is a line."""
-    return is_main() and sys.stderr is not None and sys.stderr.isatty()
-
-
-def duration(seconds: float) -> str:
-    """Returns 2 d 3 h, 5 h 20 min, 12 min, or 40 s."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
 def checkpoint_to_resume(start: Path) -> tuple[Path, State] | None:

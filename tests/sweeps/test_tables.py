@@ -76,10 +76,25 @@ def test_the_tables(call, tmp_path):
     assert code == 0 and "| 0.01 | mlp | 0 |" in text
     lines = list(csv.reader((tmp_path / "summary.csv").open()))
     assert (
-        lines[0] == ["job", "penalty.weight", "critic", "eval/fid", "status", "seconds", "reason"] and len(lines) == 7
+        lines[0] == ["job", "penalty.weight", "critic", "eval/fid", "status", "step", "seconds", "reason"]
+        and len(lines) == 7
     )
     page = (tmp_path / "summary.html").read_text()
     assert page.count("data:image/png;base64,") == 3 and "&lt;b&gt;" in page and "<b>" not in page
+
+
+def test_short_jobs_take_some_time_and_stopped_ones_have_a_step(call, tmp_path):
+    run = write_job(tmp_path / "s", 0, ["seed=0", "n_critic=1"], [5.0])
+    write_status(run, Status("done", 10, 10, seconds=3.0))
+    run = write_job(tmp_path / "s", 1, ["seed=0", "n_critic=2"], [4.0], steps=6)
+    write_status(run, Status("stopped", 7, 10, seconds=90.0))
+    code, text = call("summarize", "sweep=s")
+    assert code == 0 and "| 0.05 | 0 |" in text and "| 1.5 | 1 stopped after step 7 |" in text, text
+    lines = list(csv.DictReader((tmp_path / "s" / "summary.csv").open()))
+    assert [(line["step"], line["seconds"], line["status"]) for line in lines] == [
+        ("10", "3.0", "done"),
+        ("7", "90.0", "stopped"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +174,7 @@ def test_the_table_of_jobs_has_all_final_scores_and_names(call, tmp_path):
     text = call("summarize", "sweep=s", "objective=fid")[1]
     head, *lines = csv.reader((tmp_path / "s" / "summary.csv").open())
     scores = ["fid", "eval/recall", "validation/accuracy"]
-    assert head == ["job", "name", "seed", *scores, "status", "seconds", "reason"]
+    assert head == ["job", "name", "seed", *scores, "status", "step", "seconds", "reason"]
     assert lines[0][:6] == ["0", "first", "0", "5.0", "0.5", "0.25"] and lines[1][:6] == [
         "1",
         "second",

@@ -10,6 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from wgangp.app.arguments import check_arguments
 from wgangp.app.trust import check_targets
 from wgangp.data import Dataset
 from wgangp.machine import distributed
@@ -25,12 +26,15 @@ WORTH_COMPILING = {"cuda": 5000, "cpu": 20000}
 
 
 def build(node: DictConfig, *args: Any, allow: Sequence[str] = (), **kwargs: Any) -> Any:
-    """Instantiates a node's `_target_` with plain lists and numbers. Raises ValueError if it may not be built.
+    """Instantiates a node's `_target_` with plain lists and numbers.
+
+    Raises ValueError if it may not be built, or an argument is of another type than ours take.
 
     `args` and `kwargs` are what the data decides. They are passed as they are, never read as configuration.
     """
     plain = OmegaConf.to_container(node, resolve=True)
     check_targets(plain, allow)
+    check_arguments(plain, str(node._get_full_key(None)))
     make = hydra.utils.instantiate(plain, _convert_="all", _partial_=True)
     partial_wanted = isinstance(plain, dict) and plain.get("_partial_") is True
     return partial(make, *args, **kwargs) if partial_wanted else make(*args, **kwargs)

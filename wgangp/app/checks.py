@@ -1,5 +1,6 @@
 """Checks of a configuration's values, without torch: wrong ones end a command in half a second."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from wgangp.run_dir.record import flatten
 
-CHOICES = {
+SWITCHES = (
+    *("deterministic", "sync_batchnorm", "profile", "cuda_graphs", "conditional", "debug", "ema", "interpolate"),
+    "numbers",
+)
+CHOICES: dict[str, tuple[str | bool, ...]] = {
+    **dict.fromkeys(SWITCHES, (True, False)),
     "precision": ("auto", "float32", "tf32", "bfloat16"),
     "compile": ("auto", True, False),
-    "cuda_graphs": (True, False),
-    "deterministic": (True, False),
-    "sync_batchnorm": (True, False),
-    "profile": (True, False),
     "lr_decay": ("none", "linear"),
     "on_divergence": ("stop", "rollback"),
     "format": ("grid", "files"),
@@ -21,7 +23,7 @@ CHOICES = {
 }
 AT_LEAST = {
     **dict.fromkeys(("steps", "batch_size", "n_critic", "generator_batch_multiple", "evaluation_samples"), 1),
-    **dict.fromkeys(("keep_checkpoints", "n"), 1),
+    **dict.fromkeys(("keep_checkpoints", "n", "frames"), 1),
     **dict.fromkeys(("seed", "log_every", "sample_every", "evaluate_every", "checkpoint_every", "rollbacks"), 0),
 }
 PATHS = ("path", "root", "cache")  # of a dataset
@@ -47,15 +49,25 @@ def check(cfg: DictConfig) -> None:
     Whole numbers among the betas become the floats that torch needs, and ~ in the dataset's paths the home folder.
     """
     for key, choices in CHOICES.items():
-        if key in cfg and cfg[key] not in choices:
-            raise ValueError(f"{key}={cfg[key]}: choose {', '.join(str(c).lower() for c in choices)}")
+        if key in cfg and not any(type(cfg[key]) is type(c) and cfg[key] == c for c in choices):  # 1 is not true
+            raise ValueError(f"{key}={shown(cfg[key])}: choose {', '.join(map(shown, choices))}")
     for key, least in AT_LEAST.items():
         if key in cfg and not (type(cfg[key]) is int and least <= cfg[key] < LARGEST):
-            raise ValueError(f"{key}={cfg[key]}: give a whole number of at least {least} (and below 2^53)")
-    if "ema_decay" in cfg and not (isinstance(cfg.ema_decay, int | float) and 0 <= cfg.ema_decay < 1):
-        raise ValueError(f"ema_decay={cfg.ema_decay}: give a number from 0 to below 1")
+            example = f", such as {key}={cfg[key]:.0f}" if is_number(cfg[key]) and cfg[key] >= least else ""
+            raise ValueError(f"{key}={shown(cfg[key])}: give a whole number of at least {least}, below 2^53{example}")
+    if "ema_decay" in cfg and not (is_number(cfg.ema_decay) and 0 <= cfg.ema_decay < 1):
+        raise ValueError(f"ema_decay={shown(cfg.ema_decay)}: give a number from 0 to below 1")
+    if "class_weight" in cfg and not (is_number(cfg.class_weight) and cfg.class_weight >= 0):
+        raise ValueError(f"class_weight={shown(cfg.class_weight)}: give a number of at least 0")
+    if "truncation" in cfg and not (cfg.truncation is None or (is_number(cfg.truncation) and 0 < cfg.truncation <= 1)):
+        raise ValueError(f"truncation={shown(cfg.truncation)}: give a number above 0, at most 1, or null")
+    if "monitor" in cfg and not isinstance(cfg.monitor, str):
+        raise ValueError(f"monitor={shown(cfg.monitor)}: give the name of a scalar, such as critic/wasserstein")
+    for key in ("allow", "seeds"):
+        if key in cfg and not (cfg[key] is None or OmegaConf.is_list(cfg[key])):
+            raise ValueError(f"{key}={shown(cfg[key])}: give a list, as in {key}=[{shown(cfg[key])}]")
     if "threads" in cfg and not (cfg.threads == "auto" or (type(cfg.threads) is int and cfg.threads >= 1)):
-        raise ValueError(f"threads={cfg.threads}: give a whole number of at least 1, or auto")
+        raise ValueError(f"threads={shown(cfg.threads)}: give a whole number of at least 1, or auto")
     if "profile_steps" in cfg:
         steps = plain(cfg)["profile_steps"]
         if not (isinstance(steps, list) and [type(n) for n in steps] == [int, int] and 2 <= steps[0] <= steps[1]):
@@ -67,7 +79,29 @@ def check(cfg: DictConfig) -> None:
         if "dataset" in cfg and isinstance(path := cfg.dataset.get(key), str | int):
             cfg.dataset[key] = str(Path(str(path)).expanduser())
     for key in ("generator_optimizer", "critic_optimizer"):
-        if key in cfg and not (isinstance(cfg[key].lr, int | float) and cfg[key].lr >= 0):
-            raise ValueError(f"{key}.lr={cfg[key].lr}: give a number above 0, or 0 to keep this network as it is")
-        if key in cfg and "betas" in cfg[key]:
-            cfg[key].betas = [float(beta) for beta in cfg[key].betas]
+        if key in cfg:
+            check_optimizer(key, cfg[key])
+
+
+def check_optimizer(key: str, node: DictConfig) -> None:
+    """Raises ValueError if a learning rate or another number of an optimizer is out of range."""
+    if not (is_number(node.lr) and node.lr >= 0):
+        raise ValueError(f"{key}.lr={shown(node.lr)}: give a number above 0, or 0 to keep this network as it is")
+    for name in ("eps", "alpha", "weight_decay", "momentum"):
+        if name in node and not (is_number(node[name]) and node[name] >= 0):
+            raise ValueError(f"{key}.{name}={shown(node[name])}: give a number of at least 0")
+    if "betas" in node:
+        betas = OmegaConf.to_container(node)["betas"]  # type: ignore[call-overload,index]
+        if not (isinstance(betas, list) and len(betas) == 2 and all(is_number(b) and 0 <= b < 1 for b in betas)):
+            raise ValueError(f"{key}.betas={shown(betas)}: give two numbers from 0 to below 1, as in [0.0,0.9]")
+        node.betas = [float(beta) for beta in betas]
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number; true and false are none."""
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def shown(value: Any) -> str:
+    """Returns a value as one types it on a command line."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -111,6 +112,15 @@ def show(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def refuse_unknown_options(arguments: Sequence[str]) -> None:
+    """Ends the program in one line if a --option is none of Hydra's, which are the command's, nor short for one."""
+    known = [name for action in get_args_parser()._actions for name in action.option_strings if name.startswith("--")]
+    for argument in arguments:
+        name = argument.partition("=")[0]
+        if name.startswith("--") and not any(option.startswith(name) for option in known):
+            sys.exit(f"{name}: there is no such option.{near(name, known)}")
+
+
 def command(task: Callable[..., Any], config_name: str, arguments: Sequence[str] | None = None) -> None:
     """Runs `task` under Hydra with the command line, or with `arguments` in its place.
 
@@ -125,6 +135,7 @@ def command(task: Callable[..., Any], config_name: str, arguments: Sequence[str]
         pairs = (argument.partition("=") for argument in arguments)
         show(page(CONF, config_name, {key: value for key, _, value in pairs if key.partition("@")[0] in groups()}))
         return
+    refuse_unknown_options(arguments)
     debug = "debug=true" in [argument.lower() for argument in arguments]
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises its errors, and we report them
     logging.raiseExceptions = False  # of a closed terminal, `| head -1`: the run goes on, and train.log has the lines

@@ -8,8 +8,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from wgangp.app.checks import to_record
+from wgangp.app.paths import named
 from wgangp.app.recorded import changed
-from wgangp.app.training import Job, named, train, train_in, used_alone
+from wgangp.app.training import Job, train, train_in, used_alone
 from wgangp.metrics.objective import Trial
 from wgangp.run_dir.checkpoint import header_of, load_newest
 from wgangp.run_dir.claim import remove_if_empty

@@ -1,5 +1,9 @@
 """The scores of a training run, from its configuration."""
 
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
 import torch
 from omegaconf import DictConfig
 
@@ -9,7 +13,12 @@ from wgangp.data import Dataset
 from wgangp.metrics import names_of
 from wgangp.metrics.scores import Scores, choose
 
-LOGGED = ("critic/", "generator/", "validation/", "penalty/", "throughput/")
+LOGGED = (  # the scalars of every run
+    *("critic/loss", "critic/wasserstein", "critic/penalty", "critic/real", "critic/fake", "critic/gradient_norm"),
+    *("critic/weight_gradient_norm", "generator/loss", "generator/weight_gradient_norm", "penalty/weight"),
+    *("throughput/images_per_second", "throughput/steps_per_second"),
+)
+VALIDATED = ("validation/critic_loss", "validation/accuracy")  # and of those with held-out data; the latter of classes
 
 
 def make_scores(cfg: DictConfig, dataset: Dataset, device: torch.device) -> Scores:
@@ -18,19 +27,33 @@ def make_scores(cfg: DictConfig, dataset: Dataset, device: torch.device) -> Scor
     metrics = choose(catalogue, dataset, cfg.evaluate.metrics, only_quick=True)
     for metric in metrics.values():
         metric.check()
-    check_monitor(cfg.monitor, names_of(metrics.values()), names_of(catalogue.values()))
+    validated = VALIDATED[: 1 + cfg.conditional] if dataset.held_out(0, 1) is not None else ()
+    logged = (*LOGGED, *validated)
+    check_monitor(cfg.monitor, names_of(metrics.values()), logged, names_of(catalogue.values()))
     return Scores(dataset, metrics, cfg.evaluation_samples, device)
 
 
-def check_monitor(monitor: str, computed: set[str], known: set[str]) -> None:
-    """Raises ValueError if the run will have no scalar of this name."""
+def check_judged(monitor: str, objective: float, run: Path) -> None:
+    """Raises ValueError if the monitored score could not be computed after the last step.
+
+    A scalar that is logged is missing only where a run is resumed after its last step, to be scored again.
+    """
+    if math.isnan(objective) and monitor not in (*LOGGED, *VALIDATED):
+        raise ValueError(
+            f"monitor={monitor} could not be computed, so that nothing judges this run; its networks are saved. When "
+            f"the reason above is gone, wgangp-resume run={run} scores them"
+        )
+
+
+def check_monitor(monitor: str, computed: set[str], logged: Sequence[str], known: set[str]) -> None:
+    """Raises ValueError if the run will have no scalar of this name, neither a score nor one that is logged."""
     name = monitor.removeprefix("eval/")
-    if name in computed or monitor.startswith(LOGGED):
+    if name in computed or monitor in logged:
         return
+    if monitor in VALIDATED:
+        raise ValueError(f"monitor={monitor}: this run has no held-out data, or no classes, for it")
     if name in known:
         raise ValueError(
             f"monitor={monitor}: this run does not compute it; choose its metric by evaluate.metrics=[...]"
         )
-    raise ValueError(
-        f"monitor={monitor}: there is no such score.{near(name, sorted(computed) or ['critic/wasserstein'])}"
-    )
+    raise ValueError(f"monitor={monitor}: there is no such score.{near(name, [*sorted(computed), *logged])}")

@@ -1,5 +1,7 @@
-"""Where the configuration is."""
+"""Where the configuration is, and where runs go."""
 
+import re
+import time
 from pathlib import Path
 
 VERSION_BASE = "1.3"  # of Hydra's behaviour
@@ -8,3 +10,17 @@ CONF = PACKAGE / "conf"  # in a wheel
 if not CONF.is_dir():
     CONF = PACKAGE.parent / "conf"  # in a checkout
 PLUGINS = PACKAGE / "sweeps" / "plugins"  # where Hydra finds hydra_plugins/wgangp_sweeper.py
+NOW = "%Y-%m-%d_%H-%M-%S"
+
+
+def default_directory(choices: dict[str, str]) -> Path:
+    return Path("outputs") / choices.get("dataset", "run") / time.strftime(NOW)
+
+
+def named(wanted: Path, name: str | None) -> Path:
+    """Adds the run's name, if it has one. Raises ValueError if no file can have it."""
+    if name is None:
+        return wanted
+    if not re.fullmatch(r"[\w.+=,@-]{1,100}", str(name)):
+        raise ValueError(f"name={name}: give letters, digits and . + = , @ - _, since directories are named so")
+    return wanted.with_name(f"{wanted.name}_{name}")

@@ -1,4 +1,4 @@
-"""What a run says at its end: evaluation.json, the HParams row, and lines of the log."""
+"""What a run says of itself: at its start the configuration and the HParams row, at its end the scores."""
 
 import logging
 from pathlib import Path
@@ -8,8 +8,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from wgangp.app.checks import plain
 from wgangp.machine.distributed import is_main
+from wgangp.metrics import names_of
 from wgangp.metrics.scores import Scores
 from wgangp.run_dir.evaluation import record
+from wgangp.run_dir.logger import Logger
 from wgangp.run_dir.record import Record, flatten
 from wgangp.training_loop import TrainingLoop
 
@@ -19,12 +21,20 @@ log = logging.getLogger(__name__)
 HYPERPARAMETERS = ("seed", "n_critic", "batch_size", "penalty.weight", "generator_optimizer.lr", "critic_optimizer.lr")
 
 
-def report(run: Path, cfg: DictConfig, started_with: Record, loop: TrainingLoop, scores: Scores) -> None:
-    """Writes the final scores and the HParams row, and logs them."""
+def introduce(logger: Logger, cfg: DictConfig, started_with: Record, scores: Scores) -> None:
+    """Writes the configuration as text, and the HParams row, whose metrics are the scores and the monitor.
+
+    It is written at the start, so that runs that are stopped, pruned or killed have it, too.
+    """
+    names = {f"eval/{name}" for name in names_of(scores.metrics.values())}
+    names |= {cfg.monitor} if "/" in cfg.monitor else set()
+    logger.hyperparameters(hyperparameters(cfg, started_with), sorted(names))
+    logger.text("configuration", f"```yaml\n{OmegaConf.to_yaml(cfg, resolve=True)}```")
+
+
+def report(run: Path, cfg: DictConfig, loop: TrainingLoop, scores: Scores) -> None:
+    """Writes the final scores, and logs them."""
     final = {name: value for name, value in loop.latest.items() if name.startswith("eval/")}
-    shown = final or {name: value for name, value in loop.latest.items() if name == "critic/wasserstein"}
-    loop.logger.hyperparameters(hyperparameters(cfg, started_with), shown)
-    loop.logger.text("configuration", f"```yaml\n{OmegaConf.to_yaml(cfg, resolve=True)}```")
     if final and is_main():
         measured_with = {"generator": "ema", "batchnorm": "batch", "seed": cfg.seed}
         try:

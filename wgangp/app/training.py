@@ -1,12 +1,9 @@
 """A training run from its configuration to its end: accepted or refused, rolled back, resumed, finished."""
 
 import logging
-import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from math import isnan
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -14,8 +11,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from wgangp.app.build import make_dataset, make_trainer, set_up_device, thread_count
 from wgangp.app.checks import plain, to_record
-from wgangp.app.metrics import make_scores
-from wgangp.app.report import report
+from wgangp.app.metrics import check_judged, make_scores
+from wgangp.app.report import introduce, report
 from wgangp.app.trust import no_larger_than
 from wgangp.machine.device import cpu_threads, release_memory
 from wgangp.machine.distributed import from_main, is_main
@@ -26,8 +23,9 @@ from wgangp.metrics.objective import Trial, higher_is_better, monitored
 from wgangp.metrics.scores import Scores
 from wgangp.observer import Observer
 from wgangp.preflight import check_batch, check_disk, check_memory
+from wgangp.progress import shows_bar
 from wgangp.run_dir.checkpoint import Checkpoints, all_checkpoints, step_of
-from wgangp.run_dir.claim import Claim, Earlier, log_file
+from wgangp.run_dir.claim import Claim, Earlier, log_file, remove_if_empty
 from wgangp.run_dir.environment import record_environment
 from wgangp.run_dir.files import refuse_links
 from wgangp.run_dir.lock import locked
@@ -35,10 +33,9 @@ from wgangp.run_dir.logger import Logger, NullLogger, RunLogger
 from wgangp.run_dir.record import Record, dump_yaml, has_record, write_record
 from wgangp.run_dir.status import Status, read_status, write_status
 from wgangp.trainer import Logs, Trainer
-from wgangp.training_loop import Intervals, TrainingLoop, checkpoint_to_resume, resume_from_checkpoint, shows_bar
+from wgangp.training_loop import Intervals, TrainingLoop, checkpoint_to_resume, resume_from_checkpoint
 
 log = logging.getLogger(__name__)
-NOW = "%Y-%m-%d_%H-%M-%S"
 
 
 @dataclass(frozen=True)
@@ -47,19 +44,6 @@ class Job:
 
     number: int | None = None
     trial: Trial | None = None
-
-
-def default_directory(choices: dict[str, str]) -> Path:
-    return Path("outputs") / choices.get("dataset", "run") / time.strftime(NOW)
-
-
-def named(wanted: Path, name: str | None) -> Path:
-    """Adds the run's name, if it has one. Raises ValueError if no file can have it."""
-    if name is None:
-        return wanted
-    if not re.fullmatch(r"[\w.+=,@-]{1,100}", str(name)):
-        raise ValueError(f"name={name}: give letters, digits and . + = , @ - _, since directories are named so")
-    return wanted.with_name(f"{wanted.name}_{name}")
 
 
 def train(
@@ -80,6 +64,8 @@ def train(
     """
     claim = Claim(wanted, may_rename)
     run = Path(from_main("run", lambda: str(claim.take())))
+    if not is_main() and run != wanted.absolute():
+        remove_if_empty(wanted)  # Hydra has created it, named by the second in which this process started
     with used_alone(run):
         try:
             return run, train_in(run, cfg, started_with, job or Job(), start)
@@ -130,6 +116,7 @@ def _train_once(run: Path, cfg: DictConfig, started_with: Record, job: Job, star
         log.info("training %s on %s", started_with.choices.get("dataset", "a dataset"), prepared.trainer.device)
         stack.enter_context(cpu_threads(thread_count(cfg, prepared.trainer)))
         loop = make_loop(run, cfg, prepared, job, signals, stack)
+        introduce(loop.logger, cfg, started_with, prepared.scores)
         try:
             loop.fit()
         except BaseException as error:
@@ -137,7 +124,7 @@ def _train_once(run: Path, cfg: DictConfig, started_with: Record, job: Job, star
             if is_main():
                 file_only.error("%s", " ".join(str(error).split()))
             raise
-        return finish(run, cfg, started_with, loop, prepared.scores, signals)
+        return finish(run, cfg, loop, prepared.scores, signals)
 
 
 @dataclass(frozen=True)
@@ -221,19 +208,20 @@ def make_loop(
     )
 
 
-def finish(
-    run: Path, cfg: DictConfig, started_with: Record, loop: TrainingLoop, scores: Scores, signals: StopSignals
-) -> float:
+def finish(run: Path, cfg: DictConfig, loop: TrainingLoop, scores: Scores, signals: StopSignals) -> float:
     """Writes and logs how the run ended; a signal ends the process with its exit code.
 
-    Raises OSError if the last checkpoint cannot be written, at a second try either.
+    Raises OSError if the last checkpoint cannot be written, at a second try either, and ValueError if the monitored
+    score could not be computed.
     """
     trainer, objective = loop.trainer, monitored(loop.latest, cfg.monitor)
     if trainer.step == trainer.steps:
-        report(run, cfg, started_with, loop, scores)
+        report(run, cfg, loop, scores)
     try:
         loop.save_last()
-    except OSError as error:
+        if trainer.step == trainer.steps and is_main():  # the others do not score
+            check_judged(cfg.monitor, objective, run)
+    except (OSError, ValueError) as error:
         loop.write_status("failed", error)
         raise
     if trainer.step == trainer.steps:
@@ -244,7 +232,5 @@ def finish(
     else:
         loop.write_status("stopped")
         log.info("stopped after step %d, saved; go on with: wgangp-resume run=%s", trainer.step, run)
-    if isnan(objective) and trainer.step == cfg.steps:
-        log.warning("monitor=%s: this run has no such scalar; it has %s", cfg.monitor, ", ".join(sorted(loop.latest)))
     signals.leave()
     return objective

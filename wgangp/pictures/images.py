@@ -41,24 +41,24 @@ def grid(
     columns: int | None = None,
     labels: Tensor | None = None,
     class_names: Sequence[str] = (),
-    numbers: bool = False,
+    numbers: Sequence[int] | None = None,
     title: str = "",
 ) -> np.ndarray:
     """Images (n, c, h, w) in [-1, 1], row by row, as (h, w, 3) uint8; a square if the number of columns is None.
 
-    With `labels` (n,) each class begins a row, under its name; `numbers` writes each image's index in its corner.
+    With `labels` (n,) each class begins a row, under its name; `numbers` (n) are written in the images' corners.
     Images of 2 channels, or of more than 4, are shown as their channels side by side, in grey. A picture of more
     than 4128 pixels on a side shows smaller images, and then fewer of them, as does one of more than 2048 classes.
     """
     n, c, h, w = images.shape
     if c not in (1, 3, 4):
         images, w = images.transpose(1, 2).reshape(n, 1, h, c * w), c * w
-    if n == 1 and not numbers and not title and labels is None and max(h, w) <= LIMIT:
+    if n == 1 and numbers is None and not title and labels is None and max(h, w) <= LIMIT:
         return np.array(to_rgb(images)[0])
     columns = min(columns or _columns(n, labels), (LIMIT - GAP) // (min(w, SMALLEST) + GAP))
     rows = _rows(n, columns, labels, class_names)
     columns = max(len(indices) for _, indices in rows)
-    scale = _scale(h, w, columns, rows, numbers)
+    scale = _scale(h, w, columns, rows, numbers is not None)
     pen = Pen("0123456789" + title + "".join(name for name, _ in rows), TEXT)
     sheet = Sheet(rows, columns, max(1, int(scale * h)), max(1, int(scale * w)), pen)
     return sheet.draw(images, numbers, title)
@@ -82,7 +82,7 @@ class Sheet:
         if (shown := sum(len(indices) for _, indices in self.rows)) < n:
             log.info("the picture shows the first %d of %d images: more would not be legible", shown, n)
 
-    def draw(self, images: Tensor, numbers: bool, title: str) -> np.ndarray:
+    def draw(self, images: Tensor, numbers: Sequence[int] | None, title: str) -> np.ndarray:
         """(h, w, 3) uint8."""
         top = STRIP if title else 0
         width = max(self.blocks * self.across + GAP, math.ceil(self.pen.width(self.pen.readable(title))) + 6 * GAP)
@@ -96,8 +96,8 @@ class Sheet:
             for column, (index, tile) in enumerate(zip(indices, to_rgb(images[indices]), strict=True)):
                 corner = (x + self.names + column * (self.w + GAP), y)
                 picture.paste(self._resized(tile), corner)
-                if numbers:
-                    self._number(draw, corner, str(index))
+                if numbers is not None:
+                    self._number(draw, corner, str(numbers[index]))
         return np.asarray(picture)
 
     def _resized(self, tile: np.ndarray) -> Image.Image:

@@ -26,7 +26,7 @@ def draw(
     labels: Tensor | None = None,
     class_names: Sequence[str] = (),
     columns: int | None = None,
-    numbers: bool = False,
+    numbers: Sequence[int] | None = None,
     title: str = "",
 ) -> np.ndarray:
     """The picture of samples x, as (h, w, 3) uint8 of at most about 4096 pixels on a side.

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -16,8 +17,8 @@ LONGEST = 120  # characters of a line; the rest goes on in the next one
 MOST = 160  # lines of a page
 
 
-def page(lines: list[str], characters: str = "", numbers: bool = False, title: str = "") -> np.ndarray:
-    """Lines of text, dark on white, and their indices with `numbers`: (h, w, 3) uint8.
+def page(lines: list[str], characters: str = "", numbers: Sequence[int] | None = None, title: str = "") -> np.ndarray:
+    """Lines of text, dark on white, with their `numbers`, if they have some: (h, w, 3) uint8.
 
     `characters` are all that any page may have, so that pages of one run look for fonts once.
     """
@@ -26,7 +27,7 @@ def page(lines: list[str], characters: str = "", numbers: bool = False, title: s
     heading = Pen(title, SIZE, "DejaVuSans-Bold")
     rows = [
         (str(i) if start == 0 else "", line[start : start + LONGEST])
-        for i, line in enumerate(map(pen.readable, lines))
+        for i, line in zip(numbers or range(n), map(pen.readable, lines), strict=False)
         for start in range(0, max(1, len(line)), LONGEST)
     ]
     if n > MOST or len(rows) > MOST:

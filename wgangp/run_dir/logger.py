@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,8 @@ class Logger(ABC):
         """Logs Markdown."""
 
     @abstractmethod
-    def hyperparameters(self, config: Mapping[str, object], metrics: Mapping[str, float]) -> None:
-        """Logs the run's row of TensorBoard's HParams tab."""
+    def hyperparameters(self, config: Mapping[str, object], metrics: Sequence[str]) -> None:
+        """Logs the run's row of TensorBoard's HParams tab. Its metrics are the scalars of these names."""
 
 
 class NullLogger(Logger):
@@ -69,7 +69,7 @@ class NullLogger(Logger):
 
     def text(self, name: str, text: str) -> None: ...
 
-    def hyperparameters(self, config: Mapping[str, object], metrics: Mapping[str, float]) -> None: ...
+    def hyperparameters(self, config: Mapping[str, object], metrics: Sequence[str]) -> None: ...
 
 
 class RunLogger(Logger):
@@ -113,7 +113,9 @@ class RunLogger(Logger):
             self.events.append(step, summaries)
 
     def _throughput(self, step: int) -> dict[str, float]:
-        """Steps and real images a second since the last call."""
+        """Steps and real images a second since the last call, if there were any."""
+        if step == self.step:
+            return {}
         now = time.perf_counter()
         rate = (step - self.step) / max(now - self.time, 1e-9)
         self.step, self.time = step, now
@@ -129,10 +131,10 @@ class RunLogger(Logger):
     def text(self, name: str, text: str) -> None:
         self._log_events("TensorBoard's text", self.step, [as_text(name, text)])
 
-    def hyperparameters(self, config: Mapping[str, object], metrics: Mapping[str, float]) -> None:
-        """The metrics are the scalars of the same names."""
+    def hyperparameters(self, config: Mapping[str, object], metrics: Sequence[str]) -> None:
         plain = {key: v if isinstance(v, bool | int | float | str) else str(v) for key, v in config.items()}
-        self._log_events("TensorBoard's hyperparameters", self.step, hparams(plain, dict(metrics)))
+        started, metric_names, _ = hparams(plain, dict.fromkeys(metrics, 0.0))  # the third says that the run has ended
+        self._log_events("TensorBoard's hyperparameters", self.step, [started, metric_names])
 
 
 def _step(line: str) -> int:

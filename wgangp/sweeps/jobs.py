@@ -30,6 +30,7 @@ class Job:
     monitor: str
     higher_is_better: bool  # of the monitor
     status: str  # done, pruned, stopped, running or failed
+    step: int  # that its last logged line, or its newest checkpoint, is of
     reason: str  # of the failure, one line
     seconds: float
     rows: list[dict[str, float]]  # {"step": ..., NAME: ...} of each log step
@@ -63,6 +64,7 @@ def read_job(directory: Path, sweep: Path | None = None) -> Job:
         monitor=monitor,
         higher_is_better=known or monitors.higher_is_better(monitor),
         status=status.state,
+        step=max([status.step if type(status.step) is int else 0, *(int(row["step"]) for row in rows[-1:])]),
         reason=terminal(str(status.reason)) if status.state == "failed" else "",
         seconds=_seconds(directory, status),
         rows=rows,

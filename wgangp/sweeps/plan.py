@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from hydra.core.override_parser.types import Quote, QuotedString
+
 from wgangp.run_dir.files import read_json, replace_json
 from wgangp.run_dir.record import has_record
 from wgangp.sweeps.reading import read_job_record
@@ -79,3 +81,9 @@ def other_sweep(folder: Path) -> ValueError:
 
 def is_steps(override: str) -> bool:
     return override.partition("=")[0] == "steps"
+
+
+def directory_overrides(folder: Path, name: str) -> list[str]:
+    """What makes Hydra run a job in the directory `name` of the sweep's folder, whatever its name is."""
+    found = {"hydra.sweep.dir": str(folder), "hydra.sweep.subdir": name}
+    return [f"{key}={QuotedString(text=text, quote=Quote.single).with_quotes()}" for key, text in found.items()]

@@ -80,11 +80,20 @@ def name_column(jobs: Sequence[Job]) -> list[str]:
 def cells(group: Group, objective: str, named: Sequence[str]) -> list[str]:
     """A group's names, values, mean objective and deviation, its number of scores, the minutes a job, and its jobs."""
     timed = [job.seconds for job in group.jobs if job.seconds]
-    minutes = f"{sum(timed) / len(timed) / 60:.1f}" if timed else ""
+    minutes = in_minutes(sum(timed) / len(timed)) if timed else ""
     numbers = [shown(group.mean(objective)), shown(group.spread(objective)), str(len(group.scores(objective)))]
     names = [", ".join(dict.fromkeys(job.name for job in group.jobs if job.name))] if named else []
-    jobs = ", ".join(job.id + ("" if job.status == "done" else f" {job.status}") for job in group.jobs)
+    jobs = ", ".join(job.id + ("" if job.status == "done" else f" {job.status}{after(job)}") for job in group.jobs)
     return [*names, *group.values.values(), *numbers, minutes, jobs]
+
+
+def in_minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f}" if seconds >= 60 else f"{seconds / 60:.1g}"
+
+
+def after(job: Job) -> str:
+    """The last step of a job that has not done them all, if it has done one."""
+    return f" after step {job.step}" if job.step and job.status != "done" else ""
 
 
 def shown(value: float) -> str:
@@ -130,7 +139,7 @@ def as_markdown(title: str, made: Summary, escape: Callable[[str], str]) -> str:
 
 
 def as_csv(jobs: Sequence[Job], objective: str) -> str:
-    """One line a job: its name, values, last objective and every other score, state, seconds and reason."""
+    """One line a job: its name, values, last objective and every other score, state, step, seconds and reason."""
     named, keys = name_column(jobs), swept_keys(jobs)
     scores = sorted(
         {name for job in jobs for row in job.rows for name in row if name.startswith(("eval/", "validation/"))}
@@ -138,12 +147,12 @@ def as_csv(jobs: Sequence[Job], objective: str) -> str:
     columns = [objective, *(name for name in scores if name not in (objective, f"eval/{objective}"))]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(map(csv_cell, ["job", *named, *keys, *columns, "status", "seconds", "reason"]))
+    writer.writerow(map(csv_cell, ["job", *named, *keys, *columns, "status", "step", "seconds", "reason"]))
     for job in jobs:
         values = [job.overrides.get(key, "") for key in keys]
         last = ["" if math.isnan(value := job.last(name)) else repr(value) for name in columns]
         names = [job.name] if named else []
         writer.writerow(
-            map(csv_cell, [job.id, *names, *values, *last, job.status, str(round(job.seconds)), job.reason])
+            map(csv_cell, [job.id, *names, *values, *last, job.status, str(job.step), f"{job.seconds:.1f}", job.reason])
         )
     return out.getvalue()

@@ -39,8 +39,8 @@ class Comparison(Sweeper):
             searched, judged = folder / "search" / name, folder / "seeds" / name
             for place in (searched, judged):
                 place.mkdir(parents=True, exist_ok=True)
-            found, best = self.search(searched, self.of_method(name, own))
-            results += found + self.grid(judged, self.parse([*best, f"seed={fresh}"]))
+            found, study = self.search(searched, self.of_method(name, own))
+            results += found + self.grid(judged, self.parse([*study.best_overrides(), f"seed={fresh}"]))
         log.info("each method at its best: wgangp-summarize sweep=%s", folder / "seeds")
         return results
 

@@ -20,7 +20,7 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -31,7 +31,17 @@ from wgangp.run_dir.lock import is_locked, locked
 from wgangp.run_dir.record import Record, has_record, write_record
 from wgangp.run_dir.status import Status, read_status, write_status
 from wgangp.sweeps.jobs import is_score, read_job
-from wgangp.sweeps.plan import Job, Plan, check_free, check_names, check_same, other_sweep, read_plan, write_plan
+from wgangp.sweeps.plan import (
+    Job,
+    Plan,
+    check_free,
+    check_names,
+    check_same,
+    directory_overrides,
+    other_sweep,
+    read_plan,
+    write_plan,
+)
 from wgangp.sweeps.progress import report_failures, report_progress
 from wgangp.sweeps.workers import ending_with_us
 
@@ -131,10 +141,10 @@ class Sweeper(BasicSweeper):
         report_failures(folder, failed, len(grid))
         return results
 
-    def search(self, folder: Path, overrides: list[Override]) -> tuple[list[JobReturn], list[str]]:
+    def search(self, folder: Path, overrides: list[Override]) -> "tuple[list[JobReturn], Study]":
         """Up to `trials` jobs, one after the other, each where Optuna expects most of it after those before.
 
-        Returns their results, and the best trial's overrides.
+        Returns their results, and the study.
         """
         from wgangp.sweeps.search import Study
 
@@ -158,7 +168,7 @@ class Sweeper(BasicSweeper):
             report_progress("trials", number + 1, self.trials, len(results), begin)
         log.info("%s", study.best())
         report_failures(folder, failed, self.trials)
-        return results, study.best_overrides()
+        return results, study
 
     def next_trial(self, folder: Path, study: "Study") -> "tuple[StudyTrial, str]":
         """The trial and its directory, which no other job has: a cut journal may have lost trials that ran."""
@@ -236,11 +246,6 @@ class Sweeper(BasicSweeper):
         except Exception:  # it cannot be composed
             return False
         return isinstance(steps, int) and status.step > steps
-
-
-def directory_overrides(folder: Path, name: str) -> list[str]:
-    found = {"hydra.sweep.dir": str(folder), "hydra.sweep.subdir": name}
-    return [f"{key}={QuotedString(text=text, quote=Quote.single).with_quotes()}" for key, text in found.items()]
 
 
 def write_failure(run: Path, overrides: list[str], reason: str) -> None:

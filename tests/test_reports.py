@@ -1,0 +1,95 @@
+"""What a run says of itself: TensorBoard's rows, the estimate on a CPU, and its threads."""
+
+import logging
+
+import pytest
+import torch
+from conftest import composed
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from test_commands import SMALL, TAGS, rows
+
+from wgangp import progress
+from wgangp.app.build import make_dataset, make_trainer, thread_count
+from wgangp.app.metrics import LOGGED, VALIDATED
+from wgangp.progress import Progress, round_down
+
+
+def hyperparameters(run):
+    events = EventAccumulator(str(run)).Reload()
+    content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    shown = HParamsPluginData.FromString(content).session_start_info.hparams
+    values = {key: getattr(value, value.WhichOneof("kind")) for key, value in shown.items()}
+    (text,) = events.Tensors("configuration/text_summary")
+    return values, text.tensor_proto.string_val[0].decode()
+
+
+@pytest.mark.parametrize("ended", ["done", "pruned"])
+def test_every_run_has_its_hyperparameters_and_its_whole_configuration(ended, call, tmp_path, monkeypatch):
+    if ended == "pruned":
+        monkeypatch.setattr("wgangp.machine.signals.StopSignals.stop", lambda self: True)
+    code, text = call("train", *SMALL, "steps=4", "hydra.run.dir=run", "n_critic=1", "sample_every=0")
+    assert code == 0, text
+    values, configuration = hyperparameters(tmp_path / "run")
+    assert values["penalty.weight"] == pytest.approx(0.3) and values["seed"] == 0 and values["n_critic"] == 1
+    assert values["generator_optimizer.lr"] == values["critic_optimizer.lr"] == pytest.approx(3e-3)
+    assert values["penalty"] == "wgan_gp_toy" and values["batch_size"] == 16
+    assert all(line in configuration for line in ("ema_decay: 0.999", "points: interpolates", "lr_decay: linear"))
+
+
+def test_the_names_that_a_monitor_may_have_are_what_is_logged(call, tmp_path):
+    assert call("train", *SMALL, "steps=1", "hydra.run.dir=run", "sample_every=0")[0] == 0
+    (row,) = rows(tmp_path / "run")
+    logged = {name for name in row if "/" in name and not name.startswith("eval/")}
+    assert logged == set(LOGGED) == TAGS and not logged & set(VALIDATED)
+
+
+class Clock:
+    """A clock that a step moves."""
+
+    now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
+def estimated(monkeypatch, caplog, seconds, steps, first=100.0):
+    """What is logged by a run whose first step takes `first` seconds, as of compiling, and the others `seconds`."""
+    clock = Clock()
+    monkeypatch.setattr(progress.time, "monotonic", clock.monotonic)
+    run = Progress(0, steps, on_cpu=True)
+    caplog.clear()
+    caplog.set_level(logging.WARNING)
+    for step in range(1, 20):
+        clock.now += first if step == 1 else seconds
+        run.warn_if_hopeless(step)
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_a_hopeless_run_on_a_cpu_is_told_after_its_first_steps(monkeypatch, caplog):
+    (line,) = estimated(monkeypatch, caplog, seconds=8, steps=100_000)
+    assert line.startswith("this run takes about 9 d 6 h on this CPU, at 8 s a step. Runs that fit: steps=1300 of this")
+    assert "generator.width=16 critic.width=16" in line and "dataset=mnist" in line and "dataset=gaussians25" in line
+    assert estimated(monkeypatch, caplog, seconds=0.01, steps=100_000) == []  # though its first step took long
+    assert len(estimated(monkeypatch, caplog, seconds=40, steps=1000)) == 1
+
+
+def test_the_presets_that_the_estimate_names_can_be_composed():
+    for preset in progress.CPU_RUNS.split("; "):
+        composed(*preset.split())
+
+
+def test_steps_that_fit_are_round():
+    assert [round_down(x) for x in (0.2, 7.9, 99, 1234, 98765)] == [1, 7, 99, 1200, 98000]
+
+
+def test_tiny_networks_take_one_thread():
+    cpu = torch.device("cpu")
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        for options, threads in (([], 1), (["generator.width=1024"], 3), (["threads=2"], 2)):
+            cfg = composed("device=cpu", *options)
+            assert thread_count(cfg, make_trainer(cfg, make_dataset(cfg, cpu), cpu)) == threads, options
+    finally:
+        torch.set_num_threads(before)

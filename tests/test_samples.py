@@ -1,0 +1,106 @@
+"""Single samples: the same seed and index give the same image, whatever is drawn beside it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_commands import digits, images
+
+import wgangp
+from wgangp.sample import class_rows
+
+OPTIONS = ["generator=dcgan", "critic=dcgan", "generator.first_norm=units", "device=cpu", "steps=2", "sample_every=0"]
+
+
+@pytest.fixture(params=["true", "false"], ids=["conditional", "unconditional"])
+def run(request, call, tmp_path):
+    """A run whose generator has BatchNorm on 1x1 features, which has no variance for a single sample."""
+    data = [*images(digits(tmp_path / "d.npz")), "evaluation_samples=201"]
+    own = [f"conditional={request.param}", "hydra.run.dir=run", "n_critic=1"]
+    code, text = call("train", *data, *OPTIONS, *own)
+    assert code == 0, text
+    return tmp_path / "run"
+
+
+def files(call, *options):
+    """The images that wgangp-sample writes, by their numbers."""
+    code, text = call("sample", "run=run", "format=files", *options)
+    assert code == 0, text
+    return [np.asarray(Image.open(file)) for file in sorted(Path(text.strip().splitlines()[-1]).iterdir())]
+
+
+def test_an_image_is_the_same_whatever_n_is(call, run):
+    conditional = wgangp.load_generator(run).num_classes > 0
+    for batchnorm in ("batch", "standing", "running"):
+        for more in [[], ["label=2"]] if conditional else [[]]:
+            drawn = {n: files(call, f"n={n}", f"batchnorm={batchnorm}", *more) for n in (1, 101, 102)}
+            for n in (1, 101):
+                assert len(drawn[n]) == n
+                assert all(np.array_equal(a, b) for a, b in zip(drawn[n], drawn[102], strict=False)), (batchnorm, n)
+            picked = files(call, "seeds=[100,0]", f"batchnorm={batchnorm}", *more)
+            assert np.array_equal(picked[0], drawn[101][100]) and np.array_equal(picked[1], drawn[101][0])
+
+
+def test_a_single_latent_by_load_generator(run):
+    generator = wgangp.load_generator(run)
+    torch.manual_seed(0)
+    z, y = torch.randn(3, generator.nz), torch.tensor([0, 1, 2])
+    one, three = generator(z[:1], y[:1]), generator(z, y)
+    assert one.shape == (1, 3, 8, 8)
+    torch.testing.assert_close(one, three[:1])  # as close as matrix products of different sizes are
+
+
+def test_names_never_meet(call, run):
+    """Each setting has a file of its own."""
+    settings = ["n=9", "seed=1", "numbers=true", "truncation=0.7", "seeds=[3,17]", "batchnorm=standing", "ema=false"]
+    settings += ["interpolate=true", f"seeds=[{','.join(map(str, range(90)))}]", "format=files"]
+    if wgangp.load_generator(run).num_classes:
+        settings.append("label=2")
+    written = set()
+    for setting in ["n=64", *settings]:
+        code, text = call("sample", "run=run", setting)
+        assert code == 0, text
+        written.add(text.strip().splitlines()[-1])
+    assert len(written) == len(settings) + 1 and all(Path(name).exists() for name in written)
+
+
+@pytest.mark.parametrize("batchnorm", ["batch", "standing"])
+def test_rows_of_classes_have_the_same_images_whatever_their_length(batchnorm, run):
+    _, generator = wgangp.Run(run).load(ema=True, batchnorm=batchnorm)
+    generator.num_classes = generator.num_classes or 1
+    z = torch.randn(30, generator.nz, generator=torch.Generator().manual_seed(0))
+    few, many = (class_rows(generator, z[:k]).unflatten(0, (generator.num_classes, k)) for k in (2, 30))
+    assert torch.equal(few, many[:, :2]) and not torch.equal(many[:, 0], many[:, 1])
+
+
+def test_numbers_of_a_grid_are_those_that_seeds_picks(run, call, monkeypatch):
+    """Of rows of classes each row counts its own."""
+    shown = []
+    monkeypatch.setattr(
+        "wgangp.pictures.draw", lambda x, numbers, **o: shown.append(numbers) or np.zeros((1, 1, 3), "u1")
+    )
+    for options in (["n=8"], ["seeds=[7,3]"]):
+        assert call("sample", "run=run", "numbers=true", *options)[0] == 0
+    assert shown[0] in ([*range(8)], [0, 1] * 4) and shown[1] == [7, 3]
+
+
+def test_evaluation_of_101_samples_from_another_folder_where_the_data_have_moved(call, run, tmp_path, monkeypatch):
+    moved = tmp_path / "moved" / "d.npz"
+    moved.parent.mkdir()
+    (tmp_path / "d.npz").rename(moved)
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    (tmp_path / "own.py").write_text(
+        "from wgangp.metrics import Metric, Result\n"
+        "class Count(Metric):\n"
+        "    higher_is_better = {'count': True}\n"
+        "    def __call__(self, samples, labels, dataset, device):\n"
+        "        return Result({'count': float(len(samples))}, {})\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    own = ["+scores.count._target_=own.Count", "allow=[own]", "metrics=[count]", "n=101"]
+    assert call("evaluate", "run=../run", *own)[0] == 1  # the data are gone
+    code, text = call("evaluate", "run=../run", "dataset.path=../moved/d.npz", *own)
+    assert code == 0 and "101" in text, text

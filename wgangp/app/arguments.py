@@ -1,0 +1,60 @@
+"""Checks that what a configuration passes to our own constructors is of the type that they annotate."""
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import hydra
+
+from wgangp.app.checks import shown
+
+SAID = {int: "a whole number", float: "a number", bool: "true or false", str: "a name", NoneType: "null"}
+
+
+def check_arguments(node: Any, where: str) -> None:
+    """Raises ValueError, in one line, if a value of a plain node or of those within it has another type.
+
+    `where` is the node's key. Nodes of other packages check their own values.
+    """
+    if not isinstance(node, dict):
+        return
+    hints = hints_of(str(node.get("_target_", "")))
+    for key, value in node.items():
+        hint = hints.get(key, Any)
+        if not fits(value, hint):
+            raise ValueError(f"{where}.{key}={shown(value)}: give {said(hint)}")
+        check_arguments(value, f"{where}.{key}")
+
+
+def hints_of(target: str) -> dict[str, Any]:
+    """Returns the annotations of the arguments that one of our own constructors or functions takes."""
+    if not target.startswith("wgangp."):
+        return {}
+    made = inspect.unwrap(hydra.utils.get_object(target))
+    return get_type_hints(made.__init__ if inspect.isclass(made) else made)
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value is of this type. A whole number is a number, true is none, and nan is nothing."""
+    if get_origin(hint) in (Union, UnionType):
+        return any(fits(value, kind) for kind in get_args(hint))
+    if hint is float:
+        return type(value) in (int, float) and not math.isnan(value)
+    if hint in SAID:
+        return type(value) is hint
+    if get_origin(hint) in (list, tuple, Sequence):
+        return isinstance(value, list) and all(fits(part, get_args(hint)[0]) for part in value)
+    if get_origin(hint) is Callable:
+        return isinstance(value, dict)
+    return True
+
+
+def said(hint: Any) -> str:
+    """Returns the type in words."""
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(dict.fromkeys(said(kind) for kind in get_args(hint)))
+    if get_origin(hint) in (list, tuple, Sequence):
+        return f"a list of {said(get_args(hint)[0]).removeprefix('a ')}s"
+    return SAID.get(hint, "an option of its group")
