@@ -74,7 +74,7 @@ def fits(trainer: Trainer) -> bool:
     for optimizer in trainer.optimizers:
         optimizer.zero_grad()
     torch.cuda.empty_cache()
-    return needed <= free
+    return 1.1 * needed <= free  # the allocator's blocks leave gaps
 
 
 def peak(*functions: Callable[[], object]) -> int:

@@ -396,9 +396,9 @@ class TestPreflight:
             check_memory(trainer(64), trainer)
 
     def test_a_step_and_what_is_measured_beside_it_must_fit(self, monkeypatch):
-        """A step of 6 and a log step of 3, on devices of 9 and 8; afterwards the trainer is as it was."""
+        """A step of 6 and a log step of 3, on devices of 10 and 9; afterwards the trainer is as it was."""
         needs = {"train_step": 6, "measure": 3, "picture": 2}
-        used, highest, free = 0, 0, 9
+        used, highest, free = 0, 0, 10
 
         def allocate(function):
             def run(*arguments):
@@ -424,7 +424,7 @@ class TestPreflight:
             monkeypatch.setattr(kind, name, allocate(getattr(kind, name)))
         tried, plain = small_trainer(), small_trainer()
         assert fits(tried)
-        free = 8
+        free = 9
         assert not fits(tried) and tried.step == 0
         tried.train_step(), plain.train_step()
         assert all(torch.equal(a, b) for a, b in zip(tried.critic_params, plain.critic_params, strict=True))
