@@ -69,6 +69,14 @@ class Points(Dataset):
         return x, y
 
 
+@pytest.fixture(autouse=True)
+def hidden_gpu(request, monkeypatch):
+    """Tests that are not marked gpu run on the CPU everywhere, also in processes that they start."""
+    if request.node.get_closest_marker("gpu") is None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
 def small_trainer(compile=False, **changes):
     torch.manual_seed(0)
     options = {

@@ -21,7 +21,7 @@ def compile_if_equal(
     """
     torch._inductor.config.fallback_random = True  # the random numbers that eager draws
     compiled = [torch.compile(function, fullgraph=True, dynamic=False) for function in functions]
-    log.info("compiling the losses, once for this machine: it takes about a minute")
+    log.info("compiling the losses, once for this machine: a minute, or several on busy cores")
     started = time.perf_counter()
     try:
         difference = relative_difference(gradients(*functions), gradients(*compiled))
