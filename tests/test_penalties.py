@@ -187,6 +187,17 @@ def test_normalised_critic_is_below_one_and_has_no_scale():
     torch.testing.assert_close(critic(x)[:, 0], out[:, 0])
 
 
+def test_a_dead_critic_is_normalised_to_zero():
+    """All units of a narrow critic may be dead: f and its gradient are 0 there, and their ratio was NaN."""
+    critic = GradientNormalisation().wrap(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)))
+    with torch.no_grad():
+        critic.critic[0].bias.fill_(-100)
+        critic.critic[2].bias.zero_()
+    out = critic(torch.randn(4, 2))
+    assert out.eq(0).all()
+    assert all(g.isfinite().all() for g in torch.autograd.grad(out.sum(), critic.parameters()))
+
+
 def test_spectral_norm_bounds_the_critics_slope():
     torch.manual_seed(0)
     critic = SpectralNorm().wrap(mlp.Critic(shape=(3,), num_classes=0, width=32, depth=3, spectral=False))

@@ -110,8 +110,24 @@ def test_jobs_side_by_side_take_the_gpus_in_turn(monkeypatch):
     assert number_among_jobs() is None
 
 
+LIKE_WGAN_GP = (
+    "wgan_lp",
+    "r1",
+    "r2",
+    "r1_r2",
+    "zero_centred_line",
+    "dragan",
+    "wgan_div",
+    "max_gp",
+    "linf_hinge",
+    "none",
+)
 STUDIES = {
-    "penalties": ["seed=0", "penalty=wgan_gp,none"],
+    "penalties": [
+        *("hydra.sweeper.trials=1", "hydra.sweeper.seeds=1"),
+        *(f"~hydra.sweeper.methods.{name}" for name in LIKE_WGAN_GP),
+    ],
+    "adaptive": ["hydra.sweeper.trials=1", "hydra.sweeper.seeds=1"],
     "penalty_weight": ["seed=0", "penalty.weight=1,10"],
     "n_critic": ["seed=0"],
     "seeds": [],
@@ -140,7 +156,7 @@ def test_a_job_of_a_study_is_gone_on_with_alone(call, tmp_path):
 def test_the_study_of_penalties_has_them_all():
     study = OmegaConf.load(CONF / "sweep" / "penalties.yaml")
     own = {"wgan_gp_toy", "wgan_gp_gan_toy", "wgan_gp_gan_mnist"}  # the same with a weight for points
-    assert {name.strip() for name in study.hydra.sweeper.params.penalty.split(",")} == {*options("penalty")} - own
+    assert {method.penalty for method in study.hydra.sweeper.methods.values()} == {*options("penalty")} - own
 
 
 SEARCH = [

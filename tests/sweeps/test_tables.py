@@ -39,7 +39,7 @@ def write_job(sweep, number, overrides, scores, steps=10, error=None, monitor="e
 
 
 def test_jobs_are_grouped_over_seeds_and_sorted(tmp_path):
-    """Means and deviations by hand; jobs without a score come last, and do not count."""
+    """Medians by hand; jobs without a score come last, and do not count."""
     for i, (weight, seed, score) in enumerate([(1, 0, 5.0), (1, 1, 7.0), (10, 0, 3.0), (10, 1, 4.0)]):
         write_job(tmp_path, i, [f"penalty.weight={weight}", f"seed={seed}", "steps=10"], [9.0, score])
     write_job(tmp_path, 4, ["penalty.weight=100", "seed=0", "steps=10"], [1.0], steps=3, error="it went wrong")
@@ -48,8 +48,22 @@ def test_jobs_are_grouped_over_seeds_and_sorted(tmp_path):
     assert [job.status for job in jobs] == ["done"] * 4 + ["failed"] and jobs[4].reason == "it went wrong"
     groups = grouped(jobs, "fid")
     assert [group.values for group in groups] == [{"penalty.weight": w} for w in ("10", "1", "100")]
-    assert groups[1].mean("fid") == 6 and groups[1].spread("fid") == pytest.approx(math.sqrt(2))
-    assert math.isnan(groups[2].mean("fid"))
+    assert groups[1].median("fid") == 6 and groups[1].interval("fid") == (5, 7)
+    assert math.isnan(groups[2].median("fid")) and all(map(math.isnan, groups[2].interval("fid")))
+
+
+def test_the_interval_of_a_median(tmp_path):
+    """A resampled median of 21 distinct scores is at most the k-th if 11 of 21 draws are: a binomial probability."""
+    for seed in range(21):
+        write_job(tmp_path, seed, [f"seed={seed}", "steps=10"], [float(seed)])
+    (group,) = grouped(read_jobs(tmp_path), "fid")
+
+    def at_most(k):
+        share = (k + 1) / 21
+        return sum(math.comb(21, i) * share**i * (1 - share) ** (21 - i) for i in range(11, 22))
+
+    low, high = next(k for k in range(21) if at_most(k) > 0.025), next(k for k in range(21) if at_most(k) > 0.975)
+    assert group.median("fid") == 10 and group.interval("fid") == (low, high) == (6, 14)
 
 
 def test_of_some_scores_the_highest_is_the_best(tmp_path):

@@ -46,7 +46,9 @@ class NormalisedCritic(nn.Module):
         grad, out = torch.func.grad(score_sum, has_aux=True)(x)
         out = at_least_float32(out)
         f, norm = out[:, :1], torch.linalg.vector_norm(at_least_float32(grad).flatten(1), dim=1, keepdim=True)
-        return torch.cat([f / (norm + f.abs()), out[:, 1:]], dim=1)
+        scale = norm + f.abs()
+        scale = torch.where(scale > 0, scale, 1.0)  # f is 0 where all units of a narrow critic are dead
+        return torch.cat([f / scale, out[:, 1:]], dim=1)
 
 
 class GradientNormalisation(Penalty):

@@ -4,7 +4,7 @@ import io
 import math
 from collections.abc import Sequence
 from itertools import combinations
-from statistics import fmean
+from statistics import median
 from typing import Any
 
 from matplotlib import colormaps, rc_context
@@ -18,7 +18,7 @@ from wgangp.sweeps.jobs import Group
 from wgangp.sweeps.tables import Summary
 
 INK, MUTED, LINES = "#1b1f24", "#5f6b7a", "#d8dde3"
-POINT, MEAN, ORDERED = "#0072b2", "#d55e00", "viridis_r"  # best groups dark
+POINT, MEDIAN, ORDERED = "#0072b2", "#d55e00", "viridis_r"  # best groups dark
 STYLE: Any = {
     "font.size": 10,
     "axes.titlesize": 11,
@@ -93,7 +93,7 @@ def panel(title: str) -> tuple[Figure, Axes]:
 
 
 def against(key: str, made: Summary, label: str) -> Figure | None:
-    """Every job's objective as a point at the key's value; the means as a line, if nothing else was swept."""
+    """Every job's objective as a point at the key's value; the medians as a line, if nothing else was swept."""
     points = [(group, score) for group in made.groups for score in group.scores(made.objective)]
     if not points:
         return None
@@ -109,8 +109,9 @@ def against(key: str, made: Summary, label: str) -> Figure | None:
     x = [float(group.values[key]) for group, _ in points]
     axes.plot(x, scores, "o", color=POINT, alpha=0.6, label="a job")
     if made.groups[0].values.keys() == {key} and made.ranked:
-        means = sorted((float(g.values[key]), g.mean(made.objective)) for g in made.groups if g.scores(made.objective))
-        axes.plot(*zip(*means, strict=True), color=MEAN, label="mean over the seeds")
+        scored = [group for group in made.groups if group.scores(made.objective)]
+        medians = sorted((float(group.values[key]), group.median(made.objective)) for group in scored)
+        axes.plot(*zip(*medians, strict=True), color=MEDIAN, label="median over the seeds")
         axes.legend(frameon=False)
     set_ticks(axes, "x", x)
     set_scale(axes, "y", scores)
@@ -119,26 +120,28 @@ def against(key: str, made: Summary, label: str) -> Figure | None:
 
 
 def heat_map(a: str, b: str, made: Summary, label: str) -> Figure | None:
-    """The mean objective at each pair of values: as a map of a grid's, and as points of a search's."""
+    """The median objective at each pair of values: as a map of a grid's, and as points of a search's."""
     cells: dict[tuple[float, float], list[float]] = {}
     for group in made.groups:
         pair = float(group.values[a]), float(group.values[b])
         cells.setdefault(pair, []).extend(group.scores(made.objective))
-    means = {pair: fmean(scores) for pair, scores in cells.items() if scores}
-    if not means:
+    medians = {pair: median(scores) for pair, scores in cells.items() if scores}
+    if not medians:
         return None
-    xs, ys = sorted({x for x, _ in means}), sorted({y for _, y in means})
+    xs, ys = sorted({x for x, _ in medians}), sorted({y for _, y in medians})
     figure, axes = panel(f"{made.objective} by {a} and {b}")
-    if len(means) == len(xs) * len(ys):
-        colours = axes.imshow([[means[x, y] for x in xs] for y in ys], origin="lower", aspect="auto", cmap="cividis")
+    if len(medians) == len(xs) * len(ys):
+        colours = axes.imshow([[medians[x, y] for x in xs] for y in ys], origin="lower", aspect="auto", cmap="cividis")
         axes.grid(False)
         axes.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
         axes.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
         figure.colorbar(colours, label=label)
     else:
-        points = axes.scatter([x for x, _ in means], [y for _, y in means], 60, list(means.values()), cmap="cividis")
-        set_ticks(axes, "x", [x for x, _ in means])
-        set_ticks(axes, "y", [y for _, y in means])
+        points = axes.scatter(
+            [x for x, _ in medians], [y for _, y in medians], 60, list(medians.values()), cmap="cividis"
+        )
+        set_ticks(axes, "x", [x for x, _ in medians])
+        set_ticks(axes, "y", [y for _, y in medians])
         figure.colorbar(points, label=label)
     axes.set(xlabel=a, ylabel=b)
     return figure

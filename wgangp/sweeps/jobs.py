@@ -1,6 +1,7 @@
 """The jobs of a sweep, finished or not, read from their directories alone."""
 
 import math
+import random
 import re
 import statistics
 from collections.abc import Sequence
@@ -124,18 +125,24 @@ class Group:
         """The last values of the jobs that have one."""
         return [score for job in self.jobs if math.isfinite(score := job.last(objective))]
 
-    def mean(self, objective: str) -> float:
+    def median(self, objective: str) -> float:
         scores = self.scores(objective)
-        return statistics.mean(scores) if scores else math.nan
+        return statistics.median(scores) if scores else math.nan
 
-    def spread(self, objective: str) -> float:
-        """The standard deviation over the seeds; NaN for a single one."""
-        scores = self.scores(objective)
-        return statistics.stdev(scores) if len(scores) > 1 else math.nan
+    def interval(self, objective: str) -> tuple[float, float]:
+        """The 95 % interval of the median: percentiles of the medians of 2,000 bootstrap samples of the seeds.
+
+        NaN for a single seed. Fewer than six seeds give little more than the smallest and the largest score.
+        """
+        scores, draw = self.scores(objective), random.Random(0)
+        if len(scores) < 2:
+            return math.nan, math.nan
+        medians = sorted(statistics.median(draw.choices(scores, k=len(scores))) for _ in range(2000))
+        return medians[50], medians[-51]
 
 
 def grouped(jobs: Sequence[Job], objective: str) -> list[Group]:
-    """The groups, best mean first, those without a score last; in the jobs' order if the objective is no score."""
+    """The groups, best median first, those without a score last; in the jobs' order if the objective is no score."""
     keys = [key for key in swept_keys(jobs) if key != "seed"]
     groups: dict[tuple[str, ...], list[Job]] = {}
     for job in jobs:
@@ -144,7 +151,7 @@ def grouped(jobs: Sequence[Job], objective: str) -> list[Group]:
     if not is_score(objective):
         return made
     higher = higher_is_better(jobs, objective)
-    return sorted(made, key=lambda group: rank(group.mean(objective), higher))
+    return sorted(made, key=lambda group: rank(group.median(objective), higher))
 
 
 def rank(score: float, higher: bool) -> tuple[bool, float]:

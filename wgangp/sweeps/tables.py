@@ -48,7 +48,7 @@ def summary(sweep: Path, jobs: list[Job], objective: str, notes: Sequence[str]) 
         title=terminal(sweep.resolve().name),
         heading=f"{len(jobs) + counts['not started']} jobs, {stated}; {terminal(objective) or 'no monitor'}, {order}",
         origin=origin(sweep, jobs),
-        head=[*named, *groups[0].values, terminal(objective), "spread", "seeds", "minutes", "jobs"],
+        head=[*named, *groups[0].values, terminal(objective), "95 % interval", "seeds", "minutes", "jobs"],
         lines=[cells(group, objective, named) for group in groups],
         groups=groups,
         notes=[*([] if ranked else [no_best(objective)]), *waiting, *failures, *map(terminal, notes)],
@@ -78,10 +78,11 @@ def name_column(jobs: Sequence[Job]) -> list[str]:
 
 
 def cells(group: Group, objective: str, named: Sequence[str]) -> list[str]:
-    """A group's names, values, mean objective and deviation, its number of scores, the minutes a job, and its jobs."""
+    """A group's names, values, median objective and interval, number of scores, minutes a job, and jobs."""
     timed = [job.seconds for job in group.jobs if job.seconds]
     minutes = in_minutes(sum(timed) / len(timed)) if timed else ""
-    numbers = [shown(group.mean(objective)), shown(group.spread(objective)), str(len(group.scores(objective)))]
+    low, high = map(shown, group.interval(objective))
+    numbers = [shown(group.median(objective)), f"{low} to {high}" if low else "", str(len(group.scores(objective)))]
     names = [", ".join(dict.fromkeys(job.name for job in group.jobs if job.name))] if named else []
     jobs = ", ".join(job.id + ("" if job.status == "done" else f" {job.status}{after(job)}") for job in group.jobs)
     return [*names, *group.values.values(), *numbers, minutes, jobs]
