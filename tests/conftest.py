@@ -1,10 +1,15 @@
 """A small trainer and the real commands, for every test."""
 
+import contextlib
+import gc
 import importlib
+import multiprocessing
 import os
+import socket
 import struct
 import subprocess
 import sys
+import traceback
 from functools import partial
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of each process that runs tests, and of those that they start
@@ -39,6 +44,9 @@ DCGAN_CRITIC = {"activation": "leaky_relu", "std": None, "unit_range": False}
 PENALTY = {"points": "interpolates", "norm": 2, "cost": "two_sided", "power": 2, "reduction": "mean"}
 PENALTY |= {"weight": 10.0, "schedule": Constant, "interval": 1}
 RNG = np.random.default_rng(0)  # every picture is another one
+PROCESSES = multiprocessing.get_context("fork")  # real processes, which need not import torch again
+
+gc.freeze()  # the modules above live for ever: the collection at the end of each run need not look at them
 
 
 def options(group, pattern="*.yaml"):
@@ -152,3 +160,49 @@ def run_command(name, *arguments, cwd, check=True, **environment):
     )
     assert not check or result.returncode == 0, result.stderr + result.stdout
     return result
+
+
+def start_command(name, *arguments, cwd, output="output", before=None, **environment):
+    """`wgangp-NAME key=value ...` in a process of its own, which is forked from this one; it writes into cwd/output."""
+    process = PROCESSES.Process(target=_forked, args=(name, arguments, cwd, output, before, environment), daemon=True)
+    process.start()
+    return process
+
+
+def _forked(name, arguments, cwd, output, before, environment):
+    os.chdir(cwd)
+    os.environ |= environment
+    with open(output, "w", buffering=1) as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        try:
+            if before:
+                before()
+            sys.argv = [f"wgangp-{name}", *map(str, arguments)]
+            importlib.import_module(f"wgangp.{name}").main()
+        except SystemExit as exit:
+            print(exit.code or "")
+            raise SystemExit(exit.code if isinstance(exit.code, int) else bool(exit.code)) from None
+        except BaseException:
+            traceback.print_exc()
+            raise
+
+
+def start_ranks(name, *arguments, cwd):
+    """Two ranks of a command, with the environment that torchrun gives them; they write into output_0 and output_1."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    same = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    ranks = ({"RANK": str(i), "LOCAL_RANK": str(i)} for i in range(2))
+    return [start_command(name, *arguments, cwd=cwd, output=f"output_{r['RANK']}", **same, **r) for r in ranks]
+
+
+def finished(processes, timeout=300):
+    """Their exit codes. Raises AssertionError if one does not end, and kills them."""
+    try:
+        for process in processes:
+            process.join(timeout)
+        assert all(process.exitcode is not None for process in processes), "a process does not end"
+        return [process.exitcode for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
