@@ -25,6 +25,7 @@ from wgangp.app.checks import check
 from wgangp.app.compose import CONF  # which makes our sweeper known to Hydra before it looks for plugins
 from wgangp.data import Dataset
 from wgangp.losses import Wasserstein
+from wgangp.machine import distributed
 from wgangp.models import mlp
 from wgangp.penalties import GradientPenalty
 from wgangp.schedules import Constant
@@ -186,14 +187,35 @@ def _forked(name, arguments, cwd, output, before, environment):
             raise
 
 
-def start_ranks(name, *arguments, cwd):
-    """Two ranks of a command, with the environment that torchrun gives them; they write into output_0 and output_1."""
+def rank_environments():
+    """What torchrun would give two ranks."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     same = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    ranks = ({"RANK": str(i), "LOCAL_RANK": str(i)} for i in range(2))
-    return [start_command(name, *arguments, cwd=cwd, output=f"output_{r['RANK']}", **same, **r) for r in ranks]
+    return [same | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+
+
+def start_ranks(name, *arguments, cwd):
+    """Two ranks of a command; they write into output_0 and output_1."""
+    ranks = enumerate(rank_environments())
+    return [start_command(name, *arguments, cwd=cwd, output=f"output_{i}", **given) for i, given in ranks]
+
+
+def on_two_ranks(function, *arguments):
+    """Calls the function in two processes that have joined, as ranks do. Raises AssertionError if it fails in one."""
+    ranks = rank_environments()
+    processes = [PROCESSES.Process(target=_as_rank, args=(r, function, *arguments), daemon=True) for r in ranks]
+    for process in processes:
+        process.start()
+    assert finished(processes) == [0, 0]
+
+
+def _as_rank(environment, function, *arguments):
+    os.environ |= environment
+    distributed.join()
+    function(*arguments)
+    distributed.leave()
 
 
 def finished(processes, timeout=300):

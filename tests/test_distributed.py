@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import PROCESSES, finished, small_trainer, start_ranks
+from conftest import finished, on_two_ranks, small_trainer, start_ranks
 
 from wgangp.machine import distributed
 from wgangp.run_dir.checkpoint import load_checkpoint, newest_checkpoint
@@ -58,25 +58,17 @@ def test_two_ranks_train_as_one(options, call, tmp_path):
         assert logs[0][-1][name] == pytest.approx(logs[1][-1][name], rel=1e-3, abs=1e-4), name
 
 
-def same_on_both_ranks(rank, folder):
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
-    store = torch.distributed.FileStore(str(folder / "store"), 2)
-    distributed.rendezvous = lambda *arguments, **options: iter([(store, rank, 2)])
-    distributed.join()
+def train_and_compare():
     trainer = small_trainer()
     for _ in range(20):
         trainer.train_step()
     mine = torch.cat([p.detach().flatten() for p in (*trainer.critic_params, *trainer.generator_params)])
-    one, two = distributed.gather({rank: mine}).values()
+    one, two = distributed.gather({distributed.RANK: mine}).values()
     assert torch.equal(one, two)
-    distributed.leave()
 
 
-def test_ranks_stay_bit_identical(tmp_path):
-    processes = [PROCESSES.Process(target=same_on_both_ranks, args=(rank, tmp_path), daemon=True) for rank in range(2)]
-    for process in processes:
-        process.start()
-    assert finished(processes) == [0, 0]
+def test_ranks_stay_bit_identical():
+    on_two_ranks(train_and_compare)
 
 
 def test_resuming_with_another_number_of_ranks(call, tmp_path):
