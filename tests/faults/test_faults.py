@@ -39,7 +39,7 @@ SMALL = [
     "lr_decay=none",
 ]
 HEADER = {"config": "generator: {}", "shape": [2], "num_classes": 0}
-KILLS = int(os.environ.get("WGANGP_TEST_KILLS", "4"))
+KILLS = int(os.environ.get("WGANGP_TEST_KILLS", "3"))
 RUN = [*SMALL, "log_every=2", "checkpoint_every=2", "evaluate_every=0", "hydra.run.dir=run"]
 
 
@@ -163,7 +163,7 @@ def test_a_crash_at_any_moment_of_writing_leaves_a_sound_checkpoint(moment, afte
 
 def test_killed_at_random_moments_a_run_ends_as_the_undisturbed_one(tmp_path):
     """Never is more lost than the steps of one checkpoint interval."""
-    length = [f"steps={70 * KILLS}", "keep_checkpoints=1"]
+    length = [f"steps={30 * KILLS}", "keep_checkpoints=1"]
     disturbed, whole, rng = tmp_path / "disturbed", tmp_path / "whole", random.Random(1)
     disturbed.mkdir(), whole.mkdir()
     assert finished([start(*length, cwd=whole)]) == [0]
@@ -173,10 +173,10 @@ def test_killed_at_random_moments_a_run_ends_as_the_undisturbed_one(tmp_path):
         try:
             while process.is_alive():
                 found = all_checkpoints(disturbed / "run")
-                if found and int(found[-1].stem[5:]) >= min(before + 4, 70 * KILLS):
+                if found and int(found[-1].stem[5:]) >= min(before + 4, 30 * KILLS):
                     break
                 time.sleep(0.01)
-            time.sleep(0.2 * rng.random())
+            time.sleep(0.1 * rng.random())
         finally:
             process.kill()
             process.join()
