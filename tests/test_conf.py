@@ -193,7 +193,7 @@ def test_experiments_have_the_official_networks(option, generator, critic):
 
 
 @pytest.mark.parametrize(
-    ("penalty", "optimizer"), zip(options("penalty"), itertools.cycle(options("optimizer")), strict=False)
+    ("penalty", "optimizer"), [*zip(options("penalty"), itertools.cycle(options("optimizer")), strict=False)]
 )
 def test_penalties_and_optimizers_go_with_a_dataset_that_chooses_others(penalty, optimizer):
     """A dataset chooses options and never reaches into them, so that another choice finds no stray keys."""
