@@ -1,10 +1,15 @@
 """A small trainer and the real commands, for every test."""
 
+import contextlib
+import gc
 import importlib
+import multiprocessing
 import os
+import socket
 import struct
 import subprocess
 import sys
+import traceback
 from functools import partial
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of each process that runs tests, and of those that they start
@@ -20,6 +25,7 @@ from wgangp.app.checks import check
 from wgangp.app.compose import CONF  # which makes our sweeper known to Hydra before it looks for plugins
 from wgangp.data import Dataset
 from wgangp.losses import Wasserstein
+from wgangp.machine import distributed
 from wgangp.models import mlp
 from wgangp.penalties import GradientPenalty
 from wgangp.schedules import Constant
@@ -39,6 +45,9 @@ DCGAN_CRITIC = {"activation": "leaky_relu", "std": None, "unit_range": False}
 PENALTY = {"points": "interpolates", "norm": 2, "cost": "two_sided", "power": 2, "reduction": "mean"}
 PENALTY |= {"weight": 10.0, "schedule": Constant, "interval": 1}
 RNG = np.random.default_rng(0)  # every picture is another one
+PROCESSES = multiprocessing.get_context("fork")  # real processes, which need not import torch again
+
+gc.freeze()  # the modules above live for ever: the collection at the end of each run need not look at them
 
 
 def options(group, pattern="*.yaml"):
@@ -160,3 +169,70 @@ def run_command(name, *arguments, cwd, check=True, **environment):
     )
     assert not check or result.returncode == 0, result.stderr + result.stdout
     return result
+
+
+def start_command(name, *arguments, cwd, output="output", before=None, **environment):
+    """`wgangp-NAME key=value ...` in a process of its own, which is forked from this one; it writes into cwd/output."""
+    process = PROCESSES.Process(target=_forked, args=(name, arguments, cwd, output, before, environment), daemon=True)
+    process.start()
+    return process
+
+
+def _forked(name, arguments, cwd, output, before, environment):
+    os.chdir(cwd)
+    os.environ |= environment
+    with open(output, "w", buffering=1) as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        try:
+            if before:
+                before()
+            sys.argv = [f"wgangp-{name}", *map(str, arguments)]
+            importlib.import_module(f"wgangp.{name}").main()
+        except SystemExit as exit:
+            print(exit.code or "")
+            raise SystemExit(exit.code if isinstance(exit.code, int) else bool(exit.code)) from None
+        except BaseException:
+            traceback.print_exc()
+            raise
+
+
+def rank_environments():
+    """What torchrun would give two ranks."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    same = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [same | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+
+
+def start_ranks(name, *arguments, cwd):
+    """Two ranks of a command; they write into output_0 and output_1."""
+    ranks = enumerate(rank_environments())
+    return [start_command(name, *arguments, cwd=cwd, output=f"output_{i}", **given) for i, given in ranks]
+
+
+def on_two_ranks(function, *arguments):
+    """Calls the function in two processes that have joined, as ranks do. Raises AssertionError if it fails in one."""
+    ranks = rank_environments()
+    processes = [PROCESSES.Process(target=_as_rank, args=(r, function, *arguments), daemon=True) for r in ranks]
+    for process in processes:
+        process.start()
+    assert finished(processes) == [0, 0]
+
+
+def _as_rank(environment, function, *arguments):
+    os.environ |= environment
+    distributed.join()
+    function(*arguments)
+    distributed.leave()
+
+
+def finished(processes, timeout=300):
+    """Their exit codes. Raises AssertionError if one does not end, and kills them."""
+    try:
+        for process in processes:
+            process.join(timeout)
+        assert all(process.exitcode is not None for process in processes), "a process does not end"
+        return [process.exitcode for process in processes]
+    finally:
+        for process in processes:
+            process.kill()

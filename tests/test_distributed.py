@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import finished, on_two_ranks, small_trainer, start_ranks
 
+from wgangp.machine import distributed
 from wgangp.run_dir.checkpoint import load_checkpoint, newest_checkpoint
 
 SMALL = ["batch_size=16", "log_every=5", "evaluation_samples=250", "sample_every=0"]
@@ -20,13 +21,9 @@ EPS = ["+generator_optimizer.eps=1e-3", "+critic_optimizer.eps=1e-3"]
 MLP = [*SMALL, *EPS, "generator.width=16", "critic.width=16", "generator.depth=2", "critic.depth=2", "lr_decay=none"]
 
 
-def torchrun(*arguments, cwd, check=True, name="train"):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    result = subprocess.run(
-        [*command, "-m", f"wgangp.{name}", *arguments], cwd=cwd, capture_output=True, text=True, timeout=300
-    )
-    assert not check or result.returncode == 0, result.stderr + result.stdout
-    return result
+def train_by_ranks(*arguments, cwd):
+    processes = start_ranks("train", *MLP, *arguments, cwd=cwd)
+    assert finished(processes) == [0, 0], [(cwd / f"output_{i}").read_text() for i in range(2)]
 
 
 def weights(run):
@@ -52,7 +49,7 @@ def test_two_ranks_train_as_one(options, call, tmp_path):
     rng = np.random.default_rng(0)
     np.savez("x.npz", images=rng.integers(0, 256, (40, 8, 8, 3), dtype=np.uint8), labels=np.arange(40) % 4)
     assert call("train", *MLP, *options, "steps=20", "hydra.run.dir=one")[0] == 0
-    torchrun(*MLP, *options, "steps=20", "hydra.run.dir=two", cwd=tmp_path)
+    train_by_ranks(*options, "steps=20", "hydra.run.dir=two", cwd=tmp_path)
     one, two = tmp_path / "one", tmp_path / "two"
     assert_close(one, two)
     logs = [[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in (one, two)]
@@ -61,54 +58,48 @@ def test_two_ranks_train_as_one(options, call, tmp_path):
         assert logs[0][-1][name] == pytest.approx(logs[1][-1][name], rel=1e-3, abs=1e-4), name
 
 
-SAME = """
-import torch
-from conftest import small_trainer
-from wgangp.machine import distributed
-distributed.join()
-trainer = small_trainer()
-for _ in range(20):
-    trainer.train_step()
-mine = torch.cat([p.detach().flatten() for p in (*trainer.critic_params, *trainer.generator_params)])
-one, two = distributed.gather({distributed.RANK: mine}).values()
-assert torch.equal(one, two)
-distributed.leave()
-"""
+def train_and_compare():
+    trainer = small_trainer()
+    for _ in range(20):
+        trainer.train_step()
+    mine = torch.cat([p.detach().flatten() for p in (*trainer.critic_params, *trainer.generator_params)])
+    one, two = distributed.gather({distributed.RANK: mine}).values()
+    assert torch.equal(one, two)
 
 
-def test_ranks_stay_bit_identical(tmp_path):
-    (tmp_path / "same.py").write_text(SAME)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "same.py"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment)
-    assert done.returncode == 0, done.stderr
+def test_ranks_stay_bit_identical():
+    on_two_ranks(train_and_compare)
 
 
 def test_resuming_with_another_number_of_ranks(call, tmp_path):
     """From one to two, and from two to one."""
     assert call("train", *MLP, "steps=16", "hydra.run.dir=whole")[0] == 0
     assert call("train", *MLP, "steps=8", "hydra.run.dir=more")[0] == 0
-    torchrun(*MLP, "steps=16", "hydra.run.dir=more", cwd=tmp_path)
-    torchrun(*MLP, "steps=8", "hydra.run.dir=fewer", cwd=tmp_path)
+    train_by_ranks("steps=16", "hydra.run.dir=more", cwd=tmp_path)
+    train_by_ranks("steps=8", "hydra.run.dir=fewer", cwd=tmp_path)
     assert call("train", *MLP, "steps=16", "hydra.run.dir=fewer")[0] == 0
     assert_close(tmp_path / "whole", tmp_path / "more")
     assert_close(tmp_path / "whole", tmp_path / "fewer")
 
 
 def test_only_the_main_rank_writes_and_speaks(call, tmp_path):
-    done = torchrun(*MLP, "steps=6", "hydra.run.dir=run", cwd=tmp_path)
-    assert done.stdout.count("training gaussians25") == 1
+    train_by_ranks("steps=6", "hydra.run.dir=run", cwd=tmp_path)
+    main, other = ((tmp_path / f"output_{i}").read_text() for i in range(2))
+    assert main.count("training gaussians25") == 1 and not other.strip()
     (events,) = (tmp_path / "run").glob("events*")
     _, one = call("evaluate", "run=run", "n=450", "metrics=[modes]")
-    assert torchrun("run=run", "n=450", "metrics=[modes]", cwd=tmp_path, name="evaluate").stdout == one
+    assert finished(start_ranks("evaluate", "run=run", "n=450", "metrics=[modes]", cwd=tmp_path)) == [0, 0]
+    main, other = ((tmp_path / f"output_{i}").read_text() for i in range(2))
+    assert main == one and not other.strip()
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
     assert events.stat().st_size > 0 and not (tmp_path / "outputs").exists()
 
 
 def test_a_batch_that_does_not_divide_is_told_in_a_line(tmp_path):
-    done = torchrun(*MLP, "steps=2", "batch_size=15", cwd=tmp_path, check=False)
-    assert done.returncode != 0 and "batch_size=15 does not divide among 2 processes" in done.stdout + done.stderr
-    assert 'File "' not in done.stdout
+    assert finished(start_ranks("train", *MLP, "steps=2", "batch_size=15", cwd=tmp_path)) == [1, 1]
+    for output in ("output_0", "output_1"):
+        text = (tmp_path / output).read_text()
+        assert "batch_size=15 does not divide among 2 processes" in text and "Traceback" not in text
 
 
 @pytest.mark.parametrize(
@@ -121,36 +112,45 @@ def test_what_ranks_cannot_do_is_told_in_a_line(ranks, arguments, message, call,
     assert code == 1 and message in text and "Traceback" not in text
 
 
-def run_in_which_a_rank_dies(arguments, rank, cwd, restarts=0):
-    """Its exit code; the rank is killed after the first checkpoint."""
-    torch_run = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", str(restarts)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", *torch_run, "-m", "wgangp.train", *MLP, *arguments],
-        cwd=cwd,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def wait_for_a_checkpoint(folder, running):
+    deadline = time.monotonic() + 120
+    while not list(folder.rglob("checkpoints/step_*.pt")):
+        assert running() and time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("rank", [0, 1], ids=["main", "other"])
+def test_a_rank_that_dies_stops_the_other_and_the_checkpoint_is_sound(rank, tmp_path):
+    """The other ends by itself: nobody kills it, as torchrun would."""
+    processes = start_ranks("train", *MLP, "steps=1000000", "checkpoint_every=5", "hydra.run.dir=run", cwd=tmp_path)
     try:
-        while not list(cwd.rglob("checkpoints/step_*.pt")):
-            assert process.poll() is None
-            time.sleep(0.1)
-        workers = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
-        os.kill(int(workers[rank]), signal.SIGKILL)
-        return process.wait(timeout=60)
+        wait_for_a_checkpoint(tmp_path, processes[rank].is_alive)
     finally:
-        process.kill()
-
-
-def test_a_rank_that_dies_stops_the_other_and_the_checkpoint_is_sound(tmp_path):
-    """The main one here, the other below."""
-    assert run_in_which_a_rank_dies(["steps=1000000", "checkpoint_every=5", "hydra.run.dir=run"], 0, tmp_path) != 0
+        processes[rank].kill()
+    codes = finished(processes, timeout=60)
+    assert codes[rank] == -signal.SIGKILL and codes[1 - rank] == 1, codes
     assert load_checkpoint(newest_checkpoint(tmp_path / "run"))["step"] >= 5
 
 
 def test_restarted_by_torchrun_a_run_goes_on_in_its_directory(tmp_path):
     """The directory is named by the time at which the run began, not by that of the restart."""
-    arguments = ["steps=150", "checkpoint_every=5"]
-    assert run_in_which_a_rank_dies(arguments, 1, tmp_path, restarts=1) == 0
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
+    arguments = [*MLP, "steps=150", "checkpoint_every=5"]
+    with subprocess.Popen(
+        [sys.executable, "-m", *torchrun, "-m", "wgangp.train", *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            wait_for_a_checkpoint(tmp_path, lambda: process.poll() is None)
+            workers = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+            os.kill(int(workers[1]), signal.SIGKILL)
+            text, _ = process.communicate(timeout=200)
+        finally:
+            process.kill()
+    assert process.returncode == 0 and text.count("training gaussians25") == 2, text
     (run,) = (path.parent for path in (tmp_path / "outputs").glob("*/*/.hydra"))
     assert "resuming after step" in (run / "train.log").read_text()
     assert load_checkpoint(newest_checkpoint(run))["step"] == 150

@@ -1,7 +1,9 @@
 """Whole processes that start in the same second with default names: each has its own directory and its own record."""
 
-import subprocess
-import sys
+import datetime
+
+import hydra.core.utils
+from conftest import finished, start_command
 
 from wgangp.run_dir.checkpoint import load_newest
 from wgangp.run_dir.record import parse_yaml, read_record
@@ -9,31 +11,25 @@ from wgangp.run_dir.status import read_status
 
 SMALL = ["device=cpu", "steps=2", "batch_size=8", "generator.width=8", "critic.width=8", "n_critic=1", "sample_every=0"]
 SMALL += ["evaluation_samples=50"]
-PROGRAM = """
-import datetime, sys
-import hydra.core.utils
+
 
 class Noon(datetime.datetime):
     @classmethod
     def now(cls, tz=None):
         return cls(2026, 1, 31, 12)
 
-hydra.core.utils.datetime = Noon  # of ${now:...}
-import wgangp.train
-wgangp.train.main()
-"""
+
+def at_noon():
+    hydra.core.utils.datetime = Noon  # of ${now:...}
 
 
 def started_together(command_lines, cwd):
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *SMALL, *line], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        for line in command_lines
+        start_command("train", *SMALL, *line, cwd=cwd, output=f"output_{i}", before=at_noon)
+        for i, line in enumerate(command_lines)
     ]
-    for process in processes:
-        output, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, output.decode()
+    codes = finished(processes)
+    assert codes == [0] * len(codes), [(cwd / f"output_{i}").read_text() for i in range(len(codes))]
 
 
 def test_three_runs(tmp_path):

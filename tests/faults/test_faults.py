@@ -2,18 +2,18 @@
 
 import json
 import os
+import pkgutil
 import random
 import resource
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import run_command, small_trainer
+from conftest import PROCESSES, finished, small_trainer, start_command
 
 from wgangp.machine.finite import Diverged, check_finite
 from wgangp.models import mlp
@@ -39,25 +39,17 @@ SMALL = [
     "lr_decay=none",
 ]
 HEADER = {"config": "generator: {}", "shape": [2], "num_classes": 0}
-KILLS = int(os.environ.get("WGANGP_TEST_KILLS", "4"))
+KILLS = int(os.environ.get("WGANGP_TEST_KILLS", "3"))
 RUN = [*SMALL, "log_every=2", "checkpoint_every=2", "evaluate_every=0", "hydra.run.dir=run"]
 
 
-def start(*arguments, cwd, **options):
-    return subprocess.Popen(
-        [sys.executable, "-m", "wgangp.train", *RUN, *arguments],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        **options,
-    )
+def start(*arguments, cwd, before=None):
+    return start_command("train", *RUN, *arguments, cwd=cwd, before=before)
 
 
 def wait_for(pattern, cwd, process, number=1):
     while len(list(cwd.glob(pattern))) < number:
-        assert process.poll() is None, process.stdout.read()
+        assert process.is_alive(), (cwd / "output").read_text()
         time.sleep(0.02)
 
 
@@ -139,59 +131,59 @@ def test_checkpoints_open_with_torch_alone(tmp_path):
 MOMENTS = ["builtins.open", "torch.save", "os.fsync", "os.replace", "wgangp.run_dir.checkpoint.sync_folder"]
 
 
+def save_and_die(folder, moment, after):
+    owner, _, name = moment.rpartition(".")
+    original = pkgutil.resolve_name(moment)
+
+    def killed(*arguments, **options):
+        if name == "open" and not str(arguments[0]).endswith(".partial"):
+            return original(*arguments, **options)
+        if after:
+            original(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    trainer = small_trainer()
+    trainer.step = 2
+    checkpoints = Checkpoints(folder, 3, HEADER, "x", False)
+    setattr(pkgutil.resolve_name(owner), name, killed)
+    checkpoints.save(2, trainer.state())
+
+
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("after", [False, True])
 def test_a_crash_at_any_moment_of_writing_leaves_a_sound_checkpoint(moment, after, tmp_path):
     """The process kills itself before or after that call of its second checkpoint."""
     save(tmp_path, [1])
-    program = f"""
-import builtins, os, signal, torch, wgangp.run_dir.checkpoint
-from conftest import small_trainer
-module, name = {moment.rpartition(".")[0]}, {moment.rpartition(".")[2]!r}
-original = getattr(module, name)
-def killed(*arguments, **options):
-    if name == "open" and not str(arguments[0]).endswith(".partial"):
-        return original(*arguments, **options)
-    result = original(*arguments, **options) if {after} else None
-    os.kill(os.getpid(), signal.SIGKILL)
-trainer = small_trainer()
-trainer.step = 2
-run = wgangp.run_dir.checkpoint.Path({str(tmp_path)!r})
-checkpoints = wgangp.run_dir.checkpoint.Checkpoints(run, 3, {HEADER!r}, "x", False)
-setattr(module, name, killed)
-checkpoints.save(2, trainer.state())
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=Path(__file__).parents[1], capture_output=True, text=True
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    process = PROCESSES.Process(target=save_and_die, args=(tmp_path, moment, after))
+    process.start()
+    assert finished([process]) == [-signal.SIGKILL]
     renamed = (moment, after) in [("os.replace", True)] or moment == "wgangp.run_dir.checkpoint.sync_folder"
     assert load_newest(tmp_path)[1]["step"] == (2 if renamed else 1)
 
 
 def test_killed_at_random_moments_a_run_ends_as_the_undisturbed_one(tmp_path):
     """Never is more lost than the steps of one checkpoint interval."""
-    length = [f"steps={70 * KILLS}", "keep_checkpoints=1"]
+    length = [f"steps={30 * KILLS}", "keep_checkpoints=1"]
     disturbed, whole, rng = tmp_path / "disturbed", tmp_path / "whole", random.Random(1)
     disturbed.mkdir(), whole.mkdir()
-    run_command("train", *RUN, *length, cwd=whole)
+    assert finished([start(*length, cwd=whole)]) == [0]
     for _ in range(KILLS):
         process = start(*length, cwd=disturbed)
         before = max([load_newest(disturbed / "run")[1]["step"]] if (disturbed / "run/checkpoints").exists() else [0])
         try:
-            while process.poll() is None:
+            while process.is_alive():
                 found = all_checkpoints(disturbed / "run")
-                if found and int(found[-1].stem[5:]) >= min(before + 4, 70 * KILLS):
+                if found and int(found[-1].stem[5:]) >= min(before + 4, 30 * KILLS):
                     break
                 time.sleep(0.01)
-            time.sleep(0.2 * rng.random())
+            time.sleep(0.1 * rng.random())
         finally:
             process.kill()
-            process.wait()
+            process.join()
         lines = (disturbed / "run" / "metrics.jsonl").read_text().splitlines()
         logged = max([json.loads(line)["step"] for line in lines if line.endswith("}")], default=0)
         assert load_newest(disturbed / "run")[1]["step"] >= max(before, logged - 2)
-    run_command("train", *RUN, *length, cwd=disturbed, check=False)
+    finished([start(*length, cwd=disturbed)])
     assert same(disturbed / "run", whole / "run")
 
 
@@ -202,9 +194,9 @@ def test_a_run_without_its_last_checkpoint_is_not_done(tmp_path):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
-    process = start("steps=6", "generator.width=64", cwd=tmp_path, preexec_fn=limit)
-    text, _ = process.communicate(timeout=120)
-    assert process.returncode == 1, text
+    (code,) = finished([start("steps=6", "generator.width=64", cwd=tmp_path, before=limit)])
+    text = (tmp_path / "output").read_text()
+    assert code == 1, text
     assert "step_00000002.pt cannot be written, and is left out until the next time" in text and "Traceback" not in text
     assert "the last checkpoint, of step 6, cannot be written" in text
     assert read_status(tmp_path / "run").state == "failed"
@@ -259,12 +251,12 @@ def test_sigusr1_saves_and_goes_on(tmp_path):
         wait_for("run/metrics.jsonl", tmp_path, process)
         while not (tmp_path / "run" / "metrics.jsonl").read_text():
             time.sleep(0.05)
-        process.send_signal(signal.SIGUSR1)
+        os.kill(process.pid, signal.SIGUSR1)
         wait_for("run/checkpoints/step_*.pt", tmp_path, process)
         size = (tmp_path / "run" / "metrics.jsonl").stat().st_size
         deadline = time.time() + 30
         while (tmp_path / "run" / "metrics.jsonl").stat().st_size == size:
-            assert process.poll() is None and time.time() < deadline
+            assert process.is_alive() and time.time() < deadline
             time.sleep(0.05)
     finally:
         process.kill()

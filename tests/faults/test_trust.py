@@ -4,11 +4,13 @@ import copy
 import hashlib
 import io
 import os
+import shutil
 import zipfile
 from contextlib import suppress
 
 import pytest
 import torch
+from conftest import finished, start_command
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -43,10 +45,16 @@ def marker(tmp_path):
     assert not (tmp_path / "marker").exists()
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    assert finished([start_command("train", *RUN, cwd=folder)]) == [0], (folder / "output").read_text()
+    return folder / "run"
+
+
 @pytest.fixture
-def run(call, tmp_path):
-    assert call("train", *RUN)[0] == 0
-    return tmp_path / "run"
+def run(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 def edited(run, **changes):
@@ -201,7 +209,7 @@ READERS = ("sample", "evaluate", "resume", "load_generator")
 CONFIG_BOMB = "generator: {_target_: wgangp.models.mlp.Generator, nz: 2, width: 8, depth: 1000000000}"
 
 
-@settings(max_examples=40)
+@settings(max_examples=settings().max_examples // 6)
 @given(reader=st.sampled_from(READERS), field=st.sampled_from(FIELDS), value=VALUES)
 @example("evaluate", "num_classes", EVIL)
 @example("load_generator", "num_classes", LOADS)
