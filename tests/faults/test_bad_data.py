@@ -304,11 +304,11 @@ CASES = {
         [*FOLDER, "dataset.verify=true"],
         "photos/bad.jpg cannot be read",
     ),
-    "verify is no word": (photos(3), [*FOLDER, "dataset.verify=maybe"], "dataset.verify=maybe: choose true or false"),
+    "verify is no word": (photos(3), [*FOLDER, "dataset.verify=maybe"], "dataset.verify=maybe: give true or false"),
     "levels are no number": (
         photos(3),
         [*FOLDER, "dataset.levels=white"],
-        "dataset.levels=white: give the pixel value",
+        "dataset.levels=white: give a number or null",
     ),
     "no such folder of a class": (photos(3), [*FOLDER, "dataset.classes=[cat]"], "class cat; this data has no classes"),
     "a stray image": (
@@ -454,7 +454,7 @@ CASES = {
     "npz, a limit of no number": (
         npz(images=X, labels=Y),
         [*NPZ, "dataset.limit=few"],
-        "dataset.limit=few: give a whole number from 1 to 6",
+        "dataset.limit=few: give a whole number or null",
     ),
     "npz, code": (
         lambda: np.savez("x.npz", images=np.array([Exploit()] * 9, object)),
