@@ -1,9 +1,13 @@
-"""Lines in the log on how far a sweep is, and the error of one with failures."""
+"""Lines in the log on how far a sweep is, and what is written and raised of jobs that failed."""
 
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+from wgangp.run_dir.record import Record, has_record, write_record
+from wgangp.run_dir.status import Status, read_status, write_status
 
 log = logging.getLogger(__name__)
 
@@ -21,3 +25,14 @@ def report_failures(folder: Path, failed: Sequence[str], jobs: int) -> None:
         raise ValueError(
             f"{len(failed)} of {jobs} jobs failed: {names}; for the reasons: wgangp-summarize sweep={folder}"
         )
+
+
+def write_failure(run: Path, overrides: list[str], reason: str) -> None:
+    """The directory of a job that could not begin."""
+    log.error("job %s: %s", run.name, reason)
+    try:
+        if not has_record(run):
+            write_record(run, Record({}, overrides))
+        write_status(run, replace(read_status(run) or Status("failed"), state="failed", reason=reason, error=""))
+    except OSError as error:  # the disk is full, or the directory is another user's: the other jobs go on
+        log.error("job %s: its record is not written: %s", run.name, error)

@@ -9,7 +9,6 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import count
@@ -28,8 +27,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from wgangp.app.errors import explain
 from wgangp.metrics.objective import Trial
 from wgangp.run_dir.lock import is_locked, locked
-from wgangp.run_dir.record import Record, has_record, write_record
-from wgangp.run_dir.status import Status, read_status, write_status
+from wgangp.run_dir.record import has_record
+from wgangp.run_dir.status import read_status
 from wgangp.sweeps.jobs import is_score, read_job
 from wgangp.sweeps.plan import (
     Job,
@@ -42,7 +41,7 @@ from wgangp.sweeps.plan import (
     read_plan,
     write_plan,
 )
-from wgangp.sweeps.progress import report_failures, report_progress
+from wgangp.sweeps.progress import report_failures, report_progress, write_failure
 from wgangp.sweeps.workers import ending_with_us
 
 if TYPE_CHECKING:
@@ -246,14 +245,3 @@ class Sweeper(BasicSweeper):
         except Exception:  # it cannot be composed
             return False
         return isinstance(steps, int) and status.step > steps
-
-
-def write_failure(run: Path, overrides: list[str], reason: str) -> None:
-    """The directory of a job that could not begin."""
-    log.error("job %s: %s", run.name, reason)
-    try:
-        if not has_record(run):
-            write_record(run, Record({}, overrides))
-        write_status(run, replace(read_status(run) or Status("failed"), state="failed", reason=reason, error=""))
-    except OSError as error:  # the disk is full, or the directory is another user's: the other jobs go on
-        log.error("job %s: its record is not written: %s", run.name, error)
