@@ -130,15 +130,19 @@ class Group:
         return statistics.median(scores) if scores else math.nan
 
     def interval(self, objective: str) -> tuple[float, float]:
-        """The 95 % interval of the median: percentiles of the medians of 2,000 bootstrap samples of the seeds.
+        return median_interval(self.scores(objective))
 
-        NaN for a single seed. Fewer than six seeds give little more than the smallest and the largest score.
-        """
-        scores, draw = self.scores(objective), random.Random(0)
-        if len(scores) < 2:
-            return math.nan, math.nan
-        medians = sorted(statistics.median(draw.choices(scores, k=len(scores))) for _ in range(2000))
-        return medians[50], medians[-51]
+
+def median_interval(scores: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of the median: percentiles of the medians of 2,000 bootstrap samples; NaN for a single score.
+
+    Fewer than six scores give little more than the smallest and the largest.
+    """
+    if len(scores) < 2:
+        return math.nan, math.nan
+    draw = random.Random(0)
+    medians = sorted(statistics.median(draw.choices(scores, k=len(scores))) for _ in range(2000))
+    return medians[50], medians[-51]
 
 
 def grouped(jobs: Sequence[Job], objective: str) -> list[Group]:

@@ -1,0 +1,37 @@
+"""The tables of comparisons are drawn from the scores of every seed."""
+
+import pytest
+import results
+from PIL import Image
+
+SUMMARY = """job,name,seed,eval/wasserstein1,eval/modes,status
+0,slow,1,0.5,20,done
+1,slow,2,0.3,22,done
+2,slow,3,0.4,24,done
+3,fast,1,0.1,25,done
+4,fast,2,0.2,25,done
+5,fast,3,,,failed
+"""
+
+
+@pytest.fixture
+def summary(tmp_path):
+    (tmp_path / "summary.csv").write_text(SUMMARY)
+    return tmp_path / "summary.csv"
+
+
+def test_each_method_has_its_median_and_interval_the_best_first(summary):
+    head, _, *rows = results.table(summary, ["eval/wasserstein1", "eval/modes"]).splitlines()
+    assert head == "| method | seeds | wasserstein1 | modes |"
+    assert rows == [
+        "| fast | 2 | 0.15 (0.1 to 0.2) | 25 (25 to 25) |",
+        "| slow | 3 | 0.4 (0.3 to 0.5) | 22 (20 to 24) |",
+    ]
+    assert results.table(summary, ["eval/modes"]).splitlines()[2].startswith("| fast")  # more are better
+    with pytest.raises(ValueError, match="has no scores eval/fid; it has eval/wasserstein1, eval/modes"):
+        results.table(summary, ["eval/fid"])
+
+
+def test_the_plot_has_a_row_for_each_method(summary, tmp_path):
+    results.plot(summary, "eval/wasserstein1", tmp_path / "plot.png")
+    assert Image.open(tmp_path / "plot.png").size == (700, 200)
