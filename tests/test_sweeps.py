@@ -125,13 +125,16 @@ STUDIES = {
         *("hydra.sweeper.trials=1", "hydra.sweeper.seeds=1"),
         *(f"~hydra.sweeper.methods.{name}" for name in LIKE_WGAN_GP),
     ],
-    "adaptive": ["hydra.sweeper.trials=1", "hydra.sweeper.seeds=1"],
+    "adaptive": ["hydra.sweeper.trials=1", "hydra.sweeper.seeds=1", "~hydra.sweeper.methods.default"],
     "penalty_weight": ["seed=0", "penalty.weight=1,10"],
     "n_critic": ["seed=0"],
     "seeds": [],
     "architectures": ["seed=0", "dataset=array", "dataset.path=x.npy", "generator=mlp", "monitor=critic/wasserstein"],
     "optuna": ["hydra.sweeper.trials=2", "monitor=wasserstein1"],
-    "paper_collapse": ["hydra.sweeper.trials=1", "hydra.sweeper.seeds=1", "evaluate.metrics=[modes]"],
+    "paper_collapse": [
+        *("hydra.sweeper.trials=1", "hydra.sweeper.seeds=1", "evaluate.metrics=[modes]"),
+        *("~hydra.sweeper.methods.wgan_gp", "~hydra.sweeper.methods.standard"),
+    ],
 }
 
 
