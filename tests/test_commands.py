@@ -300,6 +300,7 @@ BAD = [
     (["+generator.dim=3"], "TypeError: Generator.__init__() got an unexpected keyword argument 'dim'"),
     (["n_critic=0"], "n_critic=0: give a whole number of at least 1"),
     (["steps=many"], "steps=many: give a whole number of at least 1"),
+    (["mnist"], "mnist: give key=value, or group=option"),
     (["profile_steps=[5]"], "profile_steps=[5]: give the first (2 or later) and the last step"),
     (["precision=float16"], "precision=float16: choose auto, float32, tf32, bfloat16"),
     (["critic_optimizer.lr=-1"], "critic_optimizer.lr=-1: give a number above 0"),

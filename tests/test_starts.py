@@ -134,3 +134,8 @@ def test_a_batch_of_one_is_refused_if_batchnorm_has_no_variance(call, tmp_path):
 @pytest.mark.parametrize("command", ["train", "resume", "sample", "evaluate", "summarize"])
 def test_every_command_has_its_version(command, call):
     assert call(command, "--version") == (0, f"wgangp {wgangp.__version__}\n")
+
+
+@pytest.mark.parametrize("name", ["sample", "evaluate"])
+def test_a_run_without_its_key_is_named(name, call):
+    assert call(name, "outputs/toy/1") == (1, "outputs/toy/1: give run=DIR")

@@ -52,7 +52,10 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -
         name = key[1] or key[2]
         return f"{name}: there is no such key.{near(name, keys(config_name, arguments))}"
     if isinstance(error, OverrideParseException):
-        name, _, value = error.override.partition("=")
+        name, equals, value = error.override.partition("=")
+        if not equals and not error.override.startswith("~"):
+            wanted = {"sample": "run=DIR", "evaluate": "run=DIR"}.get(config_name, "key=value, or group=option")
+            return f"{printable(error.override)}: give {wanted}"
         return (
             f"{error.override}: Hydra cannot read this value: put quotes around it, and others for the shell, "
             f"as in '{name}=\"{value}\"'"
