@@ -16,7 +16,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -88,68 +88,89 @@ def surroundings(variant: str, precision: str) -> Iterator[None]:
     yield
 
 
-def measure(
-    recipe: str, precisions: list[str], compile: bool, device: torch.device, rounds: int
-) -> list[dict[str, Any]]:
-    """A row per variant, the textbook's first."""
+Key = tuple[str, str]  # variant, precision
+TEXTBOOK: Key = ("textbook", "float32")
+
+
+def makers(recipe: str, precisions: list[str], compile: bool, device: torch.device) -> dict[Key, Callable[[], Any]]:
+    """What makes each variant, the textbook's first."""
 
     def ours(precision: str, compile: bool) -> Ours:
         return Ours(trainer_of(recipe, precision, compile, device))
 
-    makers = {("textbook", "float32"): lambda: Textbook(trainer_of(recipe, "float32", False, device))}
+    found: dict[Key, Callable[[], Any]] = {TEXTBOOK: lambda: Textbook(trainer_of(recipe, "float32", False, device))}
     for precision in precisions:
-        makers["eager", precision] = partial(ours, precision, False)
+        found["eager", precision] = partial(ours, precision, False)
         if compile:
-            makers["compiled", precision] = partial(ours, precision, True)
-    variants: dict[tuple[str, str], Any] = {}
-    facts: dict[Any, dict[str, Any]] = {}
-    for key, make in makers.items():
+            found["compiled", precision] = partial(ours, precision, True)
+    return found
+
+
+def warmed_up(key: Key, make: Callable[[], Any], device: torch.device) -> tuple[Any, dict[str, Any]]:
+    """The variant after its first steps, in which functions are compiled and graphs captured, and what it takes."""
+    before = reserved(device)
+    variant = make()
+    for _ in range(4 if key[0] == "compiled" or device.type == "cuda" else 1):
+        variant.train_step()
+    memory = reserved(device) - before if device.type == "cuda" else peak_memory(variant.train_step)
+    with Products() as products:  # which sees nothing in compiled functions
+        variant.update_critic() if key[0] != "compiled" else None
+    facts = {"critic_gflop": products.flops / 1e9, "peak_memory_mib": memory}
+    return variant, facts | {"busy_share": busy_share(variant.train_step, device)}
+
+
+def measure(
+    recipe: str, precisions: list[str], compile: bool, device: torch.device, rounds: int
+) -> list[dict[str, Any]]:
+    """A row per variant, the textbook's first."""
+    variants, facts = dict[Key, Any](), dict[Key, dict[str, Any]]()
+    for key, make in makers(recipe, precisions, compile, device).items():
         with surroundings(*key):
-            before = reserved(device)
-            variants[key] = variant = make()
-            for _ in range(4 if compile or device.type == "cuda" else 1):  # variants compile, graphs are captured
-                variant.train_step()
-            memory = reserved(device) - before if device.type == "cuda" else peak_memory(variant.train_step)
-            with Products() as products:
-                variant.update_critic() if key[0] != "compiled" else None
-            facts[key] = {
-                "critic_gflop": products.flops / 1e9 or facts["eager", key[1]]["critic_gflop"],
-                "peak_memory_mib": memory,
-                "busy_share": busy_share(variant.train_step, device),
-            }
-    times: dict[Any, list[float]] = {(key, what): [] for key in variants for what in ("critic", "step")}
-    for variant in variants.values():
-        variant.waited = 0.0
+            variants[key], facts[key] = warmed_up(key, make, device)
+        facts[key]["critic_gflop"] = facts[key]["critic_gflop"] or facts["eager", key[1]]["critic_gflop"]
+    times: dict[Any, list[float]] = {(key, what): [] for key in variants for what in ("critic", "step", "waited")}
     for _ in range(rounds):
         for key, variant in variants.items():
             with surroundings(*key):
                 variant.update_critic()  # memory that the one before gave back is had again
-                variant.waited, waited = 0.0, facts[key].setdefault("waited", [])
+                variant.waited = 0.0
                 times[key, "step"].append(seconds(variant.train_step, device))
-                waited.append(variant.waited)
+                times[key, "waited"].append(variant.waited)
                 times[key, "critic"].append(seconds(variant.update_critic, device))
-    baseline = {what: statistics.median(times[("textbook", "float32"), what]) for what in ("critic", "step")}
     rates = {precision: matrix_rate(precision, device) for precision in {p for _, p in variants}}
-    rows = []
-    for key, variant in variants.items():
-        critic, step = times[key, "critic"], times[key, "step"]
-        median = statistics.median(step)
-        waited = facts[key].pop("waited")
-        rows.append(
-            {"recipe": recipe, "variant": key[0], "precision": key[1]}
-            | {
-                "critic_ms": [1e3 * q for q in quartiles(critic)],
-                "step_ms": [1e3 * q for q in quartiles(step)],
-                "critic_speedup": baseline["critic"] / statistics.median(critic),
-                "step_speedup": baseline["step"] / median,
-                "steps_per_second": 1 / median,
-                "images_per_second": variant.t.n_critic * variant.t.batch_size / median,
-                "data_wait_share": sum(waited) / sum(step),
-                "matrix_rate_share": 1e9 * facts[key]["critic_gflop"] / statistics.median(critic) / rates[key[1]],
-            }
-            | facts[key]
-        )
-    return rows
+    return [
+        {"recipe": recipe, "variant": key[0], "precision": key[1]}
+        | speeds(variant.t, *(times[k, what] for k in (key, TEXTBOOK) for what in ("critic", "step")))
+        | {
+            "data_wait_share": sum(times[key, "waited"]) / sum(times[key, "step"]),
+            "matrix_rate_share": 1e9
+            * facts[key]["critic_gflop"]
+            / statistics.median(times[key, "critic"])
+            / rates[key[1]],
+        }
+        | facts[key]
+        for key, variant in variants.items()
+    ]
+
+
+def share_of(rate: float, gflop: float, seconds: list[float]) -> float:
+    """The operations a second of these updates, relative to those of a large matrix product."""
+    return 1e9 * gflop / statistics.median(seconds) / rate
+
+
+def speeds(
+    trainer: Trainer, critic: list[float], step: list[float], textbook_critic: list[float], textbook_step: list[float]
+) -> dict[str, Any]:
+    """Quartiles of the times, and how many times as fast as the textbook the medians are."""
+    median = statistics.median(step)
+    return {
+        "critic_ms": [1e3 * q for q in quartiles(critic)],
+        "step_ms": [1e3 * q for q in quartiles(step)],
+        "critic_speedup": statistics.median(textbook_critic) / statistics.median(critic),
+        "step_speedup": statistics.median(textbook_step) / median,
+        "steps_per_second": 1 / median,
+        "images_per_second": trainer.n_critic * trainer.batch_size / median,
+    }
 
 
 def penalties(recipe: str, device: torch.device, rounds: int) -> str:

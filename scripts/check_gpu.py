@@ -1,7 +1,7 @@
 """Ten checks of a CUDA machine, each with its figures: python scripts/check_gpu.py [--only 2 5] [--report FILE]
 
-Nobody has run wgangp on a GPU yet, so please send the report. It takes about ten minutes. Each check says pass, fail or
-skipped; the exit code is 1 if one fails. Checks 6 and 7 only measure.
+Nobody has run wgangp on a GPU yet, so please send the report. Each check says pass, fail or skipped; the exit code is 1
+if one fails. Checks 6 and 7 only measure.
 """
 
 import argparse

@@ -11,12 +11,13 @@ from test_fast import CRITICS, DATA, Images
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from wgangp.machine import distributed
 from wgangp.machine.cuda_graphs import Replayed, make_capturable
 from wgangp.models import dcgan
 from wgangp.observer import Observer
 from wgangp.optimizers import set_lr
 from wgangp.penalties import GradientPenalty, WeightClipping
-from wgangp.speed import live
+from wgangp.speed import live, speed_up
 
 
 def tensors(*values):
@@ -76,8 +77,6 @@ def capture(graph, **options):
 
 @pytest.fixture
 def emulated(monkeypatch):
-    if torch.cuda.is_available():
-        pytest.skip("there are real graphs here")
     for name, fake in {
         "Stream": Stream,
         "current_stream": Stream,
@@ -180,6 +179,21 @@ def test_an_empty_graph_is_an_error(emulated, monkeypatch):
         trainer.train_step()
     with pytest.raises(RuntimeError, match="a CUDA graph without kernels"):
         trainer.train_step()
+
+
+@pytest.mark.parametrize(
+    ("device", "wanted", "processes", "replayed"),
+    [("cuda", True, 1, True), ("cuda", False, 1, False), ("cuda", True, 2, False), ("cpu", True, 1, False)],
+)
+def test_where_a_step_is_a_graph(device, wanted, processes, replayed, emulated, monkeypatch, caplog):
+    monkeypatch.setattr(distributed, "WORLD_SIZE", processes)
+    monkeypatch.setattr("wgangp.speed.make_capturable", lambda optimizers, device: True)
+    caplog.set_level("INFO")
+    trainer = trainer_with()
+    trainer.device = torch.device(device)
+    speed_up(trainer, compile=False, cuda_graphs=wanted)
+    assert isinstance(trainer.functions.updates, Replayed) == replayed
+    assert ("no CUDA graph with several processes" in caplog.text) == (processes == 2)
 
 
 def test_an_optimizer_without_device_state_is_not_captured(caplog):

@@ -269,7 +269,6 @@ def test_methods_are_compared_at_their_best(call, tmp_path):
 # ---- signals
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc"), reason="processes are found by /proc")
 def test_a_terminated_sweep_ends_its_workers(tmp_path):
     """SIGTERM to the sweep alone: its workers finish their steps and save, and nothing trains on."""
     options = [*SWEEP, "steps=100000", "log_every=0", "checkpoint_every=20", "seed=0,1,2,3"]

@@ -1,6 +1,5 @@
 """Ends the processes of a sweep's jobs together with the sweep."""
 
-import os
 import signal
 import sys
 import threading
@@ -18,8 +17,14 @@ PATIENCE = 60.0  # seconds that running jobs have to finish their step and save
 def ending_with_us(runs: Sequence[Path]) -> Iterator[None]:
     """While entered, SIGTERM to this process goes to its children, too, and ends it once the running jobs have saved.
 
-    Without it the jobs that joblib runs side by side would train on, with nobody to end them.
+    Without it the jobs that joblib runs side by side would train on, with nobody to end them. Raises ValueError if
+    psutil is not installed.
     """
+    try:
+        import psutil  # of the extra `launchers`
+    except ModuleNotFoundError as error:
+        raise ValueError("jobs side by side need psutil: pip install -e '.[launchers]'") from error
+
     if threading.current_thread() is not threading.main_thread():  # signals are handled in the main thread alone
         yield
         return
@@ -27,9 +32,9 @@ def ending_with_us(runs: Sequence[Path]) -> Iterator[None]:
     def end(number: int, frame: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         running = [run for run in runs if is_locked(run)]
-        for child in children():
-            with suppress(ProcessLookupError):
-                os.kill(child, signal.SIGTERM)
+        for child in psutil.Process().children():
+            with suppress(psutil.NoSuchProcess):
+                child.terminate()
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and any(map(is_locked, running)):
             time.sleep(0.1)
@@ -40,13 +45,3 @@ def ending_with_us(runs: Sequence[Path]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def children() -> list[int]:
-    """The processes that this one started, on Linux; an empty list elsewhere."""
-    found = []
-    for file in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            parent = file.read_text(errors="replace").rpartition(")")[2].split()[1]
-            found += [int(file.parent.name)] if int(parent) == os.getpid() else []
-    return found
