@@ -16,7 +16,7 @@ from wgangp.app.build import build
 from wgangp.app.compose import load_config
 from wgangp.losses import Wasserstein
 from wgangp.penalties import Penalty
-from wgangp.trainer import update
+from wgangp.trainer import gradients_of, update
 
 SHOWN = ["none", "weight_clipping", "wgan_gp", "wgan_lp", "r1", "finite_difference"]
 
@@ -26,15 +26,18 @@ def trajectory(penalty: Penalty, steps: int, lr: float = 0.05, n: int = 8) -> Te
     torch.manual_seed(0)
     theta, critic = nn.Parameter(torch.ones(1)), nn.Linear(1, 1, bias=False)
     nn.init.ones_(critic.weight)
-    descend = [torch.optim.SGD(p, lr) for p in ([theta], critic.parameters())]
+    weights: list[list[nn.Parameter]] = [[theta], list(critic.parameters())]
+    descend = [torch.optim.SGD(p, lr) for p in weights]
     loss, real = Wasserstein(), torch.zeros(n, 1)
     path = [(1.0, 1.0)]
     for step in range(steps):
         fake = theta.detach().expand(n, 1)
         term = penalty(critic, real, fake) if penalty.due(step) else real.new_zeros(())
-        update([critic.weight], descend[1], loss.critic(critic(real), critic(fake)) + term)
+        critic_loss = loss.critic(critic(real), critic(fake)) + term
+        update(weights[1], descend[1], gradients_of(critic_loss, weights[1]))
         penalty.project(critic)
-        update([theta], descend[0], loss.generator(critic(theta.expand(n, 1))))
+        generator_loss = loss.generator(critic(theta.expand(n, 1)))
+        update(weights[0], descend[0], gradients_of(generator_loss, weights[0]))
         path.append((theta.item(), critic.weight.item()))
     return torch.tensor(path)
 

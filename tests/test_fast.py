@@ -72,7 +72,7 @@ def textbook_gradients(trainer):
 @pytest.mark.parametrize("critic", CRITICS)
 def test_gradients_equal_the_textbooks_in_float64(critic, float64):
     trainer = trainer_with(critic)
-    ours = gradients(trainer, trainer.critic_loss, trainer.generator_loss)
+    ours = gradients(trainer, trainer.critic_gradients, trainer.generator_gradients)
     for a, b in zip(ours, textbook_gradients(trainer), strict=True):
         assert (a - b).norm() <= 1e-10 * max(b.norm(), 1e-3)
 
@@ -82,7 +82,7 @@ def test_channels_last_has_the_same_gradients(critic, float64):
     plain, other = trainer_with(critic), trainer_with(critic)
     for module in (other.generator, other.critic):
         module.to(memory_format=torch.channels_last)
-    found = [gradients(t, t.critic_loss, t.generator_loss) for t in (plain, other)]
+    found = [gradients(t, t.critic_gradients, t.generator_gradients) for t in (plain, other)]
     assert relative_difference(*found) < 1e-12
 
 
@@ -92,7 +92,7 @@ def test_bfloat16_keeps_the_direction_of_the_critics_gradient(critic):
     for precision in ("float32", "bfloat16"):
         trainer = trainer_with(critic, precision=precision)
         n = len(trainer.critic_params)
-        ours = gradients(trainer, trainer.critic_loss, trainer.generator_loss)[:n]
+        ours = gradients(trainer, trainer.critic_gradients, trainer.generator_gradients)[:n]
         found.append(torch.cat([g.flatten() for g in ours]))
     assert torch.cosine_similarity(*found, dim=0) > 0.999
 
@@ -100,7 +100,7 @@ def test_bfloat16_keeps_the_direction_of_the_critics_gradient(critic):
 @pytest.mark.parametrize("critic", ["dcgan layer", "resnet"])
 def test_fifty_compiled_steps_follow_the_eager_ones(critic, caplog, float64):
     eager, compiled = trainer_with(critic), trainer_with(critic, compile=True)
-    assert "so this run is eager" not in caplog.text and eager.functions.critic_loss != compiled.functions.critic_loss
+    assert "so this run is eager" not in caplog.text and eager.functions[:2] != compiled.functions[:2]
     for _ in range(50):
         eager.train_step(), compiled.train_step()
     pairs = [[p.detach() for p in t.critic_params + t.generator_params] for t in (eager, compiled)]

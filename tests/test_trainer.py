@@ -157,8 +157,9 @@ def test_a_wrong_compiler_is_found_out_and_said(monkeypatch, caplog, compile, me
     assert all(torch.equal(a, b) for a, b in zip(weights(eager.critic), weights(other.critic), strict=True))
 
 
-def scaled(loss):
-    return (1.01 * loss[0], loss[1]) if isinstance(loss, tuple) else 1.01 * loss
+def scaled(result):
+    gradients, logs = result
+    return [1.01 * g for g in gradients], logs
 
 
 def test_linear_decay_reaches_zero_and_scales_both():

@@ -1,9 +1,8 @@
-"""Faster functions for the trainer, with the values of its own: compiled losses, and on CUDA the updates as graphs."""
+"""Faster functions for the trainer, of the same values: compiled gradients, and on CUDA the updates as graphs."""
 
 import logging
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from wgangp.machine import distributed
@@ -11,7 +10,7 @@ from wgangp.machine.compile import compile_if_equal
 from wgangp.machine.cuda_graphs import Replayed, make_capturable
 from wgangp.machine.device import seed_step
 from wgangp.machine.distributed import local_shard
-from wgangp.trainer import Logs, Trainer
+from wgangp.trainer import Gradients, Logs, Trainer
 
 log = logging.getLogger(__name__)
 
@@ -19,11 +18,11 @@ TOLERANCE = {"float32": 5e-3, "tf32": 0.1, "bfloat16": 0.1}  # of compiled gradi
 
 
 def speed_up(trainer: Trainer, *, compile: bool, cuda_graphs: bool) -> None:
-    """Replaces the trainer's functions. Losses whose compiled gradients differ stay eager."""
+    """Replaces the trainer's functions. They stay eager where compiled gradients differ."""
     if compile:
         eager = trainer.functions[:2]
-        losses = compile_if_equal(eager, lambda *f: gradients(trainer, *f), TOLERANCE[trainer.precision])
-        trainer.functions = trainer.functions._replace(critic_loss=losses[0], generator_loss=losses[1])
+        critic, generator = compile_if_equal(eager, lambda *f: gradients(trainer, *f), TOLERANCE[trainer.precision])
+        trainer.functions = trainer.functions._replace(critic_gradients=critic, generator_gradients=generator)
     if cuda_graphs and trainer.device.type == "cuda":
         if distributed.WORLD_SIZE > 1:
             log.info(
@@ -44,19 +43,17 @@ def live(trainer: Trainer) -> list[Tensor]:
 
 def gradients(
     trainer: Trainer,
-    critic_loss: Callable[..., tuple[Tensor, Logs]],
-    generator_loss: Callable[[Tensor, Tensor], Tensor],
+    critic_gradients: Callable[..., tuple[Gradients, Logs]],
+    generator_gradients: Callable[[Tensor, Tensor], tuple[Gradients, Logs]],
 ) -> list[Tensor]:
-    """Returns both networks' weight gradients by these losses. The networks stay as they were."""
+    """Returns both networks' weight gradients by these functions. The networks stay as they were."""
     t = trainer
     buffers = [(b, b.clone()) for module in (t.generator, t.critic) for b in module.buffers()]
     seed_step(t.seed, 0, "compile")
     z, fetched = local_shard(t.noise(t.batch_size)), t.dataset.fetch(0, t.batch_size)
-    loss, _ = critic_loss(t.penalty.due(0), z, *fetched)
-    found = torch.autograd.grad(loss, t.critic_params)
+    found, _ = critic_gradients(t.penalty.due(0), z, *fetched)
     n = t.generator_batch
-    loss = generator_loss(local_shard(t.noise(n)), local_shard(t.labels(n)))
-    found += torch.autograd.grad(loss, t.generator_params)
+    more, _ = generator_gradients(local_shard(t.noise(n)), local_shard(t.labels(n)))
     for buffer, before in buffers:  # BatchNorm's averages, spectral norm's vectors
         buffer.copy_(before)
-    return list(found)
+    return [g for g in (*found, *more) if g is not None]

@@ -24,21 +24,34 @@ from wgangp.penalties import Penalty
 from wgangp.penalties.gradients import at_least_float32
 
 Logs = dict[str, Tensor]  # detached scalars, on the device until somebody reads them
+Gradients = list[Tensor | None]  # of a network's weights
 MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
 
 class Functions(NamedTuple):
     """What a step calls: the trainer's methods of these names, or faster functions of the same values (speed.py)."""
 
-    critic_loss: Callable[..., tuple[Tensor, Logs]]
-    generator_loss: Callable[[Tensor, Tensor], Tensor]
+    critic_gradients: Callable[..., tuple[Gradients, Logs]]
+    generator_gradients: Callable[[Tensor, Tensor], tuple[Gradients, Logs]]
     updates: Callable[[tuple[bool, ...], Batches], Logs]
 
 
-def update(params: list[nn.Parameter], optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One optimizer step; only `params` receive gradients."""
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward(inputs=params)
+def gradients_of(loss: Tensor, params: list[nn.Parameter]) -> Gradients:
+    """Returns the gradients of a loss, each in the memory layout of its weight.
+
+    Fused optimizers need the layout: they pair numbers by their place in memory.
+    """
+    found = torch.autograd.grad(loss, params, allow_unused=True)
+    return [
+        g if g is None or g.stride() == p.stride() else torch.empty_like(p).copy_(g)
+        for g, p in zip(found, params, strict=True)
+    ]
+
+
+def update(params: list[nn.Parameter], optimizer: torch.optim.Optimizer, gradients: Gradients) -> None:
+    """One optimizer step with these gradients, averaged over the ranks."""
+    for p, gradient in zip(params, gradients, strict=True):
+        p.grad = gradient
     average_gradients(params)
     optimizer.step()
 
@@ -92,7 +105,7 @@ class Trainer:
         self.generator_batch, self.class_weight = batch_size * generator_batch_multiple, class_weight
         self.lr_decay, self.precision = lr_decay, precision
         self.logs: Logs = {}  # of the last step; a lazy penalty's are of the last penalised update
-        self.functions = Functions(self.critic_loss, self.generator_loss, self.updates)
+        self.functions = Functions(self.critic_gradients, self.generator_gradients, self.updates)
 
     # ---- Algorithm 1
     def train_step(self) -> Logs:
@@ -119,8 +132,8 @@ class Trainer:
     def update_critic(self, penalised: bool, *fetched: Tensor) -> Logs:
         """Algorithm 1, lines 3 to 9."""
         z = local_shard(self.noise(self.batch_size))
-        loss, logs = self.functions.critic_loss(penalised, z, *fetched)
-        update(self.critic_params, self.critic_optimizer, loss)
+        gradients, logs = self.functions.critic_gradients(penalised, z, *fetched)
+        update(self.critic_params, self.critic_optimizer, gradients)
         self.penalty.project(self.critic)  # weight clipping only
         if penalised:
             self.penalty.observe(mean_over_ranks(logs.pop("penalty/norm")))  # an adaptive weight only
@@ -129,14 +142,23 @@ class Trainer:
     def update_generator(self) -> Logs:
         """Algorithm 1, lines 11 and 12."""
         n = self.generator_batch
-        loss = self.functions.generator_loss(local_shard(self.noise(n)), local_shard(self.labels(n)))
-        update(self.generator_params, self.generator_optimizer, loss)
-        return {"generator/loss": loss.detach()}
+        z, y = local_shard(self.noise(n)), local_shard(self.labels(n))
+        gradients, logs = self.functions.generator_gradients(z, y)
+        update(self.generator_params, self.generator_optimizer, gradients)
+        return logs
 
     def check(self) -> None:
         """Raises RuntimeError if CUDA graphs train other memory than these networks'."""
         if isinstance(self.functions.updates, Replayed):
             self.functions.updates.check()
+
+    def critic_gradients(self, penalised: bool, z: Tensor, *fetched: Tensor) -> tuple[Gradients, Logs]:
+        loss, logs = self.critic_loss(penalised, z, *fetched)
+        return gradients_of(loss, self.critic_params), logs
+
+    def generator_gradients(self, z: Tensor, y: Tensor) -> tuple[Gradients, Logs]:
+        loss = self.generator_loss(z, y)
+        return gradients_of(loss, self.generator_params), {"generator/loss": loss.detach()}
 
     def critic_loss(self, penalised: bool, z: Tensor, *fetched: Tensor) -> tuple[Tensor, Logs]:
         """Algorithm 1, lines 4 to 7."""

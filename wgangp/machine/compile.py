@@ -10,6 +10,11 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
+# The compiled code looks before each call whether what it was made for is still there. It looks at values: tensors'
+# shapes, numbers, flags. It need not look at functions, modules and hooks, which do not change in a run: hundreds of
+# looks take longer than a small network's kernels.
+WATCHED = ("TENSOR_MATCH", "CONSTANT_MATCH", "EQUALS_MATCH", "GRAD_MODE", "GLOBAL_STATE", "DETERMINISTIC_ALGORITHMS")
+
 
 def compile_if_equal(
     functions: Sequence[Callable[..., Any]], gradients: Callable[..., list[Tensor]], tolerance: float
@@ -20,8 +25,10 @@ def compile_if_equal(
     releases of torch, second derivatives through the compiler are silently wrong.
     """
     torch._inductor.config.fallback_random = True  # the random numbers that eager draws
-    compiled = [torch.compile(function, fullgraph=True, dynamic=False) for function in functions]
-    log.info("compiling the losses, once for this machine: a minute, or several on busy cores")
+    torch._dynamo.config.trace_autograd_ops = True  # forward and backward passes are one graph, without autograd's work
+    options: dict[str, Any] = {"guard_filter_fn": watched}
+    compiled = [torch.compile(f, fullgraph=True, dynamic=False, options=options) for f in functions]
+    log.info("compiling the gradients, once for this machine: a minute, or several on busy cores")
     started = time.perf_counter()
     try:
         difference = relative_difference(gradients(*functions), gradients(*compiled))
@@ -33,6 +40,11 @@ def compile_if_equal(
         return functions
     log.info("compiled in %.0f s; gradients differ from eager ones by %.2g", time.perf_counter() - started, difference)
     return compiled
+
+
+def watched(guards: Sequence[Any]) -> list[bool]:
+    """Returns which of torch's guards are kept."""
+    return [guard.guard_type in WATCHED for guard in guards]
 
 
 def relative_difference(one: list[Tensor], other: list[Tensor]) -> float:
