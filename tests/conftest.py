@@ -86,6 +86,12 @@ def hidden_gpu(request, monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
+@pytest.fixture(autouse=True)
+def float32_by_default(monkeypatch):
+    """`precision=auto` is the same on every processor."""
+    monkeypatch.setattr("wgangp.machine.device.bfloat16_is_faster", lambda: False)
+
+
 def small_trainer(compile=False, **changes):
     torch.manual_seed(0)
     options = {

@@ -10,8 +10,10 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from test_commands import SMALL, TAGS, rows
 
 from wgangp import progress
+from wgangp.app import build
 from wgangp.app.build import make_dataset, make_trainer, thread_count
 from wgangp.app.metrics import LOGGED, VALIDATED
+from wgangp.machine import device
 from wgangp.progress import Progress, round_down
 
 
@@ -83,13 +85,22 @@ def test_steps_that_fit_are_round():
     assert [round_down(x) for x in (0.2, 7.9, 99, 1234, 98765)] == [1, 7, 99, 1200, 98000]
 
 
-def test_tiny_networks_take_one_thread():
+def test_tiny_networks_take_one_thread(monkeypatch):
     cpu = torch.device("cpu")
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
+        monkeypatch.setattr(build, "useful_threads", lambda: 3)
         for options, threads in (([], 1), (["generator.width=1024"], 3), (["threads=2"], 2)):
-            cfg = composed("device=cpu", *options)
+            cfg = composed("device=cpu", "compile=false", *options)
             assert thread_count(cfg, make_trainer(cfg, make_dataset(cfg, cpu), cpu)) == threads, options
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("shared", "threads"), [(0.4, 4), (0.9, 1), (5.0, 1)])
+def test_threads_that_wait_for_one_another_are_not_used(monkeypatch, shared, threads):
+    """`shared` is what a product takes on all threads, relative to one: 5 where another program uses the cores."""
+    monkeypatch.setattr(device, "seconds", lambda work: 1.0 if torch.get_num_threads() == 1 else shared)
+    with device.cpu_threads(4):
+        assert device.useful_threads() == threads and torch.get_num_threads() == 4

@@ -10,7 +10,7 @@ from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, PENALTY, Points, small_train
 from torch import nn
 
 from wgangp.data.toy import gaussians25
-from wgangp.machine import distributed
+from wgangp.machine import device, distributed
 from wgangp.machine.device import choose_device, choose_precision, seed_step
 from wgangp.models import dcgan, mlp, real_plus_noise, resnet
 from wgangp.observer import Observer
@@ -375,6 +375,8 @@ def test_precision_by_the_gpu(monkeypatch):
         else:
             assert choose_precision("bfloat16", gpu) == "bfloat16"
     assert choose_precision("auto", cpu) == "float32" and choose_precision("bfloat16", cpu) == "bfloat16"
+    monkeypatch.setattr(device, "bfloat16_is_faster", lambda: True)
+    assert choose_precision("auto", cpu) == "float32" and choose_precision("auto", cpu, images=True) == "bfloat16"
 
 
 @pytest.mark.gpu

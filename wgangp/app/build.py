@@ -1,6 +1,7 @@
 """From a configuration to objects."""
 
-import math
+import os
+import shutil
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -14,15 +15,20 @@ from wgangp.app.arguments import check_arguments
 from wgangp.app.trust import check_targets
 from wgangp.data import Dataset
 from wgangp.machine import distributed
-from wgangp.machine.device import be_deterministic, choose_device, choose_precision, keep_freed_memory, set_precision
+from wgangp.machine.device import (
+    be_deterministic,
+    choose_device,
+    choose_precision,
+    keep_freed_memory,
+    set_precision,
+    useful_threads,
+)
 from wgangp.models import Generator
 from wgangp.speed import speed_up
 from wgangp.trainer import Trainer
 
-# Steps that make up for the time of compiling: up to a minute, for a third to several times the speed on CUDA, and a
-# tenth more on a CPU.
 SMALL_NETWORKS = 500_000  # weights of both
-WORTH_COMPILING = {"cuda": 5000, "cpu": 20000}
+WORTH_COMPILING = 5000  # steps; fewer do not make up for the time of compiling: 15 s for points, a minute for images
 
 
 def build(node: DictConfig, *args: Any, allow: Sequence[str] = (), **kwargs: Any) -> Any:
@@ -52,14 +58,14 @@ def set_up_device(cfg: DictConfig, job: int | None = None) -> torch.device:
 def thread_count(cfg: DictConfig, trainer: Trainer) -> int:
     """Returns the CPU threads that a run uses.
 
-    Small networks take one: a step's operations are too short to share, and where other programs use the cores, threads
-    that wait for one another make a step ten times as long.
+    Small networks take one: a step's operations are too short to share. So do all where other programs use the cores:
+    threads that wait for one another make a step ten times as long.
     """
     if cfg.threads != "auto":
         return int(cfg.threads)
     weights = sum(p.numel() for p in (*trainer.generator_params, *trainer.critic_params))
     small = weights < SMALL_NETWORKS and len(trainer.dataset.shape) == 1
-    return 1 if small else torch.get_num_threads()
+    return 1 if small else useful_threads()
 
 
 def make_dataset(cfg: DictConfig, device: torch.device) -> Dataset:
@@ -100,12 +106,17 @@ def make_trainer(
         class_weight=cfg.class_weight,
         lr_decay=cfg.lr_decay,
         ema_decay=cfg.ema_decay,
-        precision=choose_precision(cfg.precision, device),
+        precision=choose_precision(cfg.precision, device, images=len(dataset.shape) == 3),
     )
     speed_up(trainer, compile=is_worth_compiling(cfg, device), cuda_graphs=cfg.cuda_graphs)
     return trainer
 
 
 def is_worth_compiling(cfg: DictConfig, device: torch.device) -> bool:
-    long_enough = cfg.steps >= WORTH_COMPILING.get(device.type, math.inf)
-    return cfg.compile is True or (cfg.compile == "auto" and long_enough)
+    """Whether to compile: if asked to, or in long runs where torch's compiler works."""
+    possible = device.type == "cuda" or (device.type == "cpu" and has_cpp_compiler())
+    return cfg.compile is True or (cfg.compile == "auto" and possible and cfg.steps >= WORTH_COMPILING)
+
+
+def has_cpp_compiler() -> bool:
+    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++"))

@@ -113,8 +113,11 @@ def _train_once(run: Path, cfg: DictConfig, started_with: Record, job: Job, star
             file_only = stack.enter_context(log_file(run, earlier.records))
         log.info("run directory %s", run)
         log.info("%s", prepared.trainer.dataset.describe())
-        log.info("training %s on %s", started_with.choices.get("dataset", "a dataset"), prepared.trainer.device)
-        stack.enter_context(cpu_threads(thread_count(cfg, prepared.trainer)))
+        threads = thread_count(cfg, prepared.trainer)
+        stack.enter_context(cpu_threads(threads))
+        log.info(
+            "training %s on %s", started_with.choices.get("dataset", "a dataset"), place(prepared.trainer, threads)
+        )
         loop = make_loop(run, cfg, prepared, job, signals, stack)
         introduce(loop.logger, cfg, started_with, prepared.scores)
         try:
@@ -125,6 +128,12 @@ def _train_once(run: Path, cfg: DictConfig, started_with: Record, job: Job, star
                 file_only.error("%s", " ".join(str(error).split()))
             raise
         return finish(run, cfg, loop, prepared.scores, signals)
+
+
+def place(trainer: Trainer, threads: int) -> str:
+    """Returns where and how it computes, such as `cpu (2 threads, float32)`."""
+    of_cpu = f"{threads} thread{'s' * (threads > 1)}, " if trainer.device.type == "cpu" else ""
+    return f"{trainer.device} ({of_cpu}{trainer.precision})"
 
 
 @dataclass(frozen=True)
