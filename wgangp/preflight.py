@@ -35,7 +35,7 @@ def check_batch(trainer: Trainer) -> None:
     if trainer.batch_size > distributed.WORLD_SIZE:
         return
     try:
-        gradients(trainer, trainer.critic_loss, trainer.generator_loss)
+        gradients(trainer, trainer.critic_gradients, trainer.generator_gradients)
     except ValueError as error:
         if "Expected more than 1 value per channel" not in str(error):
             raise
