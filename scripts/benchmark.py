@@ -1,12 +1,13 @@
 """How fast a critic update and a whole step are, against the textbook step on the same networks and data.
 
-    python scripts/benchmark.py [--recipes mnist cifar10] [--precisions float32 bfloat16] [--compile] [--json FILE]
-                                [--plot FILE]
+    python scripts/benchmark.py [--recipes mnist cifar10] [--precisions float32 bfloat16] [--compile] [--jax]
+                                [--threads N] [--json FILE] [--plot FILE]
     python scripts/benchmark.py --penalties --recipes mnist
 
 All variants are timed interleaved in one process; figures are medians, with the quartiles in brackets. The textbook
 is what most public programs do: three critic passes, autograd.grad(create_graph=True), backward, Adam, a DataLoader,
-stock layers, float32. The images are random: their content does not matter here.
+stock layers, float32. With --jax there is also the step in JAX, for recipes of points. The images are random: their
+content does not matter here.
 """
 
 import argparse
@@ -33,7 +34,8 @@ from wgangp.data.images import Images, Split
 from wgangp.machine.device import choose_device, keep_freed_memory, set_precision
 from wgangp.trainer import Trainer
 
-RECIPES = {  # the paper's sizes
+RECIPES = {  # of wgangp-train without overrides, and the paper's sizes
+    "default": [],
     "gaussians25": ["experiment=paper/gaussians25"],
     "mnist": ["dataset=mnist", "generator.norm=none", "batch_size=50"],
     "cifar10": ["dataset=cifar10"],
@@ -92,13 +94,19 @@ Key = tuple[str, str]  # variant, precision
 TEXTBOOK: Key = ("textbook", "float32")
 
 
-def makers(recipe: str, precisions: list[str], compile: bool, device: torch.device) -> dict[Key, Callable[[], Any]]:
+def makers(
+    recipe: str, precisions: list[str], compile: bool, jax: bool, device: torch.device
+) -> dict[Key, Callable[[], Any]]:
     """What makes each variant, the textbook's first."""
 
     def ours(precision: str, compile: bool) -> Ours:
         return Ours(trainer_of(recipe, precision, compile, device))
 
     found: dict[Key, Callable[[], Any]] = {TEXTBOOK: lambda: Textbook(trainer_of(recipe, "float32", False, device))}
+    if jax and recipe not in SHAPES:
+        from jax_step import JaxStep
+
+        found["jax", "float32"] = lambda: JaxStep(trainer_of(recipe, "float32", False, device))
     for precision in precisions:
         found["eager", precision] = partial(ours, precision, False)
         if compile:
@@ -113,21 +121,22 @@ def warmed_up(key: Key, make: Callable[[], Any], device: torch.device) -> tuple[
     for _ in range(4 if key[0] == "compiled" or device.type == "cuda" else 1):
         variant.train_step()
     memory = reserved(device) - before if device.type == "cuda" else peak_memory(variant.train_step)
-    with Products() as products:  # which sees nothing in compiled functions
-        variant.update_critic() if key[0] != "compiled" else None
+    with Products() as products:  # which compiled functions refuse, and which sees nothing of JAX
+        variant.update_critic() if key[0] in ("textbook", "eager") else None
     facts = {"critic_gflop": products.flops / 1e9, "peak_memory_mib": memory}
     return variant, facts | {"busy_share": busy_share(variant.train_step, device)}
 
 
 def measure(
-    recipe: str, precisions: list[str], compile: bool, device: torch.device, rounds: int
+    recipe: str, precisions: list[str], compile: bool, jax: bool, device: torch.device, rounds: int
 ) -> list[dict[str, Any]]:
     """A row per variant, the textbook's first."""
     variants, facts = dict[Key, Any](), dict[Key, dict[str, Any]]()
-    for key, make in makers(recipe, precisions, compile, device).items():
+    for key, make in makers(recipe, precisions, compile, jax, device).items():
         with surroundings(*key):
             variants[key], facts[key] = warmed_up(key, make, device)
-        facts[key]["critic_gflop"] = facts[key]["critic_gflop"] or facts["eager", key[1]]["critic_gflop"]
+    for key in variants.keys() - {TEXTBOOK}:
+        facts[key]["critic_gflop"] = facts["eager", key[1]]["critic_gflop"]
     times: dict[Any, list[float]] = {(key, what): [] for key in variants for what in ("critic", "step", "waited")}
     for _ in range(rounds):
         for key, variant in variants.items():
@@ -246,6 +255,8 @@ def main() -> None:
         "--precisions", nargs="+", choices=("float32", "tf32", "bfloat16"), help="default: all that the device has"
     )
     parser.add_argument("--compile", action="store_true", help="also the compiled step")
+    parser.add_argument("--jax", action="store_true", help="also the step in JAX (the extra bench), for points")
+    parser.add_argument("--threads", type=int, help="of torch on the CPU; JAX takes its own: give XLA_FLAGS")
     parser.add_argument("--penalties", action="store_true", help="instead, what each penalty costs on these recipes")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="auto")
@@ -253,6 +264,8 @@ def main() -> None:
     parser.add_argument("--plot", help="draw the speeds into this file")
     arguments = parser.parse_args()
     device = choose_device(arguments.device)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
     precisions = arguments.precisions or ["float32", *(["tf32"] if device.type == "cuda" else []), "bfloat16"]
     torch._dynamo.config.recompile_limit = 64  # all variants compile the same functions
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
@@ -263,7 +276,7 @@ def main() -> None:
         return
     rows = []
     for recipe in arguments.recipes:
-        rows += measure(recipe, precisions, arguments.compile, device, arguments.rounds)
+        rows += measure(recipe, precisions, arguments.compile, arguments.jax, device, arguments.rounds)
         print(f"{recipe}: done", file=sys.stderr)
     print(table(rows))
     if arguments.json:

@@ -49,13 +49,13 @@ def reserved(device: torch.device) -> float:
 
 
 def peak_memory(work: Callable[[], Any]) -> float:
-    """MiB that `work` has at once on the CPU, above what was there before."""
+    """MiB that `work` has at once of torch on the CPU, above what was there before."""
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         with torch.profiler.profile(profile_memory=True) as profiler:
             work()
         profiler.export_chrome_trace(file.name)
         events = json.loads(Path(file.name).read_text())["traceEvents"]
-    return max(e["args"]["Total Allocated"] for e in events if e.get("name") == "[memory]") / 2**20
+    return max((e["args"]["Total Allocated"] for e in events if e.get("name") == "[memory]"), default=0) / 2**20
 
 
 def busy_share(work: Callable[[], Any], device: torch.device) -> float | None:

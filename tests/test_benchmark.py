@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import textbook
 import torch
+
+from wgangp.penalties import gradient_norm
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "benchmark.py"
 
@@ -73,3 +76,25 @@ def test_the_costs_of_penalties():
     assert cost["none"] == cost["weight_clipping"] == 1
     assert cost["wgan_gp"] == cost["r1"] == cost["max_gp"] and 1.5 < cost["wgan_gp"] < 1.75
     assert cost["finite_difference"] > cost["r1_r2"] > cost["wgan_gp"]  # two passes of both, forwards and backwards
+
+
+def test_the_step_in_jax_has_our_losses_and_gradients():
+    jax = pytest.importorskip("jax", reason="the extra bench")
+    from jax_step import critic_loss, generator_loss, layers_of
+
+    trainer = load_script().trainer_of("default", "float32", False, torch.device("cpu"))
+    real, z, alpha = trainer.dataset.batch(0, 64)[0], torch.randn(64, trainer.generator.nz), torch.rand(64, 1)
+    fake = trainer.generator(z).detach()
+    norms = gradient_norm(trainer.critic, real + alpha * (fake - real))
+    penalty = trainer.penalty.weight * (norms - 1).square().mean()
+    ours = trainer.critic(fake).mean() - trainer.critic(real).mean() + penalty
+    critic, generator = layers_of(trainer.critic), layers_of(trainer.generator)
+    arrays = [jax.numpy.array(t.numpy()) for t in (real, fake, alpha)]
+    theirs, found = jax.value_and_grad(critic_loss)(critic, *arrays, trainer.penalty.weight)
+    assert theirs == pytest.approx(ours.item(), rel=1e-4)
+    for (w, _), a in zip(
+        found, torch.autograd.grad(ours, [m.weight for m in trainer.critic.hidden.layers]), strict=False
+    ):
+        assert torch.allclose(torch.tensor(np.array(w)).T, a, atol=1e-5)
+    theirs = generator_loss(generator, critic, jax.numpy.array(z.numpy()))
+    assert theirs == pytest.approx(trainer.generator_loss(z, torch.zeros(64).long()).item(), rel=1e-4)
