@@ -11,6 +11,7 @@ from textbook import stock_layers
 
 from wgangp.machine.compile import relative_difference
 from wgangp.machine.device import seed_step
+from wgangp.machine.giant_kernels import GiantKernels, is_giant
 from wgangp.models import dcgan, mlp, resnet, resnet101
 from wgangp.speed import gradients
 
@@ -97,9 +98,28 @@ def test_bfloat16_keeps_the_direction_of_the_critics_gradient(critic):
     assert torch.cosine_similarity(*found, dim=0) > 0.999
 
 
-@pytest.mark.parametrize("critic", ["dcgan layer", "resnet"])
-def test_fifty_compiled_steps_follow_the_eager_ones(critic, caplog, float64):
-    eager, compiled = trainer_with(critic), trainer_with(critic, compile=True)
+class Counted(GiantKernels):
+    """The pass that CUDA gets; `found` counts the giant kernels before and after it."""
+
+    def __init__(self):
+        self.found = []
+
+    def __call__(self, graph):
+        self.found.append(self.count(graph))
+        super().__call__(graph)
+        assert self.count(graph) == 0
+
+    def count(self, graph):
+        return sum(map(is_giant, graph.find_nodes(op="call_function", target=torch.ops.aten.convolution.default)))
+
+
+@pytest.mark.parametrize(("critic", "giants"), [("dcgan layer", 1), ("resnet", 7)])
+def test_fifty_compiled_steps_follow_the_eager_ones(critic, giants, caplog, float64):
+    eager = trainer_with(critic)
+    counted = Counted()
+    with torch._inductor.config.patch(post_grad_custom_pre_pass=counted, force_disable_caches=True):
+        compiled = trainer_with(critic, compile=True)
+    assert max(counted.found) == giants
     assert "so this run is eager" not in caplog.text and eager.functions[:2] != compiled.functions[:2]
     for _ in range(50):
         eager.train_step(), compiled.train_step()

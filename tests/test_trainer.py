@@ -162,6 +162,16 @@ def scaled(result):
     return [1.01 * g for g in gradients], logs
 
 
+def test_gradients_of_another_memory_layout_move_the_right_weights():
+    """As a compiler may return them: fused optimizers pair numbers by their place in memory."""
+    gradient, moved = torch.randn(4, 3, 5, 5), []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        weight = nn.Parameter(torch.zeros(4, 3, 5, 5).to(memory_format=layout))
+        update([weight], torch.optim.Adam([weight], fused=True), [gradient])
+        moved.append(weight.detach())
+    assert torch.equal(*moved)
+
+
 def test_linear_decay_reaches_zero_and_scales_both():
     trainer = small_trainer(lr_decay="linear", steps=4)
     rates = []

@@ -21,7 +21,8 @@ def speed_up(trainer: Trainer, *, compile: bool, cuda_graphs: bool) -> None:
     """Replaces the trainer's functions. They stay eager where compiled gradients differ."""
     if compile:
         eager = trainer.functions[:2]
-        critic, generator = compile_if_equal(eager, lambda *f: gradients(trainer, *f), TOLERANCE[trainer.precision])
+        tolerance = TOLERANCE[trainer.precision]
+        critic, generator = compile_if_equal(eager, lambda *f: gradients(trainer, *f), tolerance, trainer.device)
         trainer.functions = trainer.functions._replace(critic_gradients=critic, generator_gradients=generator)
     if cuda_graphs and trainer.device.type == "cuda":
         if distributed.WORLD_SIZE > 1:

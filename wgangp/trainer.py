@@ -37,23 +37,20 @@ class Functions(NamedTuple):
 
 
 def gradients_of(loss: Tensor, params: list[nn.Parameter]) -> Gradients:
-    """Returns the gradients of a loss, each in the memory layout of its weight.
-
-    Fused optimizers need the layout: they pair numbers by their place in memory.
-    """
-    found = torch.autograd.grad(loss, params, allow_unused=True)
-    return [
-        g if g is None or g.stride() == p.stride() else torch.empty_like(p).copy_(g)
-        for g, p in zip(found, params, strict=True)
-    ]
+    return list(torch.autograd.grad(loss, params, allow_unused=True))
 
 
 def update(params: list[nn.Parameter], optimizer: torch.optim.Optimizer, gradients: Gradients) -> None:
     """One optimizer step with these gradients, averaged over the ranks."""
     for p, gradient in zip(params, gradients, strict=True):
-        p.grad = gradient
+        p.grad = gradient if gradient is None else in_layout_of(p, gradient)
     average_gradients(params)
     optimizer.step()
+
+
+def in_layout_of(p: Tensor, gradient: Tensor) -> Tensor:
+    """Returns the gradient in the memory layout of its weight: fused optimizers pair numbers by their place."""
+    return gradient if gradient.stride() == p.stride() else torch.empty_like(p).copy_(gradient)
 
 
 class Trainer:

@@ -17,7 +17,10 @@ WATCHED = ("TENSOR_MATCH", "CONSTANT_MATCH", "EQUALS_MATCH", "GRAD_MODE", "GLOBA
 
 
 def compile_if_equal(
-    functions: Sequence[Callable[..., Any]], gradients: Callable[..., list[Tensor]], tolerance: float
+    functions: Sequence[Callable[..., Any]],
+    gradients: Callable[..., list[Tensor]],
+    tolerance: float,
+    device: torch.device,
 ) -> Sequence[Callable[..., Any]]:
     """Returns the compiled functions if gradients(*compiled) equals gradients(*functions), else the eager ones.
 
@@ -27,6 +30,10 @@ def compile_if_equal(
     torch._inductor.config.fallback_random = True  # the random numbers that eager draws
     torch._dynamo.config.trace_autograd_ops = True  # forward and backward passes are one graph, without autograd's work
     options: dict[str, Any] = {"guard_filter_fn": watched}
+    if device.type == "cuda":  # a CPU is as fast at these
+        from wgangp.machine.giant_kernels import GiantKernels  # loads the compiler
+
+        options["post_grad_custom_pre_pass"] = GiantKernels()
     compiled = [torch.compile(f, fullgraph=True, dynamic=False, options=options) for f in functions]
     log.info("compiling the gradients, once for this machine: a minute, or several on busy cores")
     started = time.perf_counter()
