@@ -15,6 +15,7 @@ from wgangp.machine.device import choose_device, choose_precision, seed_step
 from wgangp.models import dcgan, mlp, real_plus_noise, resnet
 from wgangp.observer import Observer
 from wgangp.penalties import GradientPenalty, NoPenalty, WeightClipping
+from wgangp.trainer import update
 
 
 def weights(module):
