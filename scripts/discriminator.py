@@ -1,0 +1,82 @@
+"""A discriminator of (state, action) pairs for imitation learning, with any loss and penalty of conf/.
+
+It needs no reinforcement learning package. docs/how-to/imitation.md shows it in a training loop of one's own.
+"""
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wgangp.app.build import build
+from wgangp.losses import Loss, Standard, Wasserstein
+from wgangp.penalties import Penalty
+from wgangp.penalties.gradients import scores
+from wgangp.trainer import update
+
+
+def critic_update(
+    critic: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss: Loss,
+    penalty: Penalty,
+    expert: Tensor,
+    policy: Tensor,
+    index: int = 0,
+) -> None:
+    """One update of the critic on as many pairs (n, d) of the expert and of the policy; `index` counts the updates.
+
+    The expert's pairs are the reals of loss and penalty: penalty=wgan_gp is the penalty of DAC (Kostrikov et al. 2019),
+    on lines between both; penalty=r1 lies where AMP's does (Peng et al. 2021), at the expert's pairs alone.
+    """
+    total = loss.critic(scores(critic, expert), scores(critic, policy))
+    if penalty.due(index):
+        total = total + penalty(critic, expert, policy)
+    update(list(critic.parameters()), optimizer, total)
+    penalty.project(critic)
+
+
+def reward_of(loss: Loss, f: Tensor) -> Tensor:
+    """The policy's reward (n,) for the critic's scores f (n,): f itself, or GAIL's -log(1 - D) with D = sigmoid(f).
+
+    Raises ValueError if the loss has no such reward.
+    """
+    if isinstance(loss, Wasserstein):
+        return f
+    if isinstance(loss, Standard):
+        return F.softplus(f)
+    raise ValueError(f"the loss {type(loss).__name__} has no reward here: use loss=wasserstein or loss=standard")
+
+
+class Discriminator:
+    """A critic of pairs (n, d), which it standardises by the expert's mean and standard deviation.
+
+    cfg: of load_config; its critic, penalty, loss, critic_optimizer and batch_size are used. expert: (N, d).
+    """
+
+    SMALLEST_STD = 0.1  # the expert may hardly ever change one of its inputs
+
+    def __init__(self, cfg: DictConfig, expert: Tensor) -> None:
+        self.mean, self.std = expert.mean(0), expert.std(0).clamp(min=self.SMALLEST_STD)
+        self.expert, self.n, self.updates = self.standardised(expert), cfg.batch_size, 0
+        self.loss: Loss = build(cfg.loss)
+        self.penalty: Penalty = build(cfg.penalty)
+        self.critic = self.penalty.wrap(build(cfg.critic, shape=[expert.shape[1]], num_classes=0))
+        self.optimizer = build(cfg.critic_optimizer, list(self.critic.parameters()))
+        reward_of(self.loss, expert.new_zeros(1))
+
+    def standardised(self, pairs: Tensor) -> Tensor:
+        return (pairs - self.mean) / self.std
+
+    def learn(self, policy: Tensor, updates: int) -> None:
+        """`updates` updates on random pairs of the expert and of the policy, which are (N, d)."""
+        policy = self.standardised(policy)
+        for _ in range(updates):
+            batch = [pairs[torch.randint(len(pairs), (self.n,))] for pairs in (self.expert, policy)]
+            critic_update(self.critic, self.optimizer, self.loss, self.penalty, *batch, index=self.updates)
+            self.updates += 1
+
+    def reward(self, pairs: Tensor) -> Tensor:
+        """The reward (n,) of pairs (n, d)."""
+        with torch.no_grad():
+            return reward_of(self.loss, scores(self.critic, self.standardised(pairs)))

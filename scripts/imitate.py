@@ -1,0 +1,190 @@
+"""Adversarial imitation on Pendulum-v1: a policy learns from four episodes of an expert, without the task's reward.
+
+    pip install -e '.[rl]'
+    python scripts/imitate.py [LOSS/PENALTY | cloning ...] [--set KEY=VALUE ...] [--seeds 0 1 2 3 4]
+
+LOSS is of conf/loss: wasserstein, where the policy's reward is the critic's score, or standard, which is GAIL's (Ho and
+Ermon 2016). PENALTY is any of conf/penalty. The policy is PPO; `cloning` regresses the expert's actions instead. Each
+run is judged by the true return of 20 new episodes, the same for all, without exploration noise. Prints a table in
+Markdown, and draws the returns of the training episodes.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import torch
+from discriminator import Discriminator
+from pendulum import expert
+from omegaconf import DictConfig
+from seed_scores import SeedScores, table
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecEnvWrapper, VecNormalize
+from torch import Tensor, nn
+
+from wgangp.app.compose import load_config
+from wgangp.app.errors import one_line
+from wgangp.machine.device import seed_step
+from wgangp.pictures import style
+
+TASK, EPISODE = "Pendulum-v1", 200
+DEMONSTRATIONS = 4  # episodes of the expert
+SETTING = [  # of the critic
+    *("critic=mlp", "critic.width=64", "critic.depth=2", "batch_size=256"),
+    *("optimizer@critic_optimizer=adam", "critic_optimizer.lr=3e-4", "critic_optimizer.betas=[0.5,0.9]"),
+]
+UPDATES = 80  # of the critic, for each rollout of the policy
+ENVIRONMENTS, ROLLOUT = 8, 256  # steps of each environment
+POLICY = {"gamma": 0.9, "batch_size": 256, "use_sde": True, "sde_sample_freq": 4}
+LR = 1e-3  # of the policy, falling to 0
+SHOWN = ["wasserstein/wgan_gp", "wasserstein/wgan_lp", "wasserstein/r1", "wasserstein/none"]
+SHOWN += ["standard/wgan_gp", "standard/r1", "standard/none", "cloning"]
+
+Policy = Callable[[np.ndarray], np.ndarray]  # observations (n, 3) to actions (n, 1)
+
+
+class Rewarded(VecEnvWrapper):
+    """Replaces the task's reward by the discriminator's, and keeps the pairs of a rollout."""
+
+    def __init__(self, environments, discriminator: Discriminator) -> None:
+        super().__init__(environments)
+        self.discriminator, self.pairs = discriminator, []
+
+    def reset(self) -> np.ndarray:
+        self.observations = self.venv.reset()
+        return self.observations
+
+    def step_async(self, actions: np.ndarray) -> None:
+        self.pairs.append(pairs_of(self.observations, actions))
+        self.venv.step_async(actions)
+
+    def step_wait(self):
+        self.observations, _, done, infos = self.venv.step_wait()
+        return self.observations, self.discriminator.reward(self.pairs[-1]).numpy(), done, infos
+
+
+class LearnAfterRollout(BaseCallback):
+    """Trains the discriminator after each rollout, and keeps the training episodes' true returns."""
+
+    def __init__(self, environments: Rewarded, discriminator: Discriminator) -> None:
+        super().__init__()
+        self.environments, self.discriminator = environments, discriminator
+        self.curve: list[tuple[int, float]] = []  # (step, mean return of the last 16 episodes)
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self.discriminator.learn(torch.cat(self.environments.pairs), UPDATES)
+        self.environments.pairs.clear()
+        returns = [episode["r"] for episode in self.model.ep_info_buffer]
+        self.curve.append((self.num_timesteps, float(np.mean(returns))))
+
+
+def pairs_of(observations: np.ndarray, actions: np.ndarray) -> Tensor:
+    return torch.as_tensor(np.concatenate([observations, actions], axis=1), dtype=torch.float32)  # (n, 4)
+
+
+def play(policy: Policy, episodes: int, seed: int) -> tuple[Tensor, float]:
+    """The pairs of whole episodes (episodes * EPISODE, 4), and their mean return."""
+    environments = gymnasium.make_vec(TASK, num_envs=episodes)
+    observations, _ = environments.reset(seed=seed)
+    pairs, total = [], 0.0
+    for _ in range(EPISODE):
+        actions = policy(observations)
+        pairs.append(pairs_of(observations, actions))
+        observations, rewards, *_ = environments.step(actions)
+        total += rewards.mean()
+    return torch.cat(pairs), float(total)
+
+
+def imitate(cfg: DictConfig, demonstrations: Tensor, seed: int, steps: int) -> tuple[Policy, list[tuple[int, float]]]:
+    """The policy, and (step, return of training episodes) after each rollout."""
+    seed_step(seed, 0, "discriminator")
+    discriminator = Discriminator(cfg, demonstrations)
+    rewarded = Rewarded(make_vec_env(TASK, ENVIRONMENTS), discriminator)
+    environments = VecNormalize(rewarded, norm_obs=False, gamma=POLICY["gamma"])
+    ppo = PPO(
+        "MlpPolicy",
+        environments,
+        learning_rate=lambda remaining: LR * remaining,
+        n_steps=ROLLOUT,
+        seed=seed,
+        device="cpu",
+        stats_window_size=16,
+        **POLICY,
+    )
+    callback = LearnAfterRollout(rewarded, discriminator)
+    ppo.learn(steps, callback)
+    return lambda observations: ppo.predict(observations, deterministic=True)[0], callback.curve
+
+
+def clone(demonstrations: Tensor, seed: int, updates: int = 3000) -> Policy:
+    """Behavioural cloning: least squares on the expert's actions, by a network of PPO's size."""
+    seed_step(seed, 0, "cloning")
+    network = nn.Sequential(nn.Linear(3, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1))
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    for _ in range(updates):
+        pairs = demonstrations[torch.randint(len(demonstrations), (256,))]
+        loss = (network(pairs[:, :3]) - pairs[:, 3:]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return lambda observations: network(torch.as_tensor(observations)).detach().clamp(-2, 2).numpy()
+
+
+def plot(rows: list[dict[str, str]], out: Path) -> None:
+    """The median of the seeds' training returns against the steps, and the range of the seeds."""
+    with style.apply():
+        figure = style.figure(8, 4.5)
+        axes = figure.add_subplot(xlabel="steps in the environment", ylabel="return of training episodes")
+        for name in dict.fromkeys(row["name"] for row in rows):
+            steps = sorted({int(row["step"]) for row in rows if row["name"] == name})
+            returns = np.array(
+                [[float(r["return"]) for r in rows if r["name"] == name and int(r["step"]) == step] for step in steps]
+            )
+            axes.plot(steps, np.median(returns, axis=1), label=name)
+            axes.fill_between(steps, returns.min(axis=1), returns.max(axis=1), alpha=0.12)
+        axes.legend(loc="lower right")
+        figure.savefig(out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("methods", nargs="*", default=SHOWN, metavar="LOSS/PENALTY | cloning")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="for the critic of all methods")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--steps", type=int, default=60_000, help="in the environments")
+    parser.add_argument("--out", type=Path, default=Path("imitation.csv"), help="each seed's return")
+    options = parser.parse_args()
+    curves_file = options.out.with_stem(options.out.stem + "_curves")
+    try:
+        scores, curves = SeedScores(options.out, ["return"]), SeedScores(curves_file, ["step", "return"])
+        for seed in options.seeds:
+            demonstrations, best = play(expert, DEMONSTRATIONS, seed=1000 + seed)
+            for method in options.methods:
+                if scores.has(method, seed):
+                    continue
+                curve = []
+                if method == "cloning":
+                    policy = clone(demonstrations, seed)
+                else:
+                    loss, _, penalty = method.partition("/")
+                    cfg = load_config(*SETTING, f"loss={loss}", f"penalty={penalty}", *options.set)
+                    policy, curve = imitate(cfg, demonstrations, seed, options.steps)
+                for step, value in curve:
+                    curves.add(method, seed, step, value)
+                scores.add(method, seed, play(policy, 20, seed=0)[1])
+    except Exception as error:
+        parser.exit(1, one_line(error) + "\n")
+    print(table(scores.rows, ["return"]))
+    print(f"\nThe expert's return is {play(expert, 20, seed=0)[1]:.0f}, that of its last demonstrations {best:.0f}.")
+    plot(curves.rows, options.out.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
