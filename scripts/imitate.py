@@ -17,8 +17,8 @@ import gymnasium
 import numpy as np
 import torch
 from discriminator import Discriminator
-from pendulum import expert
 from omegaconf import DictConfig
+from pendulum import expert
 from seed_scores import SeedScores, table
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
