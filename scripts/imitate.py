@@ -39,7 +39,7 @@ SETTING = [  # of the critic
 ]
 UPDATES = 80  # of the critic, for each rollout of the policy
 ENVIRONMENTS, ROLLOUT = 8, 256  # steps of each environment
-POLICY = {"gamma": 0.9, "batch_size": 256, "use_sde": True, "sde_sample_freq": 4}
+POLICY = {"gamma": 0.9, "batch_size": 64, "use_sde": True, "sde_sample_freq": 4}
 LR = 1e-3  # of the policy, falling to 0
 SHOWN = ["wasserstein/wgan_gp", "wasserstein/wgan_lp", "wasserstein/r1", "wasserstein/none"]
 SHOWN += ["standard/wgan_gp", "standard/r1", "standard/none", "cloning"]

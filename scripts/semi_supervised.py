@@ -63,7 +63,8 @@ class WeightNorm(nn.Module):
         self.scale = nn.Parameter(torch.ones(fan_out), requires_grad=learn_scale)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight) * (self.scale / self.weight.norm(dim=1)) + self.bias
+        norm = torch.linalg.vecdot(self.weight, self.weight).sqrt()  # cheaper to differentiate than vector_norm
+        return F.linear(x, self.weight) * (self.scale / norm) + self.bias
 
 
 class Classifier(nn.Module):
@@ -206,16 +207,15 @@ def main() -> None:
     try:
         scores = SeedScores(options.out, ["accuracy", "seconds"])
         for labels in options.labels:
-            for seed in options.seeds:
-                cfg = load_config("penalty=none", *options.overrides, f"seed={seed}")
-                data = load(cfg, options.validate, set_up_device(cfg))
-                for gan in (False, True):
-                    name = f"{labels:,} labels, {'with the GAN' if gan else 'supervised alone'}"
-                    if not scores.has(name, seed):
-                        started = time.perf_counter()
-                        network = train(data, labels, seed, options.steps, gan, build(cfg.penalty))
-                        score = accuracy(network, data.test_x, data.test_y)
-                        scores.add(name, seed, score, time.perf_counter() - started)
+            for gan in (True, False):
+                name = f"{labels:,} labels, {'with the GAN' if gan else 'supervised alone'}"
+                for seed in (seed for seed in options.seeds if not scores.has(name, seed)):
+                    started = time.perf_counter()
+                    cfg = load_config("penalty=none", *options.overrides, f"seed={seed}")
+                    data = load(cfg, options.validate, set_up_device(cfg))
+                    network = train(data, labels, seed, options.steps, gan, build(cfg.penalty))
+                    score = accuracy(network, data.test_x, data.test_y)
+                    scores.add(name, seed, score, time.perf_counter() - started)
     except Exception as error:
         parser.exit(1, one_line(error) + "\n")
     print(table(scores.rows, ["accuracy"]))

