@@ -13,17 +13,12 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-import gymnasium
 import numpy as np
 import torch
 from discriminator import Discriminator
 from omegaconf import DictConfig
 from pendulum import expert
 from seed_scores import SeedScores, table
-from stable_baselines3 import PPO
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import VecEnvWrapper, VecNormalize
 from torch import Tensor, nn
 
 from wgangp.app.compose import load_config
@@ -31,20 +26,38 @@ from wgangp.app.errors import one_line
 from wgangp.machine.device import seed_step
 from wgangp.pictures import style
 
+try:
+    import gymnasium
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.vec_env import VecEnvWrapper, VecNormalize
+except ImportError as error:
+    raise SystemExit(f"{error}: pip install -e '.[rl]'") from error
+
 TASK, EPISODE = "Pendulum-v1", 200
-DEMONSTRATIONS = 4  # episodes of the expert
+DEMONSTRATIONS, JUDGED = 4, 20  # episodes: of the expert, and to judge a policy by
 SETTING = [  # of the critic
     *("critic=mlp", "critic.width=64", "critic.depth=2", "batch_size=256"),
     *("optimizer@critic_optimizer=adam", "critic_optimizer.lr=3e-4", "critic_optimizer.betas=[0.5,0.9]"),
 ]
 UPDATES = 80  # of the critic, for each rollout of the policy
+CLONING_UPDATES = 3000
 ENVIRONMENTS, ROLLOUT = 8, 256  # steps of each environment
-POLICY = {"gamma": 0.9, "batch_size": 64, "use_sde": True, "sde_sample_freq": 4}
+POLICY = {
+    "gamma": 0.9,
+    "batch_size": 64,
+    "use_sde": True,
+    "sde_sample_freq": 4,
+    "device": "cpu",
+    "stats_window_size": 16,
+}
 LR = 1e-3  # of the policy, falling to 0
 SHOWN = ["wasserstein/wgan_gp", "wasserstein/wgan_lp", "wasserstein/r1", "wasserstein/none"]
 SHOWN += ["standard/wgan_gp", "standard/r1", "standard/none", "cloning"]
 
 Policy = Callable[[np.ndarray], np.ndarray]  # observations (n, 3) to actions (n, 1)
+Curve = list[tuple[int, float]]  # steps in the environments, and the mean return of the last 16 training episodes
 
 
 class Rewarded(VecEnvWrapper):
@@ -73,7 +86,7 @@ class LearnAfterRollout(BaseCallback):
     def __init__(self, environments: Rewarded, discriminator: Discriminator) -> None:
         super().__init__()
         self.environments, self.discriminator = environments, discriminator
-        self.curve: list[tuple[int, float]] = []  # (step, mean return of the last 16 episodes)
+        self.curve: Curve = []
 
     def _on_step(self) -> bool:
         return True
@@ -102,33 +115,24 @@ def play(policy: Policy, episodes: int, seed: int) -> tuple[Tensor, float]:
     return torch.cat(pairs), float(total)
 
 
-def imitate(cfg: DictConfig, demonstrations: Tensor, seed: int, steps: int) -> tuple[Policy, list[tuple[int, float]]]:
-    """The policy, and (step, return of training episodes) after each rollout."""
+def imitate(cfg: DictConfig, demonstrations: Tensor, seed: int, steps: int) -> tuple[Policy, Curve]:
+    """The policy, and the returns of its training episodes after each rollout."""
     seed_step(seed, 0, "discriminator")
     discriminator = Discriminator(cfg, demonstrations)
     rewarded = Rewarded(make_vec_env(TASK, ENVIRONMENTS), discriminator)
     environments = VecNormalize(rewarded, norm_obs=False, gamma=POLICY["gamma"])
-    ppo = PPO(
-        "MlpPolicy",
-        environments,
-        learning_rate=lambda remaining: LR * remaining,
-        n_steps=ROLLOUT,
-        seed=seed,
-        device="cpu",
-        stats_window_size=16,
-        **POLICY,
-    )
+    ppo = PPO("MlpPolicy", environments, lambda remaining: LR * remaining, n_steps=ROLLOUT, seed=seed, **POLICY)
     callback = LearnAfterRollout(rewarded, discriminator)
     ppo.learn(steps, callback)
     return lambda observations: ppo.predict(observations, deterministic=True)[0], callback.curve
 
 
-def clone(demonstrations: Tensor, seed: int, updates: int = 3000) -> Policy:
+def clone(demonstrations: Tensor, seed: int) -> Policy:
     """Behavioural cloning: least squares on the expert's actions, by a network of PPO's size."""
     seed_step(seed, 0, "cloning")
     network = nn.Sequential(nn.Linear(3, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1))
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    for _ in range(updates):
+    for _ in range(CLONING_UPDATES):
         pairs = demonstrations[torch.randint(len(demonstrations), (256,))]
         loss = (network(pairs[:, :3]) - pairs[:, 3:]).square().mean()
         optimizer.zero_grad()
@@ -153,6 +157,17 @@ def plot(rows: list[dict[str, str]], out: Path) -> None:
         figure.savefig(out)
 
 
+def run(method: str, overrides: list[str], seed: int, steps: int) -> tuple[float, Curve]:
+    """The return of new episodes, and that of the training episodes; LOSS/PENALTY with `overrides`, or cloning."""
+    demonstrations, _ = play(expert, DEMONSTRATIONS, seed=1000 + seed)
+    if method == "cloning":
+        return play(clone(demonstrations, seed), JUDGED, seed=0)[1], []
+    loss, _, penalty = method.partition("/")
+    cfg = load_config(*SETTING, f"loss={loss}", f"penalty={penalty}", *overrides)
+    policy, curve = imitate(cfg, demonstrations, seed, steps)
+    return play(policy, JUDGED, seed=0)[1], curve
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("methods", nargs="*", default=SHOWN, metavar="LOSS/PENALTY | cloning")
@@ -165,24 +180,15 @@ def main() -> None:
     try:
         scores, curves = SeedScores(options.out, ["return"]), SeedScores(curves_file, ["step", "return"])
         for seed in options.seeds:
-            demonstrations, best = play(expert, DEMONSTRATIONS, seed=1000 + seed)
-            for method in options.methods:
-                if scores.has(method, seed):
-                    continue
-                curve = []
-                if method == "cloning":
-                    policy = clone(demonstrations, seed)
-                else:
-                    loss, _, penalty = method.partition("/")
-                    cfg = load_config(*SETTING, f"loss={loss}", f"penalty={penalty}", *options.set)
-                    policy, curve = imitate(cfg, demonstrations, seed, options.steps)
-                for step, value in curve:
-                    curves.add(method, seed, step, value)
-                scores.add(method, seed, play(policy, 20, seed=0)[1])
+            for method in (method for method in options.methods if not scores.has(method, seed)):
+                value, curve = run(method, options.set, seed, options.steps)
+                for step, training in curve:
+                    curves.add(method, seed, step, training)
+                scores.add(method, seed, value)
     except Exception as error:
         parser.exit(1, one_line(error) + "\n")
     print(table(scores.rows, ["return"]))
-    print(f"\nThe expert's return is {play(expert, 20, seed=0)[1]:.0f}, that of its last demonstrations {best:.0f}.")
+    print(f"\nThe expert's return is {play(expert, JUDGED, seed=0)[1]:.0f}, on the same episodes.")
     plot(curves.rows, options.out.with_suffix(".png"))
 
 

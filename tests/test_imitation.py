@@ -122,7 +122,7 @@ def test_the_command(monkeypatch, tmp_path, capsys):
     pytest.importorskip("stable_baselines3")
     import imitate
 
-    for name, value in (("ENVIRONMENTS", 2), ("ROLLOUT", 256), ("UPDATES", 2)):
+    for name, value in (("ENVIRONMENTS", 2), ("ROLLOUT", 256), ("UPDATES", 2), ("CLONING_UPDATES", 2)):
         monkeypatch.setattr(imitate, name, value)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["imitate.py", "standard/r1", "cloning", "--seeds", "0", "1", "--steps", "600"])
