@@ -36,13 +36,14 @@ def critic_update(
     penalty.project(critic)
 
 
-def reward_of(loss: Loss, f: Tensor) -> Tensor:
-    """The policy's reward (n,) for the critic's scores f (n,): f itself, or GAIL's -log(1 - D) with D = sigmoid(f).
+def reward_of(loss: Loss, f: Tensor, expert: Tensor) -> Tensor:
+    """The policy's reward (n,) for the critic's scores f (n,), or GAIL's -log(1 - D) with D = sigmoid(f).
 
+    The level of a Wasserstein critic has no meaning and drifts, so its mean over the `expert`'s scores is taken off.
     Raises ValueError if the loss has no such reward.
     """
     if isinstance(loss, Wasserstein):
-        return f
+        return f - expert.mean()
     if isinstance(loss, Standard):
         return F.softplus(f)
     raise ValueError(f"the loss {type(loss).__name__} has no reward here: use loss=wasserstein or loss=standard")
@@ -63,7 +64,8 @@ class Discriminator:
         self.penalty: Penalty = build(cfg.penalty)
         self.critic = self.penalty.wrap(build(cfg.critic, shape=[expert.shape[1]], num_classes=0))
         self.optimizer = build(cfg.critic_optimizer, list(self.critic.parameters()))
-        reward_of(self.loss, expert.new_zeros(1))
+        self.expert_scores = self.scores(self.expert)
+        reward_of(self.loss, self.expert_scores, self.expert_scores)  # raises ValueError
 
     def standardised(self, pairs: Tensor) -> Tensor:
         return (pairs - self.mean) / self.std
@@ -75,8 +77,12 @@ class Discriminator:
             batch = [pairs[torch.randint(len(pairs), (self.n,))] for pairs in (self.expert, policy)]
             critic_update(self.critic, self.optimizer, self.loss, self.penalty, *batch, index=self.updates)
             self.updates += 1
+        self.expert_scores = self.scores(self.expert)
+
+    @torch.no_grad()
+    def scores(self, standardised: Tensor) -> Tensor:
+        return scores(self.critic, standardised)
 
     def reward(self, pairs: Tensor) -> Tensor:
         """The reward (n,) of pairs (n, d)."""
-        with torch.no_grad():
-            return reward_of(self.loss, scores(self.critic, self.standardised(pairs)))
+        return reward_of(self.loss, self.scores(self.standardised(pairs)), self.expert_scores)

@@ -52,7 +52,7 @@ POLICY = {
     "device": "cpu",
     "stats_window_size": 16,
 }
-LR = 1e-3  # of the policy, falling to 0
+LR = 1e-3  # of the policy; it falls to 0 over the second half
 SHOWN = ["wasserstein/wgan_gp", "wasserstein/wgan_lp", "wasserstein/r1", "wasserstein/none"]
 SHOWN += ["standard/wgan_gp", "standard/r1", "standard/none", "cloning"]
 
@@ -121,7 +121,9 @@ def imitate(cfg: DictConfig, demonstrations: Tensor, seed: int, steps: int) -> t
     discriminator = Discriminator(cfg, demonstrations)
     rewarded = Rewarded(make_vec_env(TASK, ENVIRONMENTS), discriminator)
     environments = VecNormalize(rewarded, norm_obs=False, gamma=POLICY["gamma"])
-    ppo = PPO("MlpPolicy", environments, lambda remaining: LR * remaining, n_steps=ROLLOUT, seed=seed, **POLICY)
+    ppo = PPO(
+        "MlpPolicy", environments, lambda remaining: LR * min(1, 2 * remaining), n_steps=ROLLOUT, seed=seed, **POLICY
+    )
     callback = LearnAfterRollout(rewarded, discriminator)
     ppo.learn(steps, callback)
     return lambda observations: ppo.predict(observations, deterministic=True)[0], callback.curve

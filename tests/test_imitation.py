@@ -42,11 +42,12 @@ def test_the_expert_by_hand():
 
 
 def test_the_rewards_by_hand():
-    f = torch.tensor([-3.0, 0.0, 2.0])
-    assert torch.equal(reward_of(Wasserstein(), f), f)
-    torch.testing.assert_close(reward_of(Standard(), f), -(1 - f.sigmoid()).log())  # GAIL's -log(1 - D)
+    f, expert = torch.tensor([-3.0, 0.0, 2.0]), torch.tensor([1.0, 3.0])
+    assert reward_of(Wasserstein(), f, expert).tolist() == [-5, -2, 0]
+    assert torch.equal(reward_of(Wasserstein(), f + 7, expert + 7), reward_of(Wasserstein(), f, expert))
+    torch.testing.assert_close(reward_of(Standard(), f, expert), -(1 - f.sigmoid()).log())  # GAIL's -log(1 - D)
     with pytest.raises(ValueError, match="LeastSquares has no reward here: use loss=wasserstein or loss=standard"):
-        reward_of(LeastSquares(), f)
+        reward_of(LeastSquares(), f, expert)
 
 
 class Parabola(nn.Module):
