@@ -12,7 +12,7 @@ from wgangp.app.build import build
 from wgangp.losses import Loss, Standard, Wasserstein
 from wgangp.penalties import Penalty
 from wgangp.penalties.gradients import scores
-from wgangp.trainer import update
+from wgangp.trainer import gradients_of, update
 
 
 def critic_update(
@@ -32,7 +32,8 @@ def critic_update(
     total = loss.critic(scores(critic, expert), scores(critic, policy))
     if penalty.due(index):
         total = total + penalty(critic, expert, policy)
-    update(list(critic.parameters()), optimizer, total)
+    params = list(critic.parameters())
+    update(params, optimizer, gradients_of(total, params))
     penalty.project(critic)
 
 

@@ -31,7 +31,7 @@ from wgangp.machine.device import seed_step
 from wgangp.machine.ema import EMA
 from wgangp.optimizers import set_lr
 from wgangp.penalties import Penalty
-from wgangp.trainer import update
+from wgangp.trainer import gradients_of, update
 
 # Salimans et al. 2016 (their MNIST script), with half the units and a fifth of the updates.
 WIDTHS = (500, 250, 125)  # hidden units of the classifier
@@ -167,12 +167,13 @@ def train(data: Data, labels: int, seed: int, steps: int, gan: bool, penalty: Pe
             real, fake = next(reals), generate(generator, device).detach()
             loss = loss + gan_loss(*critic(torch.cat([real, fake]))[:, 0].chunk(2))
             loss = loss + (penalty(critic, real, fake) if penalty.due(step) else 0)
-        update(weights[0], optimizers[0], loss)
+        update(weights[0], optimizers[0], gradients_of(loss, weights[0]))
         penalty.project(classifier)
         ema.update(classifier)
         if gan:
             features = classifier.features(torch.cat([next(reals), generate(generator, device)]))
-            update(weights[1], optimizers[1], feature_matching(*features.chunk(2)))
+            loss = feature_matching(*features.chunk(2))
+            update(weights[1], optimizers[1], gradients_of(loss, weights[1]))
     return ema.module
 
 
