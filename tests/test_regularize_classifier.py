@@ -6,7 +6,7 @@ import pytest
 import regularize_classifier as script
 import torch
 from conftest import write_mnist
-from seed_scores import SeedScores, read, table
+from seed_scores import SeedScores, read
 
 from wgangp.train_classifier import load
 
@@ -56,14 +56,3 @@ def test_the_command(mnist, monkeypatch, tmp_path, capsys):
     tuned = {row["name"] for row in read(tmp_path / "regularize_classifier_validation.csv")}
     assert tuned == {"20 labels, none", "20 labels, jacobian 0.1", "20 labels, jacobian 1"}
     assert (tmp_path / "regularize_classifier.png").stat().st_size > 5000
-
-
-def test_the_table_has_the_median_and_its_interval(tmp_path):
-    scores = SeedScores(tmp_path / "s.csv", ["return"])
-    for seed, value in enumerate((-200.0, -150.0, -160.0)):
-        scores.add("b", seed, value)
-    scores.add("a", 0, -1.5)
-    assert read(tmp_path / "s.csv") == scores.rows and SeedScores(tmp_path / "s.csv", ["return"]).has("b", 2)
-    assert table(scores.rows, ["return"]).splitlines()[2:] == ["| b | 3 | -160 (-200 to -150) |", "| a | 1 | -1.5 |"]
-    with pytest.raises(ValueError, match="has the columns name, seed, return"):
-        SeedScores(tmp_path / "s.csv", ["accuracy"])
