@@ -44,6 +44,7 @@ def evaluate(cfg: DictConfig) -> None:
     config = header_of(state).config
     recorded = OmegaConf.create(part_with_defaults("dataset", config["dataset"]))
     dataset = build(located(recorded, cfg.dataset, run), allow=cfg.allow, seed=config["seed"], device=device)
+    dataset.use(header_of(state).units)
     metrics = choose_metrics(cfg, dataset)
     generator = generator_of(state, cfg.ema, cfg.batchnorm, cfg.allow).to(device)
     x, y = draw(generator, dataset, cfg.n, cfg.seed)

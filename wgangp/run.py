@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from wgangp.app.build import build
+from wgangp.app.build import build, with_output
 from wgangp.app.defaults import part_with_defaults
 from wgangp.app.trust import no_larger_than
 from wgangp.machine.device import seed_step
@@ -70,11 +70,15 @@ class Run:
         return state["step"], generator_of(state, ema, batchnorm, allow)
 
     def samples(self, n: int, seed: int = 0) -> Tensor:
-        """Returns n samples (n, *) of the averaged generator, on the CPU; labels, if there are any, are drawn too."""
+        """Returns n samples (n, *) of the averaged generator, on the CPU; labels, if there are any, are drawn too.
+
+        Arrays that are no pictures are in the data's own units.
+        """
         generator = self.generator(batchnorm="batch")
         seed_step(seed, 0, "sample")
         z, y = latents(generator, n)
-        return torch.cat(generate(generator, z, y, Tensor.cpu))[:n]
+        finish = Tensor.cpu if generator.units is None else generator.units.invert
+        return torch.cat(generate(generator, z, y, finish))[:n]
 
 
 def load_generator(
@@ -83,6 +87,7 @@ def load_generator(
     """Returns the generator of a run directory's newest checkpoint, or of a checkpoint file, on the CPU in eval mode.
 
     Called as generator(z, y=None) with z of (n, generator.nz) and y of (n,); returns (n, *shape): images in [-1, 1],
+    or arrays as the networks see them, which generator.units.invert takes to the data's units,
     or for text the characters' probabilities (n, v, t), which wgangp.data.text.decode reads with generator.vocabulary.
     BatchNorm uses statistics of many samples ("standing"), so that a sample depends on its own latent alone; or those
     of the batch that it is given ("batch"), as the paper does; or the averages over training ("running").
@@ -95,7 +100,8 @@ def load_generator(
 def generator_of(state: State, ema: bool, batchnorm: str, allow: Sequence[str]) -> Generator:
     """Returns the generator of a loaded checkpoint. Raises ValueError if it is another network than it describes."""
     header, weights = header_of(state), state["ema" if ema else "generator"]
-    node = OmegaConf.create(part_with_defaults("generator", header.config["generator"]))
+    bounded = len(header.shape) == 3 if header.bounded is None else header.bounded
+    node = with_output(OmegaConf.create(part_with_defaults("generator", header.config["generator"])), bounded)
     data = {"shape": list(header.shape), "num_classes": header.num_classes}
     try:
         with torch.device("meta"), no_larger_than(weights):
@@ -105,7 +111,7 @@ def generator_of(state: State, ema: bool, batchnorm: str, allow: Sequence[str]) 
         raise ValueError("the checkpoint's weights are not those of the generator that it describes") from error
     generator: Generator = build(node, allow=allow, **data)
     generator.load_state_dict(weights)
-    generator.vocabulary, generator.class_names = header.vocabulary, header.class_names
+    generator.vocabulary, generator.class_names, generator.units = header.vocabulary, header.class_names, header.units
     if batchnorm == "batch":
         use_batch_statistics(generator)
     elif batchnorm == "standing":

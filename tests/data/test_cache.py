@@ -23,6 +23,7 @@ from wgangp.data.files.pixels import decode_file
 from wgangp.data.sources import image_folder
 
 PHOTOS = {"size": 8, "channels": 1, "classes": None, "limit": None, "levels": None, "verify": False, "cache": None}
+PHOTOS |= {"held_out": None}
 PHOTOS |= {"flip": False, "dequantise": False, "seed": 0, "device": torch.device("cpu")}
 NOT_KEPT = "the decoded images are not kept, so the next start decodes again"
 
@@ -226,7 +227,7 @@ from wgangp.data.sources import image_folder
 count = iter(range(5))
 decoding.decode_file = lambda *a: decode_file(*a) if next(count, None) is not None else os.kill(os.getpid(), 9)
 image_folder(path=sys.argv[1], size=8, channels=1, classes=None, limit=None, levels=None, verify=False, cache=None,
-             flip=False, dequantise=False, seed=0, device=torch.device("cpu"))
+             flip=False, held_out=None, dequantise=False, seed=0, device=torch.device("cpu"))
 """
 
 

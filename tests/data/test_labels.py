@@ -10,7 +10,7 @@ from conftest import write_idx, write_mnist
 from wgangp.data.labels import draw_evenly, number
 from wgangp.data.sources import array, torchvision_dataset
 
-AS_IS = {"size": None, "channels": None, "classes": None, "limit": None, "flip": False, "dequantise": False}
+AS_IS = {"held_out": None, "size": None, "channels": None, "classes": None, "limit": None, "flip": False, "dequantise": False}
 AS_IS |= {"seed": 0, "device": torch.device("cpu")}
 
 

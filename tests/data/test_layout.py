@@ -15,6 +15,7 @@ from wgangp.data.sources import celeba, image_folder
 from wgangp.data.sources.layout import read_layout
 
 PHOTOS = {"size": 8, "channels": 1, "classes": None, "limit": None, "levels": None, "verify": False, "cache": None}
+PHOTOS |= {"held_out": None}
 PHOTOS |= {"flip": False, "dequantise": False, "seed": 0, "device": torch.device("cpu")}
 
 

@@ -11,6 +11,7 @@ from wgangp.data.files.pixels import UPRIGHT, decode_bytes
 from wgangp.data.sources import image_folder
 
 PHOTOS = {"size": 8, "channels": 3, "classes": None, "limit": None, "levels": None, "verify": False, "cache": None}
+PHOTOS |= {"held_out": None}
 PHOTOS |= {"flip": False, "dequantise": False, "seed": 0, "device": torch.device("cpu")}
 INVERSE = {2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}  # turning by the one undoes the other
 # Lossless, so that upright and turned can be equal; JPEG and AVIF are compared with a tolerance.

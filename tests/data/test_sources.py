@@ -19,7 +19,7 @@ from wgangp.data.files import Files, cache, decode, decoding
 from wgangp.data.files.pixels import decode_file
 from wgangp.data.sources import array, celeba, image_folder, stacked_digits, torchvision_dataset
 
-DRAW = {"limit": None, "flip": False, "dequantise": False, "seed": 0, "device": torch.device("cpu")}
+DRAW = {"held_out": None, "limit": None, "flip": False, "dequantise": False, "seed": 0, "device": torch.device("cpu")}
 AS_IS = {"size": None, "channels": None, "classes": None, **DRAW}
 SMALL = {"size": 16, "channels": 3, "classes": None, "levels": None, "verify": False, "cache": None, **DRAW}
 PLAIN = {"levels": None, "verify": False}

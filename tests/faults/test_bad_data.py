@@ -27,7 +27,7 @@ from wgangp.data.sources import array, image_folder
 from wgangp.data.sources.arrays import _read_arrays
 from wgangp.data.sources.published import _sound_idx
 
-DRAW = {"limit": None, "flip": False, "dequantise": False, "seed": 0, "device": torch.device("cpu")}
+DRAW = {"held_out": None, "limit": None, "flip": False, "dequantise": False, "seed": 0, "device": torch.device("cpu")}
 PHOTOS = {"size": 8, "channels": 3, "classes": None, "levels": None, "cache": None, **DRAW}
 TRAINS = ""
 X = np.arange(6 * 8 * 8, dtype=np.uint16).astype(np.uint8).reshape(6, 8, 8)

@@ -86,7 +86,7 @@ def make_trainer(
     if cfg.conditional and not dataset.num_classes:
         raise ValueError("conditional=true needs labels, and this dataset has none")
     data: dict[str, Any] = {"shape": list(dataset.shape), "num_classes": dataset.num_classes if cfg.conditional else 0}
-    generator = generator or make(cfg.generator, **data)
+    generator = generator or make(with_output(cfg.generator, dataset.bounded), **data)
     if cfg.sync_batchnorm:
         generator = distributed.synchronise_batchnorm(generator, device)
     trainer = Trainer(
@@ -110,6 +110,21 @@ def make_trainer(
     )
     speed_up(trainer, compile=is_worth_compiling(cfg, device), cuda_graphs=cfg.cuda_graphs)
     return trainer
+
+
+def with_output(node: DictConfig, bounded: bool) -> DictConfig:
+    """Returns a generator's node with its last activation, if it is left to the data: tanh of data in [-1, 1].
+
+    Raises ValueError if it is tanh, and the data are not bounded.
+    """
+    if "output" not in node:
+        return node
+    output = ("tanh" if bounded else "none") if node.output == "auto" else node.output
+    if output == "tanh" and not bounded:
+        raise ValueError(
+            "generator.output=tanh gives numbers in [-1, 1], and the data are not: choose auto, or dataset.scaling=minmax"
+        )
+    return OmegaConf.merge(node, {"output": output})  # type: ignore[return-value]
 
 
 def is_worth_compiling(cfg: DictConfig, device: torch.device) -> bool:

@@ -18,7 +18,7 @@ CHOICES: dict[str, tuple[str | bool, ...]] = {
     "compile": ("auto", True, False),
     "lr_decay": ("none", "linear"),
     "on_divergence": ("stop", "rollback"),
-    "format": ("grid", "files"),
+    "format": ("grid", "files", "npy"),
     "batchnorm": ("batch", "running", "standing"),
 }
 AT_LEAST = {
@@ -26,7 +26,7 @@ AT_LEAST = {
     **dict.fromkeys(("keep_checkpoints", "n", "frames"), 1),
     **dict.fromkeys(("seed", "log_every", "sample_every", "evaluate_every", "checkpoint_every", "rollbacks"), 0),
 }
-PATHS = ("path", "root", "cache")  # of a dataset
+PATHS = ("path", "root", "cache", "held_out")  # of a dataset; held_out may be a number, path a list
 LARGEST = 2**53  # whole numbers beyond it change when YAML, JSON or TensorBoard make floats of them
 
 
@@ -39,8 +39,14 @@ def to_record(cfg: DictConfig) -> dict[str, Any]:
     """Returns what a run records: plain, with absolute paths, since runs are read from other folders, too."""
     config = plain(cfg)
     dataset = config.get("dataset", {})
-    absolute = {key: str(Path(dataset[key]).absolute()) for key in PATHS if isinstance(dataset.get(key), str)}
+    absolute = {key: _absolute(dataset[key]) for key in PATHS if isinstance(dataset.get(key), str | list)}
     return config | {"dataset": dataset | absolute}
+
+
+def _absolute(path: str | list[Any]) -> str | list[str]:
+    if isinstance(path, list):
+        return [str(_absolute(str(part))) for part in path]
+    return str(Path(path).expanduser().absolute())
 
 
 def check(cfg: DictConfig) -> None:
@@ -76,7 +82,7 @@ def check(cfg: DictConfig) -> None:
         if isinstance(value, str) and (known := value.encode("utf-8", "backslashreplace").decode()) != value:
             raise ValueError(f"{key}={known}: rename it in UTF-8, for logs and checkpoints cannot hold other names")
     for key in PATHS:
-        if "dataset" in cfg and isinstance(path := cfg.dataset.get(key), str | int):
+        if "dataset" in cfg and isinstance(path := cfg.dataset.get(key), str | int) and key != "held_out":
             cfg.dataset[key] = str(Path(str(path)).expanduser())
     for key in ("generator_optimizer", "critic_optimizer"):
         if key in cfg:

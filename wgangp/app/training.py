@@ -190,6 +190,8 @@ def make_loop(
         "num_classes": dataset.num_classes if cfg.conditional else 0,
         "vocabulary": dataset.vocabulary,
         "class_names": list(dataset.class_names),
+        "bounded": dataset.bounded,
+        "units": None if dataset.units is None else dataset.units.state(),
     }
     logger: Logger = RunLogger(run, trainer.step, cfg.batch_size * cfg.n_critic) if is_main() else NullLogger()
     step: Callable[[], Logs] = trainer.train_step

@@ -1,16 +1,19 @@
 """Datasets: the data that a run trains on, in batches."""
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from wgangp.units import Units
+
 
 class Dataset:
     """Data of one `shape` with `num_classes` classes (0: unlabelled). Batches are functions of their index.
 
+    The shape is (d,) of vectors, and (c, *spatial) of signals, images, fields and volumes: channels come first.
     A batch is made in two steps. `fetch` runs on the host and chooses the samples. `make` runs on the device, so that
     it can be compiled and replayed as part of a CUDA graph; its random numbers come from torch's generator, which the
     trainer seeds once per step.
@@ -22,6 +25,12 @@ class Dataset:
     vocabulary: str | None = None  # the characters of text
     centres: Tensor | None = None  # (k, 2), the modes of toy data
     std: float = 0.0  # of each mode
+    units: Units | None = None  # of arrays that are no pictures: how their own numbers become those of the networks
+
+    @cached_property
+    def bounded(self) -> bool:
+        """Whether the data lie in [-1, 1] as the networks see them: images (c, h, w) do, unless a subclass differs."""
+        return len(self.shape) == 3
 
     def __len__(self) -> int:
         """Returns the number of training samples. Raises TypeError if the data are an endless stream."""
@@ -45,9 +54,14 @@ class Dataset:
     def to_metric_input(self, x: Tensor) -> Any:
         """Returns generated samples x (n, *shape) as metrics take them.
 
-        Images become (n, c, h, w) uint8 on the CPU, text a list of n strings. Points stay as they are.
+        Images become (n, c, h, w) uint8 on the CPU, text a list of n strings, other arrays numbers in the data's own
+        units. Points stay as they are.
         """
         return x
+
+    def comparable(self, x: Tensor) -> Tensor:
+        """Returns samples as metrics take them, in units in which columns compare: as the networks see them."""
+        return x if self.units is None else self.units.to(x.device).apply(x)
 
     def reference(self, part: str = "train", n: int | None = None, seed: int = 0) -> tuple[Any, Tensor] | None:
         """Returns n real samples as metrics take them, and their labels (n,); None if there is no such part.
@@ -56,6 +70,9 @@ class Dataset:
         order, if n is None or not smaller than the part.
         """
         return None
+
+    def use(self, units: Units | None) -> None:
+        """Takes the units of a checkpoint: a run keeps those that it began with. Ignored if there are none."""
 
     def describe(self) -> str:
         """Returns one line about the data: how many samples, of what shape, of which classes."""

@@ -1,82 +1,22 @@
-"""Labelled images as one uint8 tensor, on the training device where it fits, and their batches."""
-
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+"""Labelled images, uint8, and images made to fit."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wgangp.data import Dataset, Order, draw
-from wgangp.data.labels import listed
+from wgangp.data.splits import Labelled, Resident, Split, Streamed, fits
+
+__all__ = ["Images", "Resident", "Split", "Streamed", "brightest", "fit", "fits"]
 
 
-@dataclass
-class Split:
-    """Images (N, c, h, w) uint8 and their labels (N,) int64."""
-
-    images: Tensor
-    labels: Tensor
-
-    def __post_init__(self) -> None:
-        if len(self.images) != len(self.labels):
-            raise ValueError(f"{len(self.images)} images have {len(self.labels)} labels: each needs one")
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def to(self, device: torch.device) -> "Split":
-        return Split(self.images.to(device), self.labels.to(device))
-
-
-class Resident:
-    """A split that lies on the training device as a whole."""
-
-    def __init__(self, split: Split, seed: int, device: torch.device) -> None:
-        self.split, self.order = split.to(device), Order(len(split), seed, device)
-
-    def fetch(self, index: int, n: int) -> tuple[Tensor]:
-        return (self.order(index, n),)
-
-    def rows(self, picked: Tensor) -> tuple[Tensor, Tensor]:
-        return self.split.images[picked], self.split.labels[picked]
-
-
-class Streamed:
-    """A split too large for the device: a thread gathers the next batches in pinned memory while this one is used."""
-
-    AHEAD = 8  # batches
-
-    def __init__(self, split: Split, seed: int, device: torch.device) -> None:
-        self.split, self.order, self.device = split, Order(len(split), seed, torch.device("cpu")), device
-        self.thread = ThreadPoolExecutor(1, "gather")
-        self.coming: dict[tuple[int, int], Future[list[Tensor]]] = {}
-
-    def fetch(self, index: int, n: int) -> tuple[Tensor, ...]:
-        wanted = [(i, n) for i in range(index, index + 1 + self.AHEAD)]
-        self.coming = {key: self.coming.get(key) or self.thread.submit(self._gather, *key) for key in wanted}
-        return tuple(t.to(self.device, non_blocking=True) for t in self.coming[index, n].result())
-
-    def rows(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        return images, labels
-
-    def _gather(self, index: int, n: int) -> list[Tensor]:
-        picked = self.order(index, n)
-        parts = [self.split.images[picked], self.split.labels[picked]]
-        return [t.pin_memory() for t in parts] if self.device.type == "cuda" else parts
-
-
-def fits(split: Split, device: torch.device) -> bool:
-    """Returns whether the images leave most of the device's free memory to the training; only CUDA has its own."""
-    return device.type != "cuda" or split.images.nbytes < 0.5 * torch.cuda.mem_get_info(device)[0]
-
-
-class Images(Dataset):
+class Images(Labelled):
     """Batches are gathered, scaled to [-1, 1], dequantised and flipped on the device.
 
     num_classes is 0 if the images have no labels. `dequantise` is the official 2 (x / 256 - 1/2) + U[0, 1/128) of
     gan_cifar_resnet.py; without it x / 127.5 - 1.
     """
+
+    noun = "images"
 
     def __init__(
         self,
@@ -90,32 +30,14 @@ class Images(Dataset):
         seed: int,
         device: torch.device,
     ) -> None:
-        self.feed = Resident(train, seed, device) if fits(train, device) else Streamed(train, seed, device)
-        self.train, self.test, self.device = self.feed.split, held_out, device
-        self.shape, self.num_classes, self.class_names = tuple(train.images.shape[1:]), num_classes, class_names
+        super().__init__(train, held_out, num_classes, class_names=class_names, seed=seed, device=device)
         self.flip, self.dequantise = flip, dequantise
 
-    def __len__(self) -> int:
-        return len(self.train)
-
-    def fetch(self, index: int, n: int) -> tuple[Tensor, ...]:
-        if n > len(self):
-            raise ValueError(f"batch_size={n} is larger than the dataset ({len(self)} images): make it smaller")
-        return self.feed.fetch(index, n)
-
     def make(self, *fetched: Tensor) -> tuple[Tensor, Tensor]:
-        images, labels = self.feed.rows(*fetched)
-        x = self.scale(images)  # (n, c, h, w)
+        x, labels = super().make(*fetched)  # (n, c, h, w), (n,)
         if self.flip:
             x = torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5, x.flip(3), x)
         return x, labels
-
-    def held_out(self, index: int, n: int) -> tuple[Tensor, Tensor] | None:
-        """Returns n of the held-out images, in their order and not flipped; the first follows the last."""
-        if self.test is None:
-            return None
-        picked = torch.arange(index * n, (index + 1) * n) % len(self.test)
-        return self.scale(self.test.images[picked].to(self.device)), self.test.labels[picked].to(self.device)
 
     def scale(self, x: Tensor) -> Tensor:
         """Returns pixels (uint8) as the networks see them."""
@@ -126,26 +48,8 @@ class Images(Dataset):
         """Returns x (n, c, h, w) in [-1, 1] as uint8 on the CPU, as the official code: int((x + 1) * 255.99 / 2)."""
         return ((x.float() + 1) * (255.99 / 2)).clamp(0, 255).to(torch.uint8).cpu()
 
-    def reference(self, part: str = "train", n: int | None = None, seed: int = 0) -> tuple[Tensor, Tensor] | None:
-        split = {"train": self.train, "held_out": self.test}.get(part)
-        if split is None:
-            return None
-        if n is None or n >= len(split):
-            return split.images.cpu(), split.labels.cpu()
-        picked = draw(len(split), n, seed).to(split.labels.device)
-        return split.images[picked].cpu(), split.labels[picked].cpu()
-
     def describe(self) -> str:
-        held_out = "" if self.test is None else f"; {len(self.test):,} held out"
-        return f"{len(self):,} images of {'x'.join(map(str, self.shape))}{self._classes()}{held_out}"
-
-    def _classes(self) -> str:
-        if not self.num_classes:
-            return ""
-        counts = torch.bincount(self.train.labels.cpu(), minlength=self.num_classes).tolist()
-        names = self.class_names or tuple(map(str, range(self.num_classes)))
-        classes = [f"{name} ({count:,})" for name, count in zip(names, counts, strict=True)]
-        return f", {self.num_classes} classes: {listed(classes)}"
+        return f"{len(self):,} images of {'x'.join(map(str, self.shape))}{self._classes()}{self._held_out()}"
 
 
 def brightest(images: Tensor, enough: int, chunk: int = 1024) -> int:

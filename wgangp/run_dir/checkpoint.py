@@ -20,6 +20,7 @@ from wgangp.machine.distributed import is_main
 from wgangp.metrics.objective import monitored
 from wgangp.run_dir.files import open_for_writing, read_json, read_regular, replace_json, sync_folder
 from wgangp.run_dir.record import flatten, parse_yaml
+from wgangp.units import Units, units_of
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ class Header:
     num_classes: int
     vocabulary: str | None = None
     class_names: tuple[str, ...] = ()
+    bounded: bool | None = None  # whether the data lie in [-1, 1]; None of older checkpoints, where images do
+    units: Units | None = None  # of arrays that are no pictures
 
     def __post_init__(self) -> None:
         """Raises ValueError if a field has another type or range than training writes: a file may be forged."""
@@ -50,7 +53,9 @@ class Header:
         sizes_fit = sizes_fit and math.prod(self.shape) <= LARGEST_SAMPLE
         names_fit = all(isinstance(name, str) for name in self.class_names) and len(self.class_names) <= MOST_CLASSES
         vocabulary_fits = self.vocabulary is None or isinstance(self.vocabulary, str)
-        if not (sizes_fit and names_fit and vocabulary_fits and _is_int(self.num_classes, 0, MOST_CLASSES)):
+        units_fit = self.units is None or self.units.table.shape[1] == self.shape[0]
+        fits = sizes_fit and names_fit and vocabulary_fits and units_fit and self.bounded in (True, False, None)
+        if not (fits and _is_int(self.num_classes, 0, MOST_CLASSES)):
             raise ValueError("its header has a shape, number of classes, names or vocabulary that no dataset has")
 
 
@@ -123,7 +128,9 @@ def header_of(state: State) -> Header:
         raise ValueError("its header is incomplete")
     if any("${" in f"{key}={value}" for key, value in flatten(config).items()):
         raise ValueError("its configuration has interpolations, ${...}, and wgangp writes none")
-    return Header(config, tuple(shape), state.get("num_classes", -1), state.get("vocabulary"), tuple(names))
+    units = None if state.get("units") is None else units_of(state["units"])
+    classes, vocabulary, bounded = state.get("num_classes", -1), state.get("vocabulary"), state.get("bounded")
+    return Header(config, tuple(shape), classes, vocabulary, tuple(names), bounded, units)
 
 
 def load_newest(run: Path, set_aside: bool = False) -> tuple[Path, State]:

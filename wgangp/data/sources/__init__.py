@@ -1,4 +1,4 @@
-"""Where images come from: the functions that conf/dataset names. They return `Images`."""
+"""Where images and arrays come from: the functions that conf/dataset names. They return `Images` or `Arrays`."""
 
 from wgangp.data.sources.arrays import array
 from wgangp.data.sources.faces import celeba

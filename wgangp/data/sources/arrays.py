@@ -1,107 +1,121 @@
-"""Arrays of images in .npy and .npz files."""
+"""Your own arrays: pictures if they are uint8 of 1 to 4 channels, else vectors, signals, fields or volumes."""
 
-import math
-import zipfile
-from collections.abc import Callable, Sequence
+import functools
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.lib import format as npy
-from torch import Tensor
 
-from wgangp.data.files import open_zip, shown
-from wgangp.data.sources.source import ImageSource, Part, array_part, image_source, local_path
+from wgangp.data.arrays import Arrays
+from wgangp.data.files import shown
+from wgangp.data.images import Images
+from wgangp.data.sources.axes import axes_of
+from wgangp.data.sources.content import Content, as_labels, as_tensor, check_numbers, joined
+from wgangp.data.sources.files import read_arrays
+from wgangp.data.sources.source import ImageSource, Part, array_part, local_path
+from wgangp.data.sources.tables import read_table
+from wgangp.data.statistics import fit, limits_of
+from wgangp.units import channels_first
 
-ARRAYS = ("images", "labels", "test_images", "test_labels")
-MOST_CLASSES = 2**16
+log = logging.getLogger(__name__)
+
+TABLES = (".csv", ".tsv", ".parquet")
+PICTURES = {3: "nhw", 4: "nchw"}  # axes of uint8 pictures
+Parts = tuple[Part, Part | None, Sequence[str] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Array(ImageSource):
-    """uint8 images of a .npy, or of a .npz with images and, optionally, labels, test_images and test_labels."""
+    """The options of conf/dataset/array.yaml. A held-out part may be a file, too."""
 
-    path: str
+    path: str | Sequence[str]
+    key: str | int | None
+    labels: str | int | None
+    columns: Sequence[str | int] | None
+    axes: str | None
+    scaling: str
+    held_out: float | str | None
 
-    def read(self) -> tuple[Part, Part | None, Sequence[str] | None]:
-        content = _read_arrays(local_path(self.path))
-        test = _array_part(self.path, content, "test_") if "test_images" in content else None
-        return _array_part(self.path, content, ""), test, None
+    def dataset(self) -> Images | Arrays:
+        content = joined([self._read(path) for path in _listed(self.path)])
+        if isinstance(self.held_out, str):
+            if content.test is not None:
+                raise ValueError(f"dataset.held_out={self.held_out}: the file has test samples of its own; set it to null")
+            content = Content(content.x, content.labels, content.names, self._read(self.held_out))
+        axes = self._picture_axes(content.x)
+        if axes is not None:
+            return self.images_of(*self._parts(content, axes))
+        return self._arrays(content)
 
+    def _read(self, path: object) -> Content:
+        """Returns the content of a file. Raises ValueError if it is none that can be used."""
+        file = local_path(path)
+        if not file.is_file():
+            raise FileNotFoundError(f"dataset.path={path}: there is no such file")
+        labels = None if self.labels is None else str(self.labels)
+        if file.suffix.lower() in TABLES:
+            return read_table(file, labels, None if self.columns is None else [*map(str, self.columns)])
+        if self.columns is not None:
+            raise ValueError(f"dataset.columns={[*self.columns]}: dataset.path={path} has no named columns; set it to null")
+        return read_arrays(file, None if self.key is None else str(self.key), labels)
 
-array = image_source(Array)
+    def _picture_axes(self, x: np.ndarray) -> str | None:
+        """Returns the axes if these are pictures: uint8 of 1 to 4 channels, of which nothing else is asked."""
+        if x.dtype != np.uint8 or not x.size or x.ndim not in PICTURES or self.scaling != "auto":
+            return None
+        if self.axes is not None:
+            return self.axes if sorted(self.axes) in (["h", "n", "w"], ["c", "h", "n", "w"]) else None
+        if x.ndim == 3:
+            return "nhw"
+        axes = "nhwc" if x.shape[3] <= 4 < x.shape[2] else "nchw"
+        return axes if x.shape[axes.index("c")] <= 4 else None
 
+    def _parts(self, content: Content, axes: str) -> Parts:
+        """Returns the parts of ImageSource.read, checked."""
+        where = f"dataset.path={shown(self.path)}"
+        contents = [content, *([content.test] if content.test is not None else [])]
+        labels, names = as_labels(where, [c.labels for c in contents])
+        parts = []
+        for c, y in zip(contents, labels, strict=True):
+            check_numbers(where, c.x, c.names)
+            if c.x.ndim != content.x.ndim or c.names != content.names:
+                raise ValueError(f"{where} has held-out samples of other axes or columns than the training samples")
+            try:
+                parts.append(array_part(channels_first(as_tensor(c.x), axes), y))
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from error
+        return parts[0], parts[1] if parts[1:] else None, names
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Returns the content of a .npy, as images, or the named arrays of a .npz. Raises ValueError if it is neither."""
-    if not path.is_file():
-        raise FileNotFoundError(f"dataset.path={path}: there is no such file")
-    if not zipfile.is_zipfile(path):
-        return {"images": _read_npy(f"dataset.path={path}", lambda: path.open("rb"), path.stat().st_size)}
-    with open_zip(path) as archive:
-        members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
-        if "images" not in members:
-            names = shown(", ".join(members))
-            raise ValueError(f"dataset.path={path} has the arrays {names}, but none that is called images")
-        wanted = {name: members[name] for name in ARRAYS if name in members}
-        return {
-            name: _read_npy(f"{name} in dataset.path={path}", partial(archive.open, member), member.file_size)
-            for name, member in wanted.items()
-        }
-
-
-def _read_npy(what: str, open_file: Callable[[], IO[bytes]], size: int) -> np.ndarray:
-    """Returns the array of a .npy of `size` bytes.
-
-    Raises ValueError if it is damaged, holds Python objects or claims another size.
-    """
-    try:
-        with open_file() as file:
-            v1 = npy.read_magic(file) == (1, 0)
-            shape, _, dtype = (npy.read_array_header_1_0 if v1 else npy.read_array_header_2_0)(file)
-            if math.prod(shape) * dtype.itemsize != size - file.tell():  # before memory is taken
-                raise ValueError(f"shape {shape} of {dtype} is not what its size of {size:,} bytes can hold")
-            file.seek(0)
-            return npy.read_array(file, allow_pickle=False)
-    except Exception as error:  # numpy, zipfile and zlib raise an exception each for damaged files
-        raise ValueError(f"{what} is damaged or no array of plain numbers ({error})") from error
-
-
-def _array_part(path: str, content: dict[str, np.ndarray], prefix: str) -> Part:
-    """Returns the images called PREFIXimages, with their labels. Raises ValueError if their numbers differ."""
-    images, labels = _as_images(path, content[f"{prefix}images"]), _as_labels(path, content.get(f"{prefix}labels"))
-    try:
-        return array_part(images, labels)
-    except ValueError as error:
-        raise ValueError(f"dataset.path={path}: {error}") from error
-
-
-def _as_images(path: str, x: np.ndarray) -> Tensor:
-    """Returns (N, c, h, w) of (N, h, w), (N, h, w, c) or (N, c, h, w) uint8. Raises ValueError for other arrays."""
-    if x.dtype != np.uint8 or x.ndim not in (3, 4) or not x.size:
-        raise ValueError(
-            f"dataset.path={path} has images of type {x.dtype} and shape {x.shape}: give uint8 of (N, h, w), "
-            "(N, h, w, c) or (N, c, h, w)"
+    def _arrays(self, content: Content) -> Arrays:
+        options = {"size": None, "channels": None, "flip": False, "dequantise": False}
+        for name, value in options.items():
+            if getattr(self, name) != value:
+                raise ValueError(f"dataset.{name} is for pictures, which are uint8: this is {content.x.dtype}; leave it out")
+        check_numbers(f"dataset.path={shown(self.path)}", content.x, content.names)
+        axes = axes_of(f"dataset.path={shown(self.path)}", content.x.shape, self.axes)
+        train, held_out, class_names = self.splits(*self._parts(content, axes))
+        limits = limits_of(train)
+        scaling = "standard" if self.scaling == "auto" else self.scaling
+        return Arrays(
+            train,
+            held_out,
+            len(class_names),
+            class_names=class_names,
+            units=fit(scaling, train, limits, axes, content.names),
+            limits=limits,
+            seed=self.seed,
+            device=self.device,
         )
-    images = torch.from_numpy(np.ascontiguousarray(x))
-    if x.ndim == 3:
-        return images[:, None]
-    images = images.permute(0, 3, 1, 2) if x.shape[3] <= 4 < x.shape[2] else images
-    if images.shape[1] > 4:
-        raise ValueError(f"dataset.path={path} has images of shape {x.shape}: pictures have 1 to 4 channels")
-    return images
 
 
-def _as_labels(path: str, y: np.ndarray | None) -> Tensor | None:
-    """Returns labels (N,) int64; None for None. Raises ValueError if they are no class numbers."""
-    if y is None:
-        return None
-    if y.dtype.kind not in "biu" or not y.size or y.min() < 0 or y.max() >= MOST_CLASSES:
-        raise ValueError(
-            f"dataset.path={path} has labels of type {y.dtype} and shape {y.shape}: give whole numbers from 0 to "
-            f"{MOST_CLASSES - 1}, one for each image"
-        )
-    return torch.from_numpy(y.astype(np.int64).reshape(-1))
+def _listed(path: str | Sequence[str]) -> list[str | Path]:
+    return [path] if isinstance(path, str | Path) else list(path)
+
+
+@functools.wraps(Array, updated=())
+def array(**options: Any) -> Images | Arrays:
+    return Array(**options).dataset()

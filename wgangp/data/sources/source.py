@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from wgangp.data.images import Images, Split, brightest, fit
+from wgangp.data.images import Images, brightest, fit
 from wgangp.data.labels import choose, number
+from wgangp.data.splits import Split, hold_out
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class ImageSource:
     limit: int | None
     flip: bool
     dequantise: bool
+    held_out: float | None
     seed: int
     device: torch.device
 
@@ -50,19 +52,13 @@ class ImageSource:
         raise NotImplementedError
 
     def images(self) -> Images:
-        train, held_out, names = self.read()
-        positions, wanted = choose(train.labels, self.classes, self.limit, names)
-        split = self._split(train, positions)
+        return self.images_of(*self.read())
+
+    def images_of(self, train: Part, held_out: Part | None, names: Sequence[str] | None) -> Images:
+        """Returns the images of the parts, with the options applied."""
+        split, test, class_names = self.splits(train, held_out, names)
         if (highest := brightest(split.images, DARK)) < DARK:
             log.warning("no training image has a pixel above %d of 255: %s", highest, self.brighten)
-        table, class_names = number(split.labels, wanted, names)
-        split = Split(split.images, table[split.labels])
-        test = None if held_out is None else self._held_out(held_out, table)
-        if test is not None and test.images.shape[1:] != split.images.shape[1:]:
-            raise ValueError(
-                f"test images of shape {tuple(test.images.shape[1:])}, and training images of "
-                f"{tuple(split.images.shape[1:])}: make them alike by dataset.size and dataset.channels"
-            )
         return Images(
             split,
             test,
@@ -73,6 +69,26 @@ class ImageSource:
             seed=self.seed,
             device=self.device,
         )
+
+    def splits(
+        self, train: Part, held_out: Part | None, names: Sequence[str] | None
+    ) -> tuple[Split, Split | None, tuple[str, ...]]:
+        """Returns the training samples, the held-out ones if there are any, and the names of the classes."""
+        if held_out is not None and isinstance(self.held_out, int | float):
+            raise ValueError(f"dataset.held_out={self.held_out}: the data have a test part of their own; set it to null")
+        positions, wanted = choose(train.labels, self.classes, self.limit, names)
+        split = self._split(train, positions)
+        table, class_names = number(split.labels, wanted, names)
+        split = Split(split.images, table[split.labels])
+        if isinstance(self.held_out, int | float):
+            return *hold_out(split, self.held_out), class_names
+        test = None if held_out is None else self._held_out(held_out, table)
+        if test is not None and test.images.shape[1:] != split.images.shape[1:]:
+            raise ValueError(
+                f"test images of shape {tuple(test.images.shape[1:])}, and training images of "
+                f"{tuple(split.images.shape[1:])}: make them alike by dataset.size and dataset.channels"
+            )
+        return split, test, class_names
 
     def _split(self, part: Part, positions: Tensor) -> Split:
         images, positions = part.load(positions)

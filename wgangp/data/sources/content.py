@@ -1,0 +1,105 @@
+"""What a file of arrays holds."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wgangp.data.labels import listed
+
+MOST_CLASSES = 2**16
+PART = 2**22  # numbers that are checked at once
+
+
+@dataclass(frozen=True)
+class Content:
+    """Samples (n, *), in the file's own axes, and perhaps labels (n,), numbers or names, and names of columns.
+
+    `test` is the held-out part that the file brings.
+    """
+
+    x: np.ndarray
+    labels: np.ndarray | None = None
+    names: tuple[str, ...] = ()
+    test: "Content | None" = None
+
+
+def joined(contents: list[Content]) -> Content:
+    """Returns the content of several files as one. Raises ValueError if they differ in more than their length."""
+    first = contents[0]
+    if len(contents) == 1:
+        return first
+    shapes = {c.x.shape[1:] for c in contents}
+    if len(shapes) > 1:
+        raise ValueError(f"dataset.path: the files have samples of shapes {listed([*map(str, shapes)])}: make them alike")
+    if any(c.names != first.names or (c.labels is None) != (first.labels is None) for c in contents):
+        raise ValueError("dataset.path: the files have other columns, or some have no labels: make them alike")
+    labels = None if first.labels is None else np.concatenate([c.labels for c in contents if c.labels is not None])
+    tests = [c.test for c in contents if c.test is not None]
+    return Content(np.concatenate([c.x for c in contents]), labels, first.names, joined(tests) if tests else None)
+
+
+def check_numbers(where: str, x: np.ndarray, names: tuple[str, ...]) -> None:
+    """Raises ValueError if an array is empty, holds no real numbers, or some that are NaN or infinite."""
+    if x.dtype.kind == "c":
+        raise ValueError(f"{where} has complex numbers: give the real and the imaginary part as two channels")
+    if x.dtype.kind not in "biuf" or not x.size:
+        raise ValueError(f"{where} has type {x.dtype} and shape {x.shape}: give an array of real numbers that is not empty")
+    if x.dtype.kind != "f":
+        return
+    rows = max(1, PART // max(1, x[0].size))
+    count, first = 0, None  # their number, and the index of the first
+    for start in range(0, len(x), rows):
+        wrong = ~np.isfinite(x[start : start + rows])
+        if wrong.any():
+            first = [start, *[0] * (x.ndim - 1)] + np.argwhere(wrong)[0] if first is None else first
+            count += int(wrong.sum())
+    if first is not None:
+        row, *place = first.tolist()
+        at = f"in column {names[place[0]]}, row {row + 1}" if names else f"at {[row, *place]}"
+        raise ValueError(
+            f"{where} has {count:,} numbers that are missing (NaN) or infinite, the first {at}: remove or replace them"
+        )
+
+
+def as_tensor(x: np.ndarray) -> Tensor:
+    """Returns an array as a tensor, of the same memory, perhaps mapped, if torch knows its type."""
+    native = {"b1": "u1", "u2": "i4", "u4": "i8", "u8": "f8"}.get(x.dtype.str[1:], x.dtype.str[1:])
+    native = "f8" if x.dtype.kind == "f" and x.dtype.itemsize > 8 else native
+    x = x.astype(native, copy=False)
+    if any(stride < 0 for stride in x.strides):
+        x = np.ascontiguousarray(x)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # torch cannot mark tensors as read-only
+        return torch.from_numpy(x)
+
+
+def as_labels(where: str, parts: list[np.ndarray | None]) -> tuple[list[Tensor | None], list[str] | None]:
+    """Returns the labels (n,) int64 of the parts of a dataset, and the names of the classes if labels are names.
+
+    Raises ValueError if they are no class numbers and no names.
+    """
+    given = [y for y in parts if y is not None]
+    names = None
+    if any(y.dtype.kind == "U" for y in given):
+        names = sorted({str(value) for y in given for value in np.unique(y)}, key=_by_number)
+        number = {name: i for i, name in enumerate(names)}
+        if len(names) > MOST_CLASSES:
+            raise ValueError(f"{where} has {len(names):,} different labels: give up to {MOST_CLASSES} classes")
+        numbered = [None if y is None else np.array([number[str(value)] for value in y.reshape(-1)]) for y in parts]
+        return [None if y is None else torch.from_numpy(y) for y in numbered], names
+    for y in given:
+        if y.dtype.kind not in "biu" or not y.size or y.min() < 0 or y.max() >= MOST_CLASSES:
+            raise ValueError(
+                f"{where} has labels of type {y.dtype} and shape {y.shape}: give whole numbers from 0 to "
+                f"{MOST_CLASSES - 1}, one for each sample"
+            )
+    return [None if y is None else torch.from_numpy(y.astype(np.int64).reshape(-1)) for y in parts], names
+
+
+def _by_number(name: str) -> tuple[bool, float, str]:
+    try:
+        return False, float(name), name
+    except ValueError:
+        return True, 0.0, name

@@ -1,0 +1,123 @@
+"""Tables: .csv, .tsv and .parquet files, with numbers in their columns and, perhaps, classes in one of them."""
+
+import csv
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from wgangp.data.files import shown
+from wgangp.data.labels import listed
+from wgangp.data.sources.content import Content
+
+ROWS = 2**16  # that are read at once
+MISSING = ("", "na", "n/a", "nan", "null", "none")
+
+
+def read_table(path: Path, labels: str | None, columns: Sequence[str] | None) -> Content:
+    """Returns the numbers of a table, all columns or the named ones, and the column `labels` as classes.
+
+    Raises ValueError, naming column and row, if it has text where numbers belong.
+    """
+    try:
+        return (_read_parquet if path.suffix.lower() == ".parquet" else _read_csv)(path, labels, columns)
+    except (csv.Error, UnicodeDecodeError, OSError) as error:
+        raise ValueError(f"dataset.path={shown(path)} cannot be read as a table ({shown(error)})") from error
+
+
+def _chosen(
+    path: Path, names: Sequence[str], labels: str | None, columns: Sequence[str] | None
+) -> tuple[list[int], int | None]:
+    """Returns the positions of the columns of numbers, and of that of the classes."""
+    for name in [*(columns or []), *([labels] if labels else [])]:
+        if str(name) not in names:
+            raise ValueError(f"dataset.path={shown(path)} has no column {shown(name)}: choose from {shown(listed(names))}")
+    label = None if labels is None else names.index(labels)
+    wanted = range(len(names)) if columns is None else [names.index(str(name)) for name in columns]
+    numbers = [i for i in wanted if i != label]
+    if not numbers:
+        raise ValueError(f"dataset.path={shown(path)} has no column of numbers beside the labels")
+    return numbers, label
+
+
+def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None) -> Content:
+    """The first line holds the names of the columns, unless all of it are numbers."""
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        first = file.readline()
+        file.seek(0)
+        rows = csv.reader(file, delimiter=max(",;\t|", key=first.count), strict=True)
+        header = [name.strip() for name in next(rows, [])]
+        if not header:
+            raise ValueError(f"dataset.path={shown(path)} has no first line with the names of its columns")
+        found: list[list[str]] = []
+        if all(map(_is_number, header)):
+            found, header = [header], [str(i) for i in range(len(header))]
+        numbers, label = _chosen(path, header, labels, columns)
+        parts, classes, read = [], list[str](), 0
+        while found := found + list(islice(rows, ROWS - len(found))):
+            found = [row for row in found if row]  # without empty lines
+            for i, row in enumerate(found, read):
+                if len(row) != len(header):
+                    raise ValueError(
+                        f"dataset.path={shown(path)}: row {i + 1} has {len(row)} fields, and the first line "
+                        f"{len(header)}: make them alike"
+                    )
+            part = [_numbers([row[i] for row in found], _naming(path, header[i], read)) for i in numbers]
+            parts.append(np.stack(part, 1))
+            classes += [row[label].strip() for row in found] if label is not None else []
+            read, found = read + len(found), []
+    if not read:
+        raise ValueError(f"dataset.path={shown(path)} has no rows below the names of its columns")
+    y = None if label is None else np.array(classes)
+    return Content(np.concatenate(parts), y, tuple(header[i] for i in numbers))
+
+
+def _naming(path: Path, name: str, start: int) -> Callable[[int, str], ValueError]:
+    """Returns the function that makes the error of a value that is no number, by its row."""
+    return lambda i, value: ValueError(
+        f"dataset.path={shown(path)}: the column {shown(name)} has text, such as {shown(value)!r} in row "
+        f"{start + i + 1}: leave it out by dataset.columns=[...], or make it the classes by dataset.labels={shown(name)}"
+    )
+
+
+def _numbers(values: list[str], error: Callable[[int, str], ValueError]) -> np.ndarray:
+    """Returns the numbers (n,) float64; NaN where one is missing."""
+    try:
+        return np.array(values, dtype=np.float64)
+    except ValueError:
+        missing = [value.strip().lower() in MISSING for value in values]
+        for i, value in enumerate(values):
+            if not missing[i] and not _is_number(value):
+                raise error(i, value) from None
+        return np.array([np.nan if no else float(value) for no, value in zip(missing, values, strict=True)])
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_parquet(path: Path, labels: str | None, columns: Sequence[str] | None) -> Content:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ModuleNotFoundError as error:
+        raise ValueError(f"dataset.path={shown(path)}: {error.name} is not installed: pip install -e '.[arrays]'") from error
+    try:
+        names = parquet.ParquetFile(path).schema_arrow.names
+        numbers, label = _chosen(path, names, labels, columns)
+        wanted = [names[i] for i in numbers]
+        table = parquet.read_table(path, columns=wanted + ([] if label is None else [names[label]]))
+        found = [table.column(name).to_numpy() for name in wanted]
+    except ArrowException as error:
+        raise ValueError(f"dataset.path={shown(path)} is damaged or no Parquet file ({shown(error)})") from error
+    for name, column in zip(wanted, found, strict=True):
+        if column.dtype.kind not in "biuf":
+            text = next((str(value) for value in column), "")
+            raise _naming(path, name, 0)(0, text)
+    y = None if label is None else table.column(names[label]).to_numpy()
+    y = np.array([str(value) for value in y]) if y is not None and y.dtype.kind not in "biu" else y
+    return Content(np.stack([column.astype(np.float64) for column in found], 1), y, tuple(wanted))

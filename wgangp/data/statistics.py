@@ -1,0 +1,91 @@
+"""Numbers of a split by channel, read in parts: limits, means, and the scaling that is fitted to them."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wgangp.data.labels import listed
+from wgangp.data.splits import Split
+from wgangp.units import SCALINGS, Units
+
+log = logging.getLogger(__name__)
+
+PART = 2**22  # numbers that are read at once
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The least, the greatest and the least positive number of each channel, (k,) float64; infinity if none is."""
+
+    low: Tensor
+    high: Tensor
+    positive: Tensor
+
+
+def parts(split: Split) -> Iterator[Tensor]:
+    """Yields the numbers of a split by channel, (k, m) float64."""
+    n = max(1, PART // max(1, split.images[0].numel()))
+    for picked in torch.arange(len(split)).split(n):
+        yield split.pick(picked)[0].double().transpose(0, 1).flatten(1)
+
+
+def limits_of(split: Split) -> Limits:
+    infinity = torch.full((split.images.shape[1],), torch.inf, dtype=torch.float64)
+    low, high, positive = infinity, -infinity, infinity
+    for x in parts(split):
+        low, high = torch.minimum(low, x.amin(1)), torch.maximum(high, x.amax(1))
+        positive = torch.minimum(positive, x.where(x > 0, torch.inf).amin(1))
+    return Limits(low, high, positive)
+
+
+def mean_of(split: Split, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """Returns the mean of function(x) by channel, (k,), where x is (k, m)."""
+    total, count = torch.zeros(split.images.shape[1], dtype=torch.float64), 0
+    for x in parts(split):
+        total, count = total + function(x).sum(1), count + x.shape[1]
+    return total / count
+
+
+def fit(scaling: str, split: Split, limits: Limits, axes: str, names: tuple[str, ...]) -> Units:
+    """Returns the units in which the samples of a split are scaled.
+
+    `minmax` takes the limits to -1 and 1, `standard` the mean to 0 and the standard deviation to 1, and `log` does so
+    with the logarithm; a channel that has zeros is shifted by its least positive number before. Raises ValueError for
+    another scaling, and for `log` of negative numbers.
+    """
+    if scaling not in SCALINGS:
+        raise ValueError(f"dataset.scaling={scaling}: choose auto, {', '.join(SCALINGS)}")
+    low, high = limits.low, limits.high
+    shift, constant = torch.zeros_like(low), low == high
+    if scaling == "none":
+        centre, width = torch.zeros_like(low), torch.ones_like(low)
+    elif scaling == "minmax":
+        centre, width = low / 2 + high / 2, high / 2 - low / 2
+    else:
+        if scaling == "log":
+            shift = _shift(limits, names)
+        moved = (lambda x: (x + shift[:, None]).log()) if scaling == "log" else (lambda x: x)
+        centre = mean_of(split, moved)
+        width = mean_of(split, lambda x: (moved(x) - centre[:, None]).square()).sqrt()
+        width, centre = width.where(~constant, 0), centre.where(~constant, moved(low[:, None])[:, 0])
+    if constant.any() and scaling != "none":
+        which = [names[i] if names else str(i) for i in constant.nonzero().flatten().tolist()]
+        kind = "column" if split.images.ndim == 2 else "channel"
+        log.warning("constant, so that generated samples have the same value there: %s %s", kind, listed(which))
+    exact = split.images.dtype not in (torch.float64, torch.int64, torch.int32)
+    table = torch.stack([centre, width, shift])
+    return Units(scaling, table, axes, names, "float32" if exact else "float64")
+
+
+def _shift(limits: Limits, names: tuple[str, ...]) -> Tensor:
+    """Returns what is added before the logarithm (k,): 0 to channels of positive numbers."""
+    if (negative := limits.low < 0).any():
+        i = int(negative.nonzero()[0])
+        raise ValueError(
+            f"dataset.scaling=log: {names[i] if names else f'channel {i}'} has negative numbers, such as "
+            f"{limits.low[i]:.6g}: choose standard or minmax"
+        )
+    return torch.where(limits.low > 0, 0, limits.positive.where(limits.positive.isfinite(), 1)).double()
