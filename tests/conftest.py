@@ -23,7 +23,7 @@ from PIL import Image
 
 from wgangp.app.checks import check
 from wgangp.app.compose import CONF  # which makes our sweeper known to Hydra before it looks for plugins
-from wgangp.data import Dataset
+from wgangp.data import Dataset, sources
 from wgangp.losses import Wasserstein
 from wgangp.machine import distributed
 from wgangp.models import mlp
@@ -45,6 +45,8 @@ DCGAN_CRITIC = {"activation": "leaky_relu", "std": None, "unit_range": False}
 PENALTY = {"points": "interpolates", "norm": 2, "cost": "two_sided", "power": 2, "reduction": "mean"}
 PENALTY |= {"weight": 10.0, "schedule": Constant, "interval": 1}
 RNG = np.random.default_rng(0)  # every picture is another one
+# What conf/ sets of dataset=array, where a test is about something else.
+array = partial(sources.array, key=None, labels=None, columns=None, axes=None, scaling="auto")
 PROCESSES = multiprocessing.get_context("fork")  # real processes, which need not import torch again
 
 gc.freeze()  # the modules above live for ever: the collection at the end of each run need not look at them

@@ -10,6 +10,8 @@ from omegaconf import DictConfig
 from wgangp.app.compose import command
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from wgangp.models import Generator
@@ -25,7 +27,7 @@ def main() -> None:
 
 
 def sample(cfg: DictConfig) -> None:
-    """Writes a grid, single files, rows of interpolations or a film, and logs where."""
+    """Writes a grid, single files, an array, rows of interpolations or a film, and logs where."""
     from wgangp.machine.device import choose_device, seed_step
     from wgangp.run import Run
 
@@ -38,7 +40,9 @@ def sample(cfg: DictConfig) -> None:
     if cfg.interpolate and out.suffix in FILMS:
         path = write_film(cfg, generator, label, out)
     elif cfg.format == "files":
-        path = write_files(draw(generator, *latents_of(cfg, generator, label)), generator.vocabulary, out)
+        path = write_files(draw(generator, *latents_of(cfg, generator, label)), generator, out)
+    elif cfg.format == "npy":
+        path = write_array(cfg, generator, label, out)
     else:
         path = write_picture(cfg, generator, label, out)
     log.info("%s", path)
@@ -105,11 +109,19 @@ def truncated(z: "Tensor", at: float | None) -> "Tensor":
 
 
 def draw(generator: "Generator", z: "Tensor", y: "Tensor", wanted: list[int]) -> "Tensor":
+    """Returns the wanted samples (n, *), on the CPU; arrays that are no pictures in the data's units."""
     import torch
 
     from wgangp.sampling import generate
 
-    return torch.cat(generate(generator, z, y, torch.Tensor.cpu))[wanted]
+    return torch.cat(generate(generator, z, y, finish(generator)))[wanted]
+
+
+def finish(generator: "Generator") -> "Callable[[Tensor], Tensor]":
+    """Returns what takes samples from the device, and to the data's units if they have some."""
+    import torch
+
+    return torch.Tensor.cpu if generator.units is None else generator.units.invert
 
 
 def class_rows(generator: "Generator", z: "Tensor") -> "Tensor":
@@ -122,7 +134,7 @@ def class_rows(generator: "Generator", z: "Tensor") -> "Tensor":
     from wgangp.sampling import generate
 
     y = torch.arange(generator.num_classes)
-    columns = [torch.cat(generate(generator, one.expand(len(y), -1), y, torch.Tensor.cpu)) for one in z]
+    columns = [torch.cat(generate(generator, one.expand(len(y), -1), y, finish(generator))) for one in z]
     return torch.stack(columns, dim=1).flatten(0, 1)
 
 
@@ -170,13 +182,45 @@ def write_picture(cfg: DictConfig, generator: "Generator", label: int | None, ou
         class_names=names,
         columns=columns,
         numbers=wanted if cfg.numbers else None,
+        units=generator.units,
     )
     with open_for_writing(out, "wb") as file:
         Image.fromarray(picture).save(file, Image.registered_extensions()[out.suffix.lower()])
     return out
 
 
-def write_files(x: "Tensor", vocabulary: str | None, out: Path) -> Path:
+def write_array(cfg: DictConfig, generator: "Generator", label: int | None, out: Path) -> Path:
+    """Writes all samples as one .npy in the data's own units and axes, and beside it their labels if they have some.
+
+    Images are uint8 (n, c, h, w), text an array of n strings.
+    """
+    import numpy as np
+
+    from wgangp.data.text import decode
+    from wgangp.pictures import plots
+    from wgangp.run_dir.files import open_for_writing
+    from wgangp.units import axes_of_file
+
+    z, y, wanted = latents_of(cfg, generator, label)
+    x = draw(generator, z, y, wanted)
+    if generator.vocabulary:
+        array = np.array(decode(x, generator.vocabulary))
+    elif generator.units is not None:
+        array = axes_of_file(x, generator.units.axes).numpy()
+    else:
+        array = plots.to_uint8(x).transpose(0, 3, 1, 2) if x.ndim == 4 else x.numpy()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out = out if out.suffix == ".npy" else out.with_name(f"{out.name}.npy")
+    written = {out: array}
+    if generator.num_classes:
+        written[out.with_name(f"{out.stem}_labels.npy")] = y[wanted].numpy()
+    for path, content in written.items():
+        with open_for_writing(path, "wb") as file:
+            np.save(file, np.ascontiguousarray(content), allow_pickle=False)
+    return out
+
+
+def write_files(x: "Tensor", generator: "Generator", out: Path) -> Path:
     """Writes each image to a file of its own, or text to one file of lines."""
     from PIL import Image
 
@@ -184,14 +228,15 @@ def write_files(x: "Tensor", vocabulary: str | None, out: Path) -> Path:
     from wgangp.pictures import plots
     from wgangp.run_dir.files import open_for_writing
 
+    vocabulary = generator.vocabulary
     out.parent.mkdir(parents=True, exist_ok=True)
     if vocabulary:
         out = out.with_name(f"{out.name}.txt") if out.suffix != ".txt" else out
         with open_for_writing(out) as file:
             file.write("".join(f"{line}\n" for line in decode(x, vocabulary)))
         return out
-    if x.ndim != 4:
-        raise ValueError("format=files is for images and text: points in the plane make one picture, format=grid")
+    if x.ndim != 4 or generator.units is not None:
+        raise ValueError("format=files is for images and text: choose format=npy for an array, format=grid for a picture")
     out.mkdir(exist_ok=True)
     for i, image in enumerate(plots.to_uint8(x)):
         with open_for_writing(out / f"{i:06d}.png", "wb") as file:
@@ -212,7 +257,7 @@ def write_film(cfg: DictConfig, generator: "Generator", label: int | None, out: 
     out.parent.mkdir(parents=True, exist_ok=True)
     if len(x) > MANY_FRAMES:
         log.info("drawing %s frames: a smaller n= or frames= makes a shorter film", f"{len(x):,}")
-    pictures.film([pictures.draw(frame[None]) for frame in x], out, fps=cfg.frames)
+    pictures.film([pictures.draw(frame[None], units=generator.units) for frame in x], out, fps=cfg.frames)
     return out
 
 

@@ -42,7 +42,7 @@ class Units:
         centre, width, shift = self._columns(x.ndim, dtype)
         x = x.to(dtype)
         x = (x + shift).log() if self.scaling == "log" else x
-        return ((x - centre) / torch.where(width == 0, 1, width)).float()
+        return torch.where(width == 0, 0, (x - centre) / width).float()
 
     def invert(self, y: Tensor) -> Tensor:
         """Returns samples y (n, k, *) of the networks in the data's units, on the CPU in `dtype`."""

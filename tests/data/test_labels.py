@@ -5,13 +5,13 @@ import logging
 import numpy as np
 import pytest
 import torch
-from conftest import write_idx, write_mnist
+from conftest import array, write_idx, write_mnist
 
 from wgangp.data.labels import draw_evenly, number
-from wgangp.data.sources import array, torchvision_dataset
+from wgangp.data.sources import torchvision_dataset
 
-AS_IS = {"held_out": None, "size": None, "channels": None, "classes": None, "limit": None, "flip": False, "dequantise": False}
-AS_IS |= {"seed": 0, "device": torch.device("cpu")}
+AS_IS = {"size": None, "channels": None, "classes": None, "limit": None, "flip": False, "dequantise": False}
+AS_IS |= {"held_out": None, "seed": 0, "device": torch.device("cpu")}
 
 
 def saved(tmp_path, labels, test_labels=None):

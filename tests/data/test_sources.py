@@ -12,12 +12,12 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from conftest import picture, write_mnist
+from conftest import array, picture, write_mnist
 from PIL import Image
 
 from wgangp.data.files import Files, cache, decode, decoding
 from wgangp.data.files.pixels import decode_file
-from wgangp.data.sources import array, celeba, image_folder, stacked_digits, torchvision_dataset
+from wgangp.data.sources import celeba, image_folder, stacked_digits, torchvision_dataset
 
 DRAW = {"held_out": None, "limit": None, "flip": False, "dequantise": False, "seed": 0, "device": torch.device("cpu")}
 AS_IS = {"size": None, "channels": None, "classes": None, **DRAW}
@@ -297,14 +297,14 @@ def test_npz_with_labels_and_a_held_out_part(tmp_path):
 def test_arrays_that_are_none_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.save("floats.npy", np.zeros((4, 8, 8)))
-    np.savez("other.npz", faces=np.zeros((4, 8, 8), dtype=np.uint8))
+    np.savez("other.npz", faces=np.zeros((4, 8, 8), dtype=np.uint8), hands=np.zeros((4, 8, 8), dtype=np.uint8))
     np.save("code.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     np.savez("few.npz", images=np.zeros((4, 8, 8), dtype=np.uint8), labels=np.zeros(3, dtype=int))
     with gzip.open("x.gz", "wb") as file:
         file.write(b"zip?")
     for name, message in (
-        ("floats.npy", "float64"),
-        ("other.npz", "called images"),
+        ("floats.npy", "has several readings"),
+        ("other.npz", "has the arrays faces, hands"),
         ("code.npy", "damaged or no"),
         ("few.npz", "4 images have 3 labels"),
         ("x.gz", "damaged or no"),

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import picture, write_idx, write_mnist
+from conftest import array, picture, write_idx, write_mnist
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -23,8 +23,8 @@ from PIL import Image
 from wgangp.data.files import Files, decode, decoding
 from wgangp.data.files import cache as cache_module
 from wgangp.data.files.pixels import decode_file
-from wgangp.data.sources import array, image_folder
-from wgangp.data.sources.arrays import _read_arrays
+from wgangp.data.sources import image_folder
+from wgangp.data.sources.files import read_arrays
 from wgangp.data.sources.published import _sound_idx
 
 DRAW = {"held_out": None, "limit": None, "flip": False, "dequantise": False, "seed": 0, "device": torch.device("cpu")}
@@ -411,7 +411,7 @@ CASES = {
         r"dataset.path=no\udcfftext/x.npy: rename it in UTF-8",
     ),
     "npy, code": (lambda: np.save("x.npy", np.array([Exploit()] * 9, object)), NPY, "x.npy is damaged or no array"),
-    "npy, code of its length": (objects, NPY, "Object arrays cannot be loaded"),
+    "npy, code of its length": (objects, NPY, "it holds Python objects, such as rows of different lengths"),
     "npy, a pickle": (lambda: put("x.npy", pickle.dumps(Exploit()))(), NPY, "x.npy is damaged or no array"),
     "npy, code as header": (
         put("x.npy", npy_header("__import__('pathlib').Path('marker').touch()")),
@@ -426,12 +426,11 @@ CASES = {
     "npy, version 9": (put("x.npy", b"\x93NUMPY\x09\0" + bytes(90)), NPY, "x.npy is damaged or no array"),
     "npy, empty file": (put("x.npy", b""), NPY, "x.npy is damaged or no array"),
     "npy, a folder": (lambda: Path("x.npy").mkdir(), NPY, "dataset.path=x.npy: there is no such file"),
-    "npy, floats": (npy(X / 255), NPY, "has images of type float64 and shape (6, 8, 8): give uint8"),
-    "npy, flat": (npy(X.reshape(6, 64)), NPY, "has images of type uint8 and shape (6, 64): give uint8"),
-    "npy, none": (npy(X[:0]), NPY, "has images of type uint8 and shape (0, 8, 8): give uint8"),
-    "npy, no pixels": (npy(X[:, :0]), NPY, "has images of type uint8 and shape (6, 0, 8): give uint8"),
-    "npy, 5 channels": (npy(np.zeros((6, 5, 8, 8), np.uint8)), NPY, "pictures have 1 to 4 channels"),
-    "npy, text": (npy(np.array(["a", "b"])), NPY, "has images of type <U1"),
+    "npy, floats": (npy(X / 255), NPY, "of shape (6, 8, 8) has several readings: set dataset.axes to nct"),
+    "npy, none": (npy(X[:0]), NPY, "has type uint8 and shape (0, 8, 8): give an array of real numbers"),
+    "npy, no pixels": (npy(X[:, :0]), NPY, "has type uint8 and shape (6, 0, 8): give an array of real numbers"),
+    "npy, 5 channels": (npy(np.zeros((6, 5, 8, 8), np.uint8)), NPY, "has several readings: set dataset.axes to nchw"),
+    "npy, text": (npy(np.array(["a", "b"])), NPY, "has type <U1 and shape (2,): give an array of real numbers"),
     "npz": (npz(images=X, labels=Y, test_images=X, test_labels=Y), NPZ, TRAINS),
     "npz, conditional": (npz(images=X, labels=Y), [*NPZ, "conditional=true"], TRAINS),
     "npz, few training classes": (
@@ -467,7 +466,8 @@ CASES = {
         "labels in dataset.path=x.npz is damaged or no array",
     ),
     "npz, code beside": (lambda: np.savez("x.npz", images=X, more=np.array([Exploit()], object)), NPZ, TRAINS),
-    "npz, no images": (npz(faces=X), NPZ, "x.npz has the arrays faces, but none that is called images"),
+    "npz, one array of another name": (npz(faces=X), NPZ, TRAINS),
+    "npz, two arrays": (npz(faces=X, hands=X), NPZ, "x.npz has the arrays faces, hands: choose one of them by dataset.key"),
     "npz, truncated": (cut(npz(images=X), "x.npz", -20), NPZ, "x.npz is damaged or no array"),
     "npz, damaged": (patched(npz(images=X), "x.npz", (X.tobytes()[9:19], bytes(10))), NPZ, "Bad CRC-32"),
     "npz, bomb": (zipped({"images.npy": BOMB}, "x.npz"), NPZ, "images.npy claims to be 73,400,320 bytes"),
@@ -481,7 +481,7 @@ CASES = {
     "npz, other test images": (
         npz(images=X, test_images=X[:, 1:, 1:]),
         NPZ,
-        "test images of shape (1, 7, 7), and training images",
+        "held-out samples of shape (1, 7, 7), and training samples",
     ),
     "npz, absent classes": (
         npz(images=X, labels=2 * Y),
@@ -627,7 +627,7 @@ def test_no_memory_is_taken_for_what_is_not_there(tmp_path, monkeypatch, write, 
     write()
     tracemalloc.start()
     with pytest.raises(ValueError, match=r"0\.png cannot be read|is not what its size"):
-        _read_arrays(Path(read)) if read == "x.npz" else decode_file(Files(Path(read)), "0.png", 8, 3, None)
+        read_arrays(Path(read), None, None) if read == "x.npz" else decode_file(Files(Path(read)), "0.png", 8, 3, None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**22

@@ -33,6 +33,15 @@ def size(dataset: Dataset) -> int | None:
         return None
 
 
+def comparable_number(dataset: Dataset, wanted: int, given: int) -> int:
+    """Returns how many of the given samples are compared with as many training samples.
+
+    Of arrays half of the training samples at most: the other half is what their distance is measured against.
+    """
+    n = min(wanted, given, size(dataset) or given)
+    return n if dataset.units is None else max(1, min(n, (size(dataset) or 2 * n) // 2))
+
+
 def training_samples(dataset: Dataset, n: int | None = None, seed: int = 0) -> Any:
     """Returns a seeded draw of n training samples as metrics take them; all if n is None or there are fewer.
 

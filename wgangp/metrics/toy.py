@@ -1,4 +1,4 @@
-"""Scores of points."""
+"""Scores of points, and distances of arrays."""
 
 import importlib.util
 from typing import Any, ClassVar
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from wgangp.data import Dataset
 from wgangp.metrics import Metric, Result
-from wgangp.metrics.reference import Once, drawn, size, training_samples
+from wgangp.metrics.reference import Once, comparable_number, drawn, size, training_samples
 
 CEILING_POINTS = 100_000  # real points for the ceiling of high_quality: it is then known to 0.0003
 
@@ -59,7 +59,19 @@ def high_quality_of_data(dataset: Dataset) -> float:
     return modes_found(training_samples(dataset, CEILING_POINTS), dataset.centres, dataset.std)[1]
 
 
-class Wasserstein1(Metric):
+class Distance(Metric):
+    """A distance of points, and of arrays: as the networks see them, since columns of other units do not compare."""
+
+    def suits(self, dataset: Dataset) -> bool:
+        return len(dataset.shape) == 1 or dataset.units is not None
+
+
+def as_points(dataset: Dataset, x: Tensor) -> Tensor:
+    """Returns samples, as metrics take them, as points (n, d) whose distances have a meaning."""
+    return dataset.comparable(x).flatten(1)
+
+
+class Wasserstein1(Distance):
     """`wasserstein1`, the exact 1-Wasserstein distance between equal numbers of samples and of training points.
 
     Finite draws are never at distance 0. The floor is the distance between disjoint draws of the training points, of
@@ -72,16 +84,14 @@ class Wasserstein1(Metric):
         self.samples, self.draws = samples, draws
         self.floor: Once[dict[str, float]] = Once()
 
-    def suits(self, dataset: Dataset) -> bool:
-        return len(dataset.shape) == 1
-
     def check(self) -> None:
         if importlib.util.find_spec("scipy") is None:
             raise ValueError("wasserstein1: scipy is not installed: pip install -e '.[eval]'")
 
     def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
-        n = min(self.samples, len(samples), size(dataset) or len(samples))
-        distance = wasserstein1(drawn(samples, n), training_samples(dataset, n).to(samples.device))
+        n = comparable_number(dataset, self.samples, len(samples))
+        real = as_points(dataset, training_samples(dataset, n).to(samples.device))
+        distance = wasserstein1(as_points(dataset, drawn(samples, n)), real)
         floor = self.floor(dataset, n, lambda: floor_of_data(dataset, n, self.draws))
         details = {"wasserstein1": {"floor": floor}} if floor else {}
         return Result({"wasserstein1": distance}, {"samples": n, "reference": f"{n} training points"}, details)
@@ -108,12 +118,12 @@ def floor_of_data(dataset: Dataset, n: int, draws: int) -> dict[str, float]:
     pairs = draws if available is None else min(draws, available // (2 * n))
     if not pairs:
         return {}
-    points = training_samples(dataset, 2 * n * pairs, seed=1).split(n)
+    points = as_points(dataset, training_samples(dataset, 2 * n * pairs, seed=1)).split(n)
     distances = torch.tensor([wasserstein1(x, y) for x, y in zip(points[::2], points[1::2], strict=True)])
     return {"mean": distances.mean().item(), "std": distances.std(correction=0).item(), "draws": pairs}
 
 
-class SlicedWasserstein(Metric):
+class SlicedWasserstein(Distance):
     """`sliced_wasserstein`, the mean 1-Wasserstein distance over `projections` to random lines (Bonneel et al. 2015).
 
     On a line the cheapest matching is that of the sorted points, so it takes milliseconds, and needs no scipy.
@@ -125,13 +135,10 @@ class SlicedWasserstein(Metric):
     def __init__(self, samples: int, projections: int) -> None:
         self.samples, self.projections = samples, projections
 
-    def suits(self, dataset: Dataset) -> bool:
-        return len(dataset.shape) == 1
-
     def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
-        n = min(self.samples, len(samples), size(dataset) or len(samples))
-        real = training_samples(dataset, n).to(samples.device)
-        distance = sliced_wasserstein(drawn(samples, n), real, self.projections)
+        n = comparable_number(dataset, self.samples, len(samples))
+        real = as_points(dataset, training_samples(dataset, n).to(samples.device))
+        distance = sliced_wasserstein(as_points(dataset, drawn(samples, n)), real, self.projections)
         return Result({"sliced_wasserstein": distance}, {"samples": n, "reference": f"{n} training points"})
 
 

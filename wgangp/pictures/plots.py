@@ -7,14 +7,15 @@ import numpy as np
 from torch import Tensor
 
 from wgangp.data.text import PAD, decode
+from wgangp.pictures.arrays import VECTOR, arrays
 from wgangp.pictures.images import grid, to_uint8
 from wgangp.pictures.points import scatter, signals, vectors
 from wgangp.pictures.text import page
+from wgangp.units import Units
 
-__all__ = ["draw", "grid", "page", "scatter", "signals", "to_uint8", "vectors"]
+__all__ = ["arrays", "draw", "grid", "page", "scatter", "signals", "to_uint8", "vectors"]
 
 logging.getLogger("matplotlib").setLevel(logging.WARNING)  # at its first use it logs that it builds its font cache
-VECTOR = 16  # numbers at most; more are a signal
 
 
 def draw(
@@ -27,6 +28,7 @@ def draw(
     class_names: Sequence[str] = (),
     columns: int | None = None,
     numbers: Sequence[int] | None = None,
+    units: Units | None = None,
     title: str = "",
 ) -> np.ndarray:
     """The picture of samples x, as (h, w, 3) uint8 of at most about 4096 pixels on a side.
@@ -38,14 +40,17 @@ def draw(
     | points (n, 2) | a scatter plot | real (m, 2); critic: its level sets |
     | vectors (n, d), d <= 16 | histograms and scatter plots | real (m, d) |
     | signals (n, t) or (n, c, t) | line plots | real (m, t) or (m, c, t) |
+    | arrays of data with `units`, in these units | as above, or colour maps with bars, slices of volumes | real; columns |
 
     `critic` takes points (m, 2) on x's device and returns (m, 1 + num_classes), with f(x) in its first column.
     Raises ValueError if x is none of these, or empty.
     """
-    if not isinstance(x, Tensor) or not 2 <= x.ndim <= 4 or x.numel() == 0:
+    if not isinstance(x, Tensor) or not 2 <= x.ndim <= (4 if units is None else 5) or x.numel() == 0:
         shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
         raise ValueError(f"this data has no picture ({shape}): give the dataset a picture() method")
     x = x.detach()
+    if units is not None:
+        return arrays(x, units.names, real, columns, title)
     if x.ndim == 4:
         return grid(x, columns, labels, class_names, numbers, title)
     if x.ndim == 3 and vocabulary is not None:

@@ -1,7 +1,7 @@
 """Samples that are numbers: points of the plane over a critic's level sets, vectors and signals."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SHOWN = 4  # dimensions of a vector
 SIGNALS = 16  # of a picture
+MOST = 2**24  # values of which torch takes quantiles
 REAL, FAKE = ("real", style.REAL, 14), ("generated", style.FAKE, 5)  # name, colour, size: also different in print
 
 
@@ -90,11 +91,15 @@ def _round_up(value: float) -> float:
     return next(power * step for step in (1, 1.5, 2, 3, 5, 7, 10, 15) if power * step >= value)
 
 
-def vectors(fake: Tensor, real: Tensor | None = None, title: str = "") -> np.ndarray:
-    """Vectors (n, d): the first 4 dimensions against each other, and their histograms, as (h, w, 3) uint8."""
-    k, d = min(SHOWN, fake.shape[1]), fake.shape[1]
+def vectors(fake: Tensor, real: Tensor | None = None, title: str = "", names: Sequence[str] = ()) -> np.ndarray:
+    """Vectors (n, d): the first dimensions against each other, and their histograms, as (h, w, 3) uint8.
+
+    They are the first 4, or all that have names.
+    """
+    d = fake.shape[1]
+    k, names = (d, names) if names else (min(SHOWN, d), [f"x[{i}]" for i in range(d)])
     parts = [(x, *look) for x, look in ((finite(real), REAL), (finite(fake), FAKE)) if len(x)]
-    ranges = [_range(parts[0][0][:, i]) if parts else (-1.0, 1.0) for i in range(k)]
+    ranges = [interval(parts[0][0][:, i]) if parts else (-1.0, 1.0) for i in range(k)]
     with style.apply():
         figure = style.figure(*(5.0, 3.4) if k == 1 else (2.2 * k, 2.2 * k))
         for i in range(k):
@@ -102,32 +107,33 @@ def vectors(fake: Tensor, real: Tensor | None = None, title: str = "") -> np.nda
                 axes = figure.add_subplot(k, k, i * k + j + 1, xlim=ranges[j])
                 if i == j:
                     for x, name, colour, *_ in parts:
-                        _histogram(axes, x[:, i], ranges[i], name, colour)
+                        histogram(axes, x[:, i], ranges[i], name, colour)
                 else:
                     for x, _, colour, size in parts:
                         axes.scatter(x[:, j].numpy(), x[:, i].numpy(), s=size / 2, color=colour, linewidths=0)
                     axes.set_ylim(ranges[i])
-                axes.set_xlabel(f"x[{j}]" if i == k - 1 else "")
-                axes.set_ylabel("density" if i == j else f"x[{i}]" if j == 0 else "")
+                axes.set_xlabel(names[j] if i == k - 1 else "")
+                axes.set_ylabel("density" if i == j else names[i] if j == 0 else "")
         note = f"the first {k} of {d} dimensions" if k < d else ""
         figure.suptitle("   ".join(filter(None, (title, note))) or " ", x=0.02, ha="left")
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
         return style.pixels(figure)
 
 
-def _histogram(axes: "Axes", x: Tensor, interval: tuple[float, float], name: str, colour: str) -> None:
+def histogram(axes: "Axes", x: Tensor, limits: tuple[float, float], name: str, colour: str) -> None:
     """Real samples as an area, generated ones as a line."""
     kind: Literal["stepfilled", "step"] = "stepfilled" if name == "real" else "step"
-    bins = np.linspace(*interval, 41)
+    bins = np.linspace(*limits, 41)
     axes.hist(x.numpy(), bins=bins.tolist(), density=True, color=colour, histtype=kind, label=name)
 
 
-def _range(x: Tensor) -> tuple[float, float]:
+def interval(x: Tensor, margin: float = 0.1) -> tuple[float, float]:
     """The interval of an axis: nearly all values and a tenth of their spread on each side."""
+    x = x[x.isfinite()][:MOST]
     if not len(x):
         return -1.0, 1.0
     low, high = x.quantile(0.001).item(), x.quantile(0.999).item()
-    margin = 0.1 * (high - low) or 1.0
+    margin = margin * (high - low) if high > low else 1.0
     return low - margin, high + margin
 
 
@@ -136,7 +142,7 @@ def signals(fake: Tensor, real: Tensor | None = None, title: str = "") -> np.nda
     real = fake[:0] if real is None else real[: SIGNALS // 4]
     drawn = [(x, *REAL[:2]) for x in real.float().cpu()]
     drawn += [(x, *FAKE[:2]) for x in fake[: SIGNALS - len(real)].float().cpu()]
-    low, high = _range(torch.cat([x[x.isfinite()] for x, _, _ in drawn]))
+    low, high = interval(torch.cat([x[x.isfinite()] for x, _, _ in drawn]))
     rows = math.ceil(len(drawn) / 4)
     with style.apply():
         figure = style.figure(10, 1.6 * rows + 0.6)

@@ -85,8 +85,8 @@ class ImageSource:
         test = None if held_out is None else self._held_out(held_out, table)
         if test is not None and test.images.shape[1:] != split.images.shape[1:]:
             raise ValueError(
-                f"test images of shape {tuple(test.images.shape[1:])}, and training images of "
-                f"{tuple(split.images.shape[1:])}: make them alike by dataset.size and dataset.channels"
+                f"held-out samples of shape {tuple(test.images.shape[1:])}, and training samples of "
+                f"{tuple(split.images.shape[1:])}: make them alike, pictures by dataset.size and dataset.channels"
             )
         return split, test, class_names
 

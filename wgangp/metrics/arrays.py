@@ -1,0 +1,152 @@
+"""Scores of arrays that are no pictures: marginals, correlations and power spectra. None needs a network."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from wgangp.data import Dataset
+from wgangp.metrics import Metric, Result
+from wgangp.metrics.reference import drawn, training_samples
+
+VALUES = 2**17  # of each channel, at most, for its marginal distribution
+MOST_LISTED = 64  # columns whose own scores evaluation.json lists
+EMPTY = 1e-9  # of the largest power: less is no power, but rounding
+
+
+class ArrayMetric(Metric):
+    """Compares generated samples with as many training samples, both in the data's own units."""
+
+    quick = True
+
+    def __init__(self, samples: int) -> None:
+        self.samples = samples
+
+    def suits(self, dataset: Dataset) -> bool:
+        return dataset.units is not None
+
+    def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
+        fake, real = drawn(samples, self.samples), training_samples(dataset, self.samples)
+        values, details = self.compare(fake, real, names_of_columns(dataset))
+        return Result(values, {"samples": len(fake), "reference": f"{len(real)} training samples"}, details)
+
+    def compare(
+        self, fake: Tensor, real: Tensor, names: list[str]
+    ) -> tuple[dict[str, float], dict[str, dict[str, object]]]:
+        """Returns the scores of samples (n, k, *) against (m, k, *), and their details."""
+        raise NotImplementedError
+
+
+class Marginals(ArrayMetric):
+    """`ks_mean` and `ks_max`, over the columns: Kolmogorov-Smirnov distances of generated from training numbers.
+
+    The columns are those of vectors; of all else the channels, with the numbers of all places together. Equal
+    distributions have about 0.87 sqrt(2 / n).
+    """
+
+    higher_is_better: ClassVar = {"ks_mean": False, "ks_max": False}
+
+    def compare(
+        self, fake: Tensor, real: Tensor, names: list[str]
+    ) -> tuple[dict[str, float], dict[str, dict[str, object]]]:
+        distances = kolmogorov_smirnov(drawn(columns(fake), VALUES), drawn(columns(real), VALUES))
+        listed = dict(zip(names, distances.tolist(), strict=True)) if len(names) <= MOST_LISTED else {}
+        details: dict[str, object] = {"column": names[int(distances.argmax())], "columns": listed}
+        return {"ks_mean": distances.mean().item(), "ks_max": distances.max().item()}, {"ks_max": details}
+
+
+class Correlations(ArrayMetric):
+    """`correlation_difference`, the mean absolute difference of the columns' correlations from the training samples'.
+
+    Columns as for `Marginals`; constant ones have no correlation, and do not count.
+    """
+
+    higher_is_better: ClassVar = {"correlation_difference": False}
+
+    def suits(self, dataset: Dataset) -> bool:
+        return dataset.units is not None and dataset.shape[0] > 1
+
+    def compare(
+        self, fake: Tensor, real: Tensor, names: list[str]
+    ) -> tuple[dict[str, float], dict[str, dict[str, object]]]:
+        difference = correlation_difference(drawn(columns(fake), VALUES), drawn(columns(real), VALUES))
+        return {"correlation_difference": difference}, {}
+
+
+class Spectrum(ArrayMetric):
+    """`spectrum_difference`, the mean of |ln(P_fake / P_real)| over wavenumbers and channels, of signals and fields.
+
+    P is the power spectrum, averaged over the samples and over all directions. Its ratio at each wavenumber, averaged
+    over the channels, is in evaluation.json.
+    """
+
+    higher_is_better: ClassVar = {"spectrum_difference": False}
+
+    def suits(self, dataset: Dataset) -> bool:
+        return dataset.units is not None and len(dataset.shape) > 1 and max(dataset.shape[1:]) > 1
+
+    def compare(
+        self, fake: Tensor, real: Tensor, names: list[str]
+    ) -> tuple[dict[str, float], dict[str, dict[str, object]]]:
+        ratio = log_ratio(power_spectrum(fake), power_spectrum(real))  # (c, k)
+        details: dict[str, object] = {"ratio": [round(r, 4) for r in ratio.mean(0).exp().tolist()]}
+        return {"spectrum_difference": ratio.abs().mean().item()}, {"spectrum_difference": details}
+
+
+def names_of_columns(dataset: Dataset) -> list[str]:
+    names = () if dataset.units is None else dataset.units.names
+    return list(names) or [str(i) for i in range(dataset.shape[0])]
+
+
+def columns(x: Tensor) -> Tensor:
+    """Returns the columns of vectors, or the channels of all else with all places as rows, (m, k)."""
+    return x if x.ndim == 2 else x.movedim(1, -1).flatten(0, -2)
+
+
+def kolmogorov_smirnov(x: Tensor, y: Tensor) -> Tensor:
+    """Returns the greatest difference of the distribution functions of x (n, k) and y (m, k), by column, (k,)."""
+    x, y = x.T.contiguous().sort(dim=1).values, y.T.contiguous().sort(dim=1).values
+    both = torch.cat([x, y], dim=1)
+    below = [torch.searchsorted(part, both, right=True) / part.shape[1] for part in (x, y)]
+    return (below[0] - below[1]).abs().amax(dim=1)
+
+
+def correlation_difference(x: Tensor, y: Tensor) -> float:
+    """Returns the mean absolute difference of the correlations of x (n, k) and y (m, k), k > 1.
+
+    Raises ValueError if all columns, or all but one, are constant.
+    """
+    difference = (correlations(x) - correlations(y)).abs()
+    pairs = difference[torch.triu(torch.ones_like(difference), 1).bool() & difference.isfinite()]
+    if not len(pairs):
+        raise ValueError("correlation_difference: fewer than two columns vary")
+    return pairs.mean().item()
+
+
+def correlations(x: Tensor) -> Tensor:
+    """Returns the correlation matrix (k, k) of x (n, k); NaN where a column is constant."""
+    centred = x.double() - x.double().mean(0)
+    length = centred.norm(dim=0)
+    return (centred.T @ centred) / torch.outer(length, length)
+
+
+def power_spectrum(x: Tensor, chunk: int = 256) -> Tensor:
+    """Returns the mean power of signals, fields or volumes x (n, c, *) at each wavenumber, (c, k), k from 1.
+
+    Wavenumbers count the waves along the longest axis, up to two places a wave; frequencies are rounded to them, and
+    all directions are averaged.
+    """
+    size, axes = x.shape[2:], tuple(range(2, x.ndim))
+    frequency = torch.stack(torch.meshgrid(*map(torch.fft.fftfreq, size), indexing="ij")).norm(dim=0).flatten()
+    wave = (frequency * max(size)).round().long()  # (places,)
+    power = sum(torch.fft.fftn(part, dim=axes).abs().square().sum(0).flatten(1).double() for part in x.split(chunk))
+    counts = torch.bincount(wave)
+    by_wave = torch.zeros(x.shape[1], len(counts), dtype=torch.float64).index_add(1, wave, torch.as_tensor(power) / len(x))
+    kept = slice(1, max(size) // 2 + 1)
+    return (by_wave / counts)[:, kept]
+
+
+def log_ratio(p: Tensor, q: Tensor) -> Tensor:
+    """Returns ln(p / q) of powers (c, k), where both count as a little more than no power."""
+    least = EMPTY * q.amax(dim=1, keepdim=True)
+    return ((p + least) / (q + least)).log()

@@ -1,0 +1,114 @@
+"""Arrays in the data's own units: vectors, signals, fields with their colour bars, and slices of volumes."""
+
+import logging
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wgangp.pictures import style
+from wgangp.pictures.points import FAKE, REAL, finite, histogram, interval, signals, vectors
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
+
+VECTOR = 16  # numbers of a vector without names, at most; more are a signal
+CORNER, MARGINALS = 5, 20  # columns of which all pairs are shown, and columns that are shown
+CHANNELS, TILES, SLICES = 4, 64, 4  # channels of a field, fields of a picture, slices of a volume
+PANEL = 3.6  # inches of a channel's longer side
+
+
+def arrays(
+    x: Tensor, names: Sequence[str] = (), real: Tensor | None = None, columns: int | None = None, title: str = ""
+) -> np.ndarray:
+    """Samples x (n, d) or (n, c, *spatial), and real ones beside them if given, as (h, w, 3) uint8."""
+    if x.ndim == 2 and (names or x.shape[1] <= VECTOR):
+        draw = vectors if x.shape[1] <= CORNER else marginals
+        return draw(x, real, title, [*names])
+    if x.ndim <= 3:
+        return signals(x, real, title)
+    if x.ndim == 5:
+        return fields(slices(x), None if real is None else slices(real[:1]), SLICES, title)
+    return fields(x, real, columns, title)
+
+
+def marginals(fake: Tensor, real: Tensor | None = None, title: str = "", names: Sequence[str] = ()) -> np.ndarray:
+    """Vectors (n, d) as the histograms of their first 20 columns, (h, w, 3) uint8."""
+    d, k = fake.shape[1], min(MARGINALS, fake.shape[1])
+    parts = [(x, *look) for x, look in ((finite(real), REAL), (finite(fake), FAKE)) if len(x)]
+    rows = math.ceil(k / CORNER)
+    with style.apply():
+        figure = style.figure(11, 1.7 * rows + 0.7, layout=None)
+        top = 1 - 0.6 / (1.7 * rows + 0.7)
+        figure.subplots_adjust(left=0.03, right=0.985, top=top, bottom=0.3 / (1.7 * rows + 0.7), hspace=0.65, wspace=0.12)
+        for i in range(k):
+            axes = figure.add_subplot(rows, CORNER, i + 1)
+            axes.set_title(names[i] if names else f"x[{i}]", fontsize=9)
+            axes.set_yticks([])
+            for x, name, colour, *_ in parts:
+                histogram(axes, x[:, i], interval(parts[0][0][:, i]), name, colour)
+        _head(figure, f"{title}   the first {k} of {d} columns" if k < d else title)
+        return style.pixels(figure)
+
+
+def _head(figure: "Figure", title: str) -> None:
+    figure.suptitle(title.strip() or " ", x=0.02, ha="left")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="upper right", ncols=2)
+
+
+def slices(x: Tensor) -> Tensor:
+    """Returns 4 slices of each volume x (n, c, d, h, w), at even distances of its depth, as fields (4 n, c, h, w)."""
+    depths = torch.linspace(0, x.shape[2] - 1, SLICES + 2)[1:-1].round().long()
+    return x[:, :, depths].transpose(1, 2).flatten(0, 1)
+
+
+def fields(fake: Tensor, real: Tensor | None = None, columns: int | None = None, title: str = "") -> np.ndarray:
+    """Fields (n, c, h, w): for each of the first 4 channels a colour map with its bar, as (h, w, 3) uint8.
+
+    The first row holds real fields if given, whose numbers the colours are chosen by.
+    """
+    n, c, h, w = fake.shape
+    columns = columns or min(8 if c == 1 else 4, math.ceil(math.sqrt(n)))
+    shown = columns * min(columns if real is None else columns - 1 or 1, math.ceil(n / columns), TILES // columns or 1)
+    if shown < n:
+        log.debug("the picture shows the first %d of %d fields", shown, n)
+    rows = [*([real[:columns]] if real is not None else []), *fake[:shown].split(columns)]
+    k = min(c, CHANNELS)
+    tiled = [tiles([row[:, i] for row in rows], columns).numpy() for i in range(k)]
+    tall, wide = tiled[0].shape
+    scale = PANEL / max(tall, wide)
+    across, down = max(scale * wide, 1.2) + 1.1, max(scale * tall, 0.8) + 0.7
+    with style.apply():
+        figure = style.figure(k * across + 0.5, down + 0.3, layout=None)
+        width, height = figure.get_size_inches()
+        for i, picture in enumerate(tiled):
+            left, place = 0.6 + i * across, (scale * wide / width, scale * tall / height)
+            axes = figure.add_axes((left / width, 0.3 / height, *place))
+            axes.grid(visible=False)
+            axes.set_xticks([])
+            axes.set_yticks([(row + 0.5) * tall / len(rows) for row in range(len(rows))] if i == 0 else [])
+            if i == 0:
+                axes.set_yticklabels(["real" if real is not None and row == 0 else "" for row in range(len(rows))])
+            low, high = interval((fake if real is None else real)[:, i].flatten(), margin=0)
+            drawn = axes.imshow(np.ma.masked_invalid(picture), vmin=low, vmax=high, aspect="auto", interpolation="nearest")
+            axes.set_title(f"channel {i}" if c > 1 else "")
+            bar = figure.add_axes(((left + scale * wide + 0.1) / width, 0.3 / height, 0.12 / width, place[1]))
+            figure.colorbar(drawn, cax=bar).outline.set_visible(False)
+        note = f"the first {k} of {c} channels" if k < c else ""
+        figure.suptitle("   ".join(filter(None, (title, note))) or " ", x=0.02, ha="left")
+        return style.pixels(figure)
+
+
+def tiles(rows: Sequence[Tensor], columns: int) -> Tensor:
+    """Returns rows of up to `columns` fields (n, h, w) as one picture, with NaN between and beside them."""
+    h, w = rows[0].shape[1:]
+    gap = max(1, w // 40)
+    sheet = torch.full((len(rows), h + gap, columns, w + gap), torch.nan)
+    for i, row in enumerate(rows):
+        sheet[i, :h, : len(row), :w] = row.float().cpu().transpose(0, 1)
+    return sheet.flatten(2).flatten(0, 1)[: -gap or None, : -gap or None]
