@@ -29,7 +29,7 @@ class TrainOnSynthetic(Metric):
 
     def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
         if labels is None:
-            raise ValueError("tstr: the generator takes no labels: train with conditional=true")
+            raise ValueError("tstr: needs labels, which wgangp-evaluate gives of runs with conditional=true")
         held_out, train = dataset.reference("held_out"), dataset.reference("train", min(self.samples, len(samples)))
         if held_out is None or train is None:
             raise ValueError("tstr: the data have no held-out part: set dataset.held_out=0.1")
