@@ -236,7 +236,9 @@ def write_files(x: "Tensor", generator: "Generator", out: Path) -> Path:
             file.write("".join(f"{line}\n" for line in decode(x, vocabulary)))
         return out
     if x.ndim != 4 or generator.units is not None:
-        raise ValueError("format=files is for images and text: choose format=npy for an array, format=grid for a picture")
+        raise ValueError(
+            "format=files is for images and text: choose format=npy for an array, format=grid for a picture"
+        )
     out.mkdir(exist_ok=True)
     for i, image in enumerate(plots.to_uint8(x)):
         with open_for_writing(out / f"{i:06d}.png", "wb") as file:

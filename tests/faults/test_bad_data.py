@@ -467,7 +467,11 @@ CASES = {
     ),
     "npz, code beside": (lambda: np.savez("x.npz", images=X, more=np.array([Exploit()], object)), NPZ, TRAINS),
     "npz, one array of another name": (npz(faces=X), NPZ, TRAINS),
-    "npz, two arrays": (npz(faces=X, hands=X), NPZ, "x.npz has the arrays faces, hands: choose one of them by dataset.key"),
+    "npz, two arrays": (
+        npz(faces=X, hands=X),
+        NPZ,
+        "x.npz has the arrays faces, hands: choose one of them by dataset.key",
+    ),
     "npz, truncated": (cut(npz(images=X), "x.npz", -20), NPZ, "x.npz is damaged or no array"),
     "npz, damaged": (patched(npz(images=X), "x.npz", (X.tobytes()[9:19], bytes(10))), NPZ, "Bad CRC-32"),
     "npz, bomb": (zipped({"images.npy": BOMB}, "x.npz"), NPZ, "images.npy claims to be 73,400,320 bytes"),

@@ -122,7 +122,8 @@ def with_output(node: DictConfig, bounded: bool) -> DictConfig:
     output = ("tanh" if bounded else "none") if node.output == "auto" else node.output
     if output == "tanh" and not bounded:
         raise ValueError(
-            "generator.output=tanh gives numbers in [-1, 1], and the data are not: choose auto, or dataset.scaling=minmax"
+            "generator.output=tanh gives numbers in [-1, 1], and the data are not: choose auto, or "
+            "dataset.scaling=minmax"
         )
     return OmegaConf.merge(node, {"output": output})  # type: ignore[return-value]
 

@@ -42,18 +42,18 @@ class Split:
         return self.images if self.where is None else self.images[self.where]
 
 
-def hold_out(split: Split, amount: float) -> tuple[Split, Split]:
+def hold_out(split: Split, amount: float | str) -> tuple[Split, Split]:
     """Returns the training and the held-out part: a share, or a number of samples, of every class alike.
 
     The draw is the same for every seed of the training. Raises ValueError if `amount` is no share or number.
     """
     n = len(split)
-    held = amount if type(amount) is int else round(amount * n) if amount < 1 else 0
+    held = amount if type(amount) is int else round(amount * n) if isinstance(amount, float) and amount < 1 else 0
     if not 1 <= held < n:
         raise ValueError(
-            f"dataset.held_out={amount}: give a share such as 0.1, or a whole number from 1 to {n - 1}, of the {n} samples"
+            f"dataset.held_out={amount}: give a share such as 0.1, or a whole number from 1 to {n - 1}, of {n} samples"
         )
-    train = draw_evenly(split.labels, n - int(held))
+    train = draw_evenly(split.labels, n - held)
     rest = torch.ones(n, dtype=torch.bool)
     rest[train] = False
     where = torch.arange(n) if split.where is None else split.where

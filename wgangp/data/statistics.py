@@ -67,10 +67,13 @@ def fit(scaling: str, split: Split, limits: Limits, axes: str, names: tuple[str,
     else:
         if scaling == "log":
             shift = _shift(limits, names)
-        moved = (lambda x: (x + shift[:, None]).log()) if scaling == "log" else (lambda x: x)
-        centre = mean_of(split, moved)
-        width = mean_of(split, lambda x: (moved(x) - centre[:, None]).square()).sqrt()
-        width, centre = width.where(~constant, 0), centre.where(~constant, moved(low[:, None])[:, 0])
+
+        def moved(x: Tensor) -> Tensor:
+            return (x + shift[:, None]).log() if scaling == "log" else x
+
+        mean = mean_of(split, moved)
+        width = mean_of(split, lambda x: (moved(x) - mean[:, None]).square()).sqrt().where(~constant, 0)
+        centre = mean.where(~constant, moved(low[:, None])[:, 0])  # exactly, where it is constant
     if constant.any() and scaling != "none":
         which = [names[i] if names else str(i) for i in constant.nonzero().flatten().tolist()]
         kind = "column" if split.images.ndim == 2 else "channel"

@@ -141,7 +141,9 @@ def power_spectrum(x: Tensor, chunk: int = 256) -> Tensor:
     wave = (frequency * max(size)).round().long()  # (places,)
     power = sum(torch.fft.fftn(part, dim=axes).abs().square().sum(0).flatten(1).double() for part in x.split(chunk))
     counts = torch.bincount(wave)
-    by_wave = torch.zeros(x.shape[1], len(counts), dtype=torch.float64).index_add(1, wave, torch.as_tensor(power) / len(x))
+    by_wave = torch.zeros(x.shape[1], len(counts), dtype=torch.float64).index_add(
+        1, wave, torch.as_tensor(power) / len(x)
+    )
     kept = slice(1, max(size) // 2 + 1)
     return (by_wave / counts)[:, kept]
 

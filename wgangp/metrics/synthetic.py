@@ -53,7 +53,7 @@ def trained(x: Tensor, y: Tensor, num_classes: int, width: int, steps: int) -> n
         classifier = nn.Sequential(
             nn.Flatten(), nn.Linear(x[0].numel(), width), nn.ReLU(), nn.Linear(width, num_classes)
         )
-        optimizer = torch.optim.Adam(classifier.parameters(), lr=1e-3, weight_decay=1e-4)
+        optimizer = torch.optim.Adam(classifier.parameters(), lr=3e-3, weight_decay=1e-4)
         for _ in range(steps):
             picked = torch.randint(len(x), (256,))
             optimizer.zero_grad()
@@ -64,4 +64,4 @@ def trained(x: Tensor, y: Tensor, num_classes: int, width: int, steps: int) -> n
 
 @torch.no_grad()
 def accuracy_of(classifier: nn.Module, x: Tensor, y: Tensor) -> float:
-    return (classifier(x).argmax(1) == y).double().mean().item()
+    return float((classifier(x).argmax(1) == y).double().mean())

@@ -1,6 +1,5 @@
 """Arrays in the data's own units: vectors, signals, fields with their colour bars, and slices of volumes."""
 
-import logging
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,13 +12,12 @@ from wgangp.pictures import style
 from wgangp.pictures.points import FAKE, REAL, finite, histogram, interval, signals, vectors
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-log = logging.getLogger(__name__)
 
 VECTOR = 16  # numbers of a vector without names, at most; more are a signal
 CORNER, MARGINALS = 5, 20  # columns of which all pairs are shown, and columns that are shown
-CHANNELS, TILES, SLICES = 4, 64, 4  # channels of a field, fields of a picture, slices of a volume
+CHANNELS, SLICES = 4, 4  # channels of a field, slices of a volume
 PANEL = 3.6  # inches of a channel's longer side
 
 
@@ -45,7 +43,9 @@ def marginals(fake: Tensor, real: Tensor | None = None, title: str = "", names: 
     with style.apply():
         figure = style.figure(11, 1.7 * rows + 0.7, layout=None)
         top = 1 - 0.6 / (1.7 * rows + 0.7)
-        figure.subplots_adjust(left=0.03, right=0.985, top=top, bottom=0.3 / (1.7 * rows + 0.7), hspace=0.65, wspace=0.12)
+        figure.subplots_adjust(
+            left=0.03, right=0.985, top=top, bottom=0.3 / (1.7 * rows + 0.7), hspace=0.65, wspace=0.12
+        )
         for i in range(k):
             axes = figure.add_subplot(rows, CORNER, i + 1)
             axes.set_title(names[i] if names else f"x[{i}]", fontsize=9)
@@ -72,36 +72,39 @@ def fields(fake: Tensor, real: Tensor | None = None, columns: int | None = None,
 
     The first row holds real fields if given, whose numbers the colours are chosen by.
     """
-    n, c, h, w = fake.shape
-    columns = columns or min(8 if c == 1 else 4, math.ceil(math.sqrt(n)))
-    shown = columns * min(columns if real is None else columns - 1 or 1, math.ceil(n / columns), TILES // columns or 1)
-    if shown < n:
-        log.debug("the picture shows the first %d of %d fields", shown, n)
-    rows = [*([real[:columns]] if real is not None else []), *fake[:shown].split(columns)]
-    k = min(c, CHANNELS)
-    tiled = [tiles([row[:, i] for row in rows], columns).numpy() for i in range(k)]
-    tall, wide = tiled[0].shape
-    scale = PANEL / max(tall, wide)
-    across, down = max(scale * wide, 1.2) + 1.1, max(scale * tall, 0.8) + 0.7
+    n, c = fake.shape[:2]
+    columns, k = columns or min(8 if c == 1 else 4, math.ceil(math.sqrt(n))), min(c, CHANNELS)
+    first = [] if real is None else [real[:columns]]
+    rows = [*first, *fake.split(columns)][: max(columns, 2)]
+    sheets = [tiles([row[:, i] for row in rows], columns) for i in range(k)]
+    scale = PANEL / max(sheets[0].shape)  # inches of a place
+    tall, wide = (scale * places for places in sheets[0].shape)
     with style.apply():
-        figure = style.figure(k * across + 0.5, down + 0.3, layout=None)
-        width, height = figure.get_size_inches()
-        for i, picture in enumerate(tiled):
-            left, place = 0.6 + i * across, (scale * wide / width, scale * tall / height)
-            axes = figure.add_axes((left / width, 0.3 / height, *place))
-            axes.grid(visible=False)
-            axes.set_xticks([])
-            axes.set_yticks([(row + 0.5) * tall / len(rows) for row in range(len(rows))] if i == 0 else [])
-            if i == 0:
-                axes.set_yticklabels(["real" if real is not None and row == 0 else "" for row in range(len(rows))])
-            low, high = interval((fake if real is None else real)[:, i].flatten(), margin=0)
-            drawn = axes.imshow(np.ma.masked_invalid(picture), vmin=low, vmax=high, aspect="auto", interpolation="nearest")
+        figure = style.figure(k * (wide + 1.1) + 0.5, tall + 1, layout=None)
+        for i, sheet in enumerate(sheets):
+            limits = interval((fake if real is None else real)[:, i].flatten(), margin=0)
+            axes = _panel(figure, sheet, limits, (0.6 + i * (wide + 1.1), 0.3, wide, tall))
             axes.set_title(f"channel {i}" if c > 1 else "")
-            bar = figure.add_axes(((left + scale * wide + 0.1) / width, 0.3 / height, 0.12 / width, place[1]))
-            figure.colorbar(drawn, cax=bar).outline.set_visible(False)
+            if i == 0 and first:
+                axes.set_yticks([0.5 * sheet.shape[0] / len(rows)], ["real"])
         note = f"the first {k} of {c} channels" if k < c else ""
         figure.suptitle("   ".join(filter(None, (title, note))) or " ", x=0.02, ha="left")
         return style.pixels(figure)
+
+
+def _panel(
+    figure: "Figure", sheet: Tensor, limits: tuple[float, float], place: tuple[float, float, float, float]
+) -> "Axes":
+    """Draws a sheet of fields and its colour bar; `place` is left, bottom, width and height in inches."""
+    (left, bottom, wide, tall), (width, height) = place, figure.get_size_inches()
+    axes = figure.add_axes((left / width, bottom / height, wide / width, tall / height))
+    axes.grid(visible=False)
+    axes.set(xticks=[], yticks=[])
+    picture = np.ma.masked_invalid(sheet.numpy())
+    drawn = axes.imshow(picture, vmin=limits[0], vmax=limits[1], aspect="auto", interpolation="nearest")
+    bar = figure.add_axes(((left + wide + 0.1) / width, bottom / height, 0.12 / width, tall / height))
+    figure.colorbar(drawn, cax=bar).outline.set_visible(False)
+    return axes
 
 
 def tiles(rows: Sequence[Tensor], columns: int) -> Tensor:

@@ -3,12 +3,11 @@
 import functools
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from wgangp.data.arrays import Arrays
 from wgangp.data.files import shown
@@ -38,18 +37,21 @@ class Array(ImageSource):
     columns: Sequence[str | int] | None
     axes: str | None
     scaling: str
-    held_out: float | str | None
 
     def dataset(self) -> Images | Arrays:
         content = joined([self._read(path) for path in _listed(self.path)])
         if isinstance(self.held_out, str):
             if content.test is not None:
-                raise ValueError(f"dataset.held_out={self.held_out}: the file has test samples of its own; set it to null")
-            content = Content(content.x, content.labels, content.names, self._read(self.held_out))
+                raise ValueError(
+                    f"dataset.held_out={self.held_out}: the file has test samples of its own; set it to null"
+                )
+            content = replace(content, test=self._read(self.held_out))
+            return replace(self, held_out=None)._of(content)
+        return self._of(content)
+
+    def _of(self, content: Content) -> Images | Arrays:
         axes = self._picture_axes(content.x)
-        if axes is not None:
-            return self.images_of(*self._parts(content, axes))
-        return self._arrays(content)
+        return self._arrays(content) if axes is None else self.images_of(*self._parts(content, axes))
 
     def _read(self, path: object) -> Content:
         """Returns the content of a file. Raises ValueError if it is none that can be used."""
@@ -60,7 +62,9 @@ class Array(ImageSource):
         if file.suffix.lower() in TABLES:
             return read_table(file, labels, None if self.columns is None else [*map(str, self.columns)])
         if self.columns is not None:
-            raise ValueError(f"dataset.columns={[*self.columns]}: dataset.path={path} has no named columns; set it to null")
+            raise ValueError(
+                f"dataset.columns={[*self.columns]}: dataset.path={path} has no named columns; set it to null"
+            )
         return read_arrays(file, None if self.key is None else str(self.key), labels)
 
     def _picture_axes(self, x: np.ndarray) -> str | None:
@@ -94,7 +98,9 @@ class Array(ImageSource):
         options = {"size": None, "channels": None, "flip": False, "dequantise": False}
         for name, value in options.items():
             if getattr(self, name) != value:
-                raise ValueError(f"dataset.{name} is for pictures, which are uint8: this is {content.x.dtype}; leave it out")
+                raise ValueError(
+                    f"dataset.{name} is for pictures, which are uint8: this is {content.x.dtype}; leave it out"
+                )
         check_numbers(f"dataset.path={shown(self.path)}", content.x, content.names)
         axes = axes_of(f"dataset.path={shown(self.path)}", content.x.shape, self.axes)
         train, held_out, class_names = self.splits(*self._parts(content, axes))

@@ -31,7 +31,8 @@ def axes_of(where: str, shape: tuple[int, ...], given: str | None) -> str:
     if plain is None:
         choices = [f"{axes} ({said(kind, shape, axes)})" for axes, kind in readings.items()]
         raise ValueError(
-            f"{where} of shape {shape} has several readings: set dataset.axes to {', '.join(choices[:-1])} or {choices[-1]}"
+            f"{where} of shape {shape} has several readings: set dataset.axes to {', '.join(choices[:-1])} or "
+            f"{choices[-1]}"
         )
     return plain
 
@@ -42,7 +43,8 @@ def _plain(shape: tuple[int, ...]) -> str | None:
         return next(iter(READINGS[len(shape)]))
     others = shape[1:]
     first, last = (
-        size == 1 or (size <= FEW and 2 * size <= min(rest)) for size, rest in ((shape[1], shape[2:]), (shape[-1], others[:-1]))
+        size == 1 or (size <= FEW and 2 * size <= min(rest))
+        for size, rest in ((shape[1], shape[2:]), (shape[-1], others[:-1]))
     )
     if first == last or (len(shape) == 3 and 1 not in (shape[1], shape[2])):
         return None

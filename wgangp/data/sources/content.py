@@ -33,7 +33,9 @@ def joined(contents: list[Content]) -> Content:
         return first
     shapes = {c.x.shape[1:] for c in contents}
     if len(shapes) > 1:
-        raise ValueError(f"dataset.path: the files have samples of shapes {listed([*map(str, shapes)])}: make them alike")
+        raise ValueError(
+            f"dataset.path: the files have samples of shapes {listed([*map(str, shapes)])}: make them alike"
+        )
     if any(c.names != first.names or (c.labels is None) != (first.labels is None) for c in contents):
         raise ValueError("dataset.path: the files have other columns, or some have no labels: make them alike")
     labels = None if first.labels is None else np.concatenate([c.labels for c in contents if c.labels is not None])
@@ -46,7 +48,9 @@ def check_numbers(where: str, x: np.ndarray, names: tuple[str, ...]) -> None:
     if x.dtype.kind == "c":
         raise ValueError(f"{where} has complex numbers: give the real and the imaginary part as two channels")
     if x.dtype.kind not in "biuf" or not x.size:
-        raise ValueError(f"{where} has type {x.dtype} and shape {x.shape}: give an array of real numbers that is not empty")
+        raise ValueError(
+            f"{where} has type {x.dtype} and shape {x.shape}: give an array of real numbers that is not empty"
+        )
     if x.dtype.kind != "f":
         return
     rows = max(1, PART // max(1, x[0].size))

@@ -41,7 +41,7 @@ class ImageSource:
     limit: int | None
     flip: bool
     dequantise: bool
-    held_out: float | None
+    held_out: float | str | None
     seed: int
     device: torch.device
 
@@ -74,13 +74,15 @@ class ImageSource:
         self, train: Part, held_out: Part | None, names: Sequence[str] | None
     ) -> tuple[Split, Split | None, tuple[str, ...]]:
         """Returns the training samples, the held-out ones if there are any, and the names of the classes."""
-        if held_out is not None and isinstance(self.held_out, int | float):
-            raise ValueError(f"dataset.held_out={self.held_out}: the data have a test part of their own; set it to null")
+        if held_out is not None and self.held_out is not None:
+            raise ValueError(
+                f"dataset.held_out={self.held_out}: the data have a test part of their own; set it to null"
+            )
         positions, wanted = choose(train.labels, self.classes, self.limit, names)
         split = self._split(train, positions)
         table, class_names = number(split.labels, wanted, names)
         split = Split(split.images, table[split.labels])
-        if isinstance(self.held_out, int | float):
+        if self.held_out is not None:
             return *hold_out(split, self.held_out), class_names
         test = None if held_out is None else self._held_out(held_out, table)
         if test is not None and test.images.shape[1:] != split.images.shape[1:]:

@@ -32,7 +32,9 @@ def _chosen(
     """Returns the positions of the columns of numbers, and of that of the classes."""
     for name in [*(columns or []), *([labels] if labels else [])]:
         if str(name) not in names:
-            raise ValueError(f"dataset.path={shown(path)} has no column {shown(name)}: choose from {shown(listed(names))}")
+            raise ValueError(
+                f"dataset.path={shown(path)} has no column {shown(name)}: choose from {shown(listed(names))}"
+            )
     label = None if labels is None else names.index(labels)
     wanted = range(len(names)) if columns is None else [names.index(str(name)) for name in columns]
     numbers = [i for i in wanted if i != label]
@@ -77,7 +79,8 @@ def _naming(path: Path, name: str, start: int) -> Callable[[int, str], ValueErro
     """Returns the function that makes the error of a value that is no number, by its row."""
     return lambda i, value: ValueError(
         f"dataset.path={shown(path)}: the column {shown(name)} has text, such as {shown(value)!r} in row "
-        f"{start + i + 1}: leave it out by dataset.columns=[...], or make it the classes by dataset.labels={shown(name)}"
+        f"{start + i + 1}: leave it out by dataset.columns=[...], or make it the classes by "
+        f"dataset.labels={shown(name)}"
     )
 
 
@@ -105,7 +108,9 @@ def _read_parquet(path: Path, labels: str | None, columns: Sequence[str] | None)
     try:
         from pyarrow import ArrowException, parquet
     except ModuleNotFoundError as error:
-        raise ValueError(f"dataset.path={shown(path)}: {error.name} is not installed: pip install -e '.[arrays]'") from error
+        raise ValueError(
+            f"dataset.path={shown(path)}: {error.name} is not installed: pip install -e '.[arrays]'"
+        ) from error
     try:
         names = parquet.ParquetFile(path).schema_arrow.names
         numbers, label = _chosen(path, names, labels, columns)
