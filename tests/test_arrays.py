@@ -13,6 +13,7 @@ from wgangp.run_dir.checkpoint import load_checkpoint, newest_checkpoint
 
 SMALL = ["batch_size=8", "generator=mlp", "critic=mlp", "generator.width=8", "critic.width=8", "generator.nz=4"]
 SMALL += ["n_critic=1", "evaluation_samples=100", "device=cpu", "log_every=2", "checkpoint_every=2", "sample_every=0"]
+SMALL += ["lr_decay=none"]
 rng = np.random.default_rng(0)
 
 
