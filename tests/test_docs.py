@@ -147,6 +147,10 @@ def test_your_own_data(call, workplace):
     run_page(DOCS / "how-to" / "data.md", call, workplace)
 
 
+def test_arrays_of_your_own(call, workplace):
+    run_page(DOCS / "how-to" / "arrays.md", call, workplace)
+
+
 def test_extensions_by_the_how_to_alone(call, workplace):
     """Own dataset, networks, penalty and metric, outside the package: trained with, sampled, resumed and evaluated."""
     page = DOCS / "how-to" / "extend.md"

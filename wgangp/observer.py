@@ -87,8 +87,8 @@ class Observer:
         seed_step(t.seed, 0, "picture")  # the same latents every time
         if (units := t.dataset.units) is not None:
             n = 1000 if len(t.dataset.shape) == 1 else 64
-            x, real = units.invert(self.generate(n)), t.dataset.reference("train", n)
-            return pictures.draw(x, real=None if real is None else real[0], units=units, title=f"step {t.step:,}")
+            drawn, found = units.invert(self.generate(n)), t.dataset.reference("train", n)
+            return pictures.draw(drawn, real=found and found[0], units=units, title=f"step {t.step:,}")
         if t.dataset.shape == (2,):
             real, _ = t.dataset.batch(0, 1000)
             x, critic = self.generate(1000).to(t.device), frozen(t.critic)

@@ -18,7 +18,7 @@ from wgangp.models.layers import use_batch_statistics
 from wgangp.run_dir.checkpoint import State, header_of, load_newest
 from wgangp.run_dir.record import Record, read_record
 from wgangp.run_dir.status import Status, read_status
-from wgangp.sampling import generate, latents, use_standing_statistics
+from wgangp.sampling import generate, latents, to_data, use_standing_statistics
 
 
 class Run:
@@ -77,8 +77,7 @@ class Run:
         generator = self.generator(batchnorm="batch")
         seed_step(seed, 0, "sample")
         z, y = latents(generator, n)
-        finish = Tensor.cpu if generator.units is None else generator.units.invert
-        return torch.cat(generate(generator, z, y, finish))[:n]
+        return torch.cat(generate(generator, z, y, to_data(generator)))[:n]
 
 
 def load_generator(
@@ -87,7 +86,7 @@ def load_generator(
     """Returns the generator of a run directory's newest checkpoint, or of a checkpoint file, on the CPU in eval mode.
 
     Called as generator(z, y=None) with z of (n, generator.nz) and y of (n,); returns (n, *shape): images in [-1, 1],
-    or arrays as the networks see them, which generator.units.invert takes to the data's units,
+    or arrays as the networks see them, which generator.data_units.invert takes to the data's units,
     or for text the characters' probabilities (n, v, t), which wgangp.data.text.decode reads with generator.vocabulary.
     BatchNorm uses statistics of many samples ("standing"), so that a sample depends on its own latent alone; or those
     of the batch that it is given ("batch"), as the paper does; or the averages over training ("running").
@@ -111,7 +110,8 @@ def generator_of(state: State, ema: bool, batchnorm: str, allow: Sequence[str]) 
         raise ValueError("the checkpoint's weights are not those of the generator that it describes") from error
     generator: Generator = build(node, allow=allow, **data)
     generator.load_state_dict(weights)
-    generator.vocabulary, generator.class_names, generator.units = header.vocabulary, header.class_names, header.units
+    generator.vocabulary, generator.class_names = header.vocabulary, header.class_names
+    generator.data_units = header.units
     if batchnorm == "batch":
         use_batch_statistics(generator)
     elif batchnorm == "standing":

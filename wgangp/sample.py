@@ -10,8 +10,6 @@ from omegaconf import DictConfig
 from wgangp.app.compose import command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from wgangp.models import Generator
@@ -112,16 +110,9 @@ def draw(generator: "Generator", z: "Tensor", y: "Tensor", wanted: list[int]) ->
     """Returns the wanted samples (n, *), on the CPU; arrays that are no pictures in the data's units."""
     import torch
 
-    from wgangp.sampling import generate
+    from wgangp.sampling import generate, to_data
 
-    return torch.cat(generate(generator, z, y, finish(generator)))[wanted]
-
-
-def finish(generator: "Generator") -> "Callable[[Tensor], Tensor]":
-    """Returns what takes samples from the device, and to the data's units if they have some."""
-    import torch
-
-    return torch.Tensor.cpu if generator.units is None else generator.units.invert
+    return torch.cat(generate(generator, z, y, to_data(generator)))[wanted]
 
 
 def class_rows(generator: "Generator", z: "Tensor") -> "Tensor":
@@ -131,10 +122,10 @@ def class_rows(generator: "Generator", z: "Tensor") -> "Tensor":
     """
     import torch
 
-    from wgangp.sampling import generate
+    from wgangp.sampling import generate, to_data
 
     y = torch.arange(generator.num_classes)
-    columns = [torch.cat(generate(generator, one.expand(len(y), -1), y, finish(generator))) for one in z]
+    columns = [torch.cat(generate(generator, one.expand(len(y), -1), y, to_data(generator))) for one in z]
     return torch.stack(columns, dim=1).flatten(0, 1)
 
 
@@ -182,7 +173,7 @@ def write_picture(cfg: DictConfig, generator: "Generator", label: int | None, ou
         class_names=names,
         columns=columns,
         numbers=wanted if cfg.numbers else None,
-        units=generator.units,
+        units=generator.data_units,
     )
     with open_for_writing(out, "wb") as file:
         Image.fromarray(picture).save(file, Image.registered_extensions()[out.suffix.lower()])
@@ -190,33 +181,21 @@ def write_picture(cfg: DictConfig, generator: "Generator", label: int | None, ou
 
 
 def write_array(cfg: DictConfig, generator: "Generator", label: int | None, out: Path) -> Path:
-    """Writes all samples as one .npy in the data's own units and axes, and beside it their labels if they have some.
-
-    Images are uint8 (n, c, h, w), text an array of n strings.
-    """
+    """Writes all samples as one .npy in the data's own units and axes, and beside it their labels if they have some."""
     import numpy as np
 
-    from wgangp.data.text import decode
-    from wgangp.pictures import plots
     from wgangp.run_dir.files import open_for_writing
-    from wgangp.units import axes_of_file
+    from wgangp.sampling import as_array
 
     z, y, wanted = latents_of(cfg, generator, label)
-    x = draw(generator, z, y, wanted)
-    if generator.vocabulary:
-        array = np.array(decode(x, generator.vocabulary))
-    elif generator.units is not None:
-        array = axes_of_file(x, generator.units.axes).numpy()
-    else:
-        array = plots.to_uint8(x).transpose(0, 3, 1, 2) if x.ndim == 4 else x.numpy()
     out.parent.mkdir(parents=True, exist_ok=True)
     out = out if out.suffix == ".npy" else out.with_name(f"{out.name}.npy")
-    written = {out: array}
+    arrays = {out: as_array(draw(generator, z, y, wanted), generator)}
     if generator.num_classes:
-        written[out.with_name(f"{out.stem}_labels.npy")] = y[wanted].numpy()
-    for path, content in written.items():
+        arrays[out.with_name(f"{out.stem}_labels.npy")] = y[wanted].numpy()
+    for path, array in arrays.items():
         with open_for_writing(path, "wb") as file:
-            np.save(file, np.ascontiguousarray(content), allow_pickle=False)
+            np.save(file, array, allow_pickle=False)
     return out
 
 
@@ -235,7 +214,7 @@ def write_files(x: "Tensor", generator: "Generator", out: Path) -> Path:
         with open_for_writing(out) as file:
             file.write("".join(f"{line}\n" for line in decode(x, vocabulary)))
         return out
-    if x.ndim != 4 or generator.units is not None:
+    if x.ndim != 4 or generator.data_units is not None:
         raise ValueError(
             "format=files is for images and text: choose format=npy for an array, format=grid for a picture"
         )
@@ -259,7 +238,7 @@ def write_film(cfg: DictConfig, generator: "Generator", label: int | None, out: 
     out.parent.mkdir(parents=True, exist_ok=True)
     if len(x) > MANY_FRAMES:
         log.info("drawing %s frames: a smaller n= or frames= makes a shorter film", f"{len(x):,}")
-    pictures.film([pictures.draw(frame[None], units=generator.units) for frame in x], out, fps=cfg.frames)
+    pictures.film([pictures.draw(frame[None], units=generator.data_units) for frame in x], out, fps=cfg.frames)
     return out
 
 

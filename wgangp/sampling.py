@@ -3,12 +3,16 @@
 from collections.abc import Callable
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wgangp.data.text import decode
 from wgangp.machine import distributed
 from wgangp.machine.distributed import gather
 from wgangp.models import Generator
+from wgangp.pictures.images import to_uint8
+from wgangp.units import axes_of_file
 
 CHUNK = 100  # samples that share BatchNorm's statistics, as in the official evaluation
 STANDING = 10  # chunks of which standing statistics are the means
@@ -42,6 +46,24 @@ def generate(generator: Generator, z: Tensor, y: Tensor, finish: Callable[[Tenso
                 mine[i] = finish(generate_chunk(generator, a.to(device), b.to(device)))
     made: dict[int, Made] = gather(mine)
     return [made[i] for i in sorted(made)]
+
+
+def to_data(generator: Generator) -> Callable[[Tensor], Tensor]:
+    """Returns the function that takes samples to the CPU, and to the data's units if they have some."""
+    return Tensor.cpu if generator.data_units is None else generator.data_units.invert
+
+
+def as_array(x: Tensor, generator: Generator) -> np.ndarray:
+    """Returns samples of to_data as an array for a file, in the units and axes of the data.
+
+    Images become uint8 (n, c, h, w), and text n strings.
+    """
+    if generator.vocabulary:
+        return np.array(decode(x, generator.vocabulary))
+    if generator.data_units is not None:
+        x = axes_of_file(x, generator.data_units.axes)
+        return np.ascontiguousarray(x.numpy())
+    return np.ascontiguousarray(to_uint8(x).transpose(0, 3, 1, 2)) if x.ndim == 4 else x.numpy()
 
 
 def generate_chunk(generator: Generator, z: Tensor, y: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ class Generator(nn.Module):
     num_classes: int  # 0: unconditional
     vocabulary: str | None = None  # of text, if the generator was loaded from a run
     class_names: tuple[str, ...] = ()  # likewise
-    units: Units | None = None  # likewise, of arrays that are no pictures
+    data_units: Units | None = None  # likewise, of arrays that are no pictures
     __call__: Callable[..., Tensor]
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
