@@ -8,6 +8,7 @@ from wgangp.data.splits import Labelled, Split
 from wgangp.data.statistics import Limits
 from wgangp.units import Units
 
+CHUNK = 1000  # samples that are in float64 at once
 KINDS = {1: "vectors", 2: "signals", 3: "fields", 4: "volumes"}  # by the number of axes of a sample
 
 
@@ -43,7 +44,7 @@ class Arrays(Labelled):
         return self.placed.apply(x)
 
     def to_metric_input(self, x: Tensor) -> Tensor:
-        return self.units.invert(x).float()
+        return torch.cat([self.units.invert(part).float() for part in x.split(CHUNK)])
 
     def reference(self, part: str = "train", n: int | None = None, seed: int = 0) -> tuple[Tensor, Tensor] | None:
         found = super().reference(part, n, seed)

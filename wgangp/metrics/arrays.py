@@ -9,6 +9,7 @@ from wgangp.data import Dataset
 from wgangp.metrics import Metric, Result
 from wgangp.metrics.reference import drawn, training_samples
 
+NUMBERS, FEWEST = 2**25, 100  # that are compared, at most; and samples, at least
 VALUES = 2**17  # of each channel, at most, for its marginal distribution
 MOST_LISTED = 64  # columns whose own scores evaluation.json lists
 EMPTY = 1e-9  # of the largest power: less is no power, but rounding
@@ -26,7 +27,8 @@ class ArrayMetric(Metric):
         return dataset.units is not None
 
     def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
-        fake, real = drawn(samples, self.samples), training_samples(dataset, self.samples)
+        n = max(FEWEST, min(self.samples, NUMBERS // samples[0].numel()))
+        fake, real = drawn(samples, n), training_samples(dataset, n)
         values, details = self.compare(fake, real, names_of_columns(dataset))
         return Result(values, {"samples": len(fake), "reference": f"{len(real)} training samples"}, details)
 
