@@ -54,7 +54,7 @@ class Header:
         names_fit = all(isinstance(name, str) for name in self.class_names) and len(self.class_names) <= MOST_CLASSES
         vocabulary_fits = self.vocabulary is None or isinstance(self.vocabulary, str)
         units_fit = self.units is None or self.units.table.shape[1] == self.shape[0]
-        fits = sizes_fit and names_fit and vocabulary_fits and units_fit and self.bounded in (True, False, None)
+        fits = sizes_fit and names_fit and vocabulary_fits and units_fit and isinstance(self.bounded, bool | None)
         if not (fits and _is_int(self.num_classes, 0, MOST_CLASSES)):
             raise ValueError("its header has a shape, number of classes, names or vocabulary that no dataset has")
 
