@@ -28,7 +28,8 @@ from tqdm import trange
 from wgangp.app.errors import one_line
 from wgangp.data.images import Images, Split
 from wgangp.machine.device import choose_device, keep_freed_memory, seed_step
-from wgangp.models.layers import mean_pool, relu
+from wgangp.models.layers import relu
+from wgangp.models.resampling import mean_pool
 from wgangp.penalties.gradients import gradient_norm, jacobian_norm
 from wgangp.pictures import style
 from wgangp.sweeps.jobs import median_interval
@@ -58,8 +59,8 @@ class Network(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = mean_pool(relu(self.conv1(x)))
-        x = mean_pool(relu(self.conv2(x)))
+        x = mean_pool(relu(self.conv1(x)), (2, 2))
+        x = mean_pool(relu(self.conv2(x)), (2, 2))
         x = relu(self.linear1(self.dropout(x.flatten(1))))
         return self.linear2(self.dropout(x))
 

@@ -21,9 +21,9 @@ from wgangp.trainer import Trainer
 STOCK = {
     "relu": F.relu,
     "leaky_relu": partial(F.leaky_relu, negative_slope=0.2),
-    "mean_pool": partial(F.avg_pool2d, kernel_size=2),
-    "conv_mean_pool": lambda layer, x: F.avg_pool2d(layer(x), 2),
-    "upsample_conv": lambda layer, x: layer(F.interpolate(x, scale_factor=2, mode="nearest")),
+    "mean_pool": F.avg_pool2d,
+    "conv_mean_pool": lambda layer, x, factors: F.avg_pool2d(layer(x), factors),
+    "upsample_conv": lambda layer, x, factors: layer(F.interpolate(x, scale_factor=factors, mode="nearest")),
 }
 
 

@@ -29,7 +29,7 @@ def test_ten_steps_equal_the_textbook():
         module.double()
     torch.set_default_dtype(torch.float64)
     try:
-        generator = mlp.Generator(shape=(2,), num_classes=0, nz=2, width=16, depth=2)
+        generator = mlp.Generator(shape=(2,), num_classes=0, nz=2, width=16, depth=2, output="auto")
         critic = mlp.Critic(shape=(2,), num_classes=0, width=16, depth=2, spectral=False)
         generator.load_state_dict(ours.generator.state_dict())
         critic.load_state_dict(ours.critic.state_dict())
@@ -273,7 +273,7 @@ def test_conditional_training_uses_the_labels(classes):
 
     trainer = small_trainer(
         dataset=Labelled(),
-        generator=mlp.Generator(shape=(2,), num_classes=classes, nz=2, width=8, depth=1),
+        generator=mlp.Generator(shape=(2,), num_classes=classes, nz=2, width=8, depth=1, output="auto"),
         critic=mlp.Critic(shape=(2,), num_classes=classes, width=8, depth=1, spectral=False),
         penalty=NoPenalty(),
     )

@@ -93,7 +93,16 @@ def check(ours, official):
 
 DATA = {"num_classes": 0}
 G_DCGAN = {"nz": 6, "width": 4, "max_width": 1024, "std": None, "crop": "end", "unit_range": False}
-D_DCGAN = {"width": 4, "norm": "none", "activation": "leaky_relu", "std": None, "unit_range": False, "spectral": False}
+G_DCGAN |= {"output": "auto"}
+D_DCGAN = {
+    "width": 4,
+    "max_width": None,
+    "norm": "none",
+    "activation": "leaky_relu",
+    "std": None,
+    "unit_range": False,
+    "spectral": False,
+}
 
 
 def test_mnist_generator():
@@ -151,7 +160,7 @@ def test_mnist_critic_takes_pixels_from_0_to_1_and_has_their_gradient():
 @pytest.mark.parametrize("groups", [1, 2])
 def test_cifar_resnet_generator(groups):
     """Conditional; with groups, each half of the batch has its own statistics, as on the code's two devices."""
-    options = {"nz": 6, "width": 4, "max_width": 4, "norm": "batch", "bias": True, "he_output": False}
+    options = {"nz": 6, "width": 4, "max_width": 4, "norm": "batch", "bias": True, "he_output": False, "output": "auto"}
     ours = resnet.Generator(shape=(3, 16, 16), num_classes=3, batchnorm_groups=groups, **options)
     w, z, y = weights(ours), random(6, 6), torch.arange(6) % 3
 
@@ -188,7 +197,7 @@ def test_cifar_resnet_critic():
 
 
 def test_the_good_networks_of_64x64():
-    options = {"nz": 6, "width": 4, "max_width": 8, "norm": "batch", "bias": False, "he_output": True}
+    options = {"nz": 6, "width": 4, "max_width": 8, "norm": "batch", "bias": False, "he_output": True, "output": "auto"}
     ours = resnet.Generator(shape=(3, 16, 16), **DATA, batchnorm_groups=1, **options)
     w, z, axes = weights(ours), random(4, 6), (0, 2, 3)
     x = linear(z.numpy(), *w["input"]).reshape(4, -1, 4, 4)
@@ -273,7 +282,7 @@ def test_networks_of_gan_language():
 
 def test_networks_of_gan_toy():
     for network in (
-        mlp.Generator(shape=(2,), **DATA, nz=2, width=8, depth=3),
+        mlp.Generator(shape=(2,), **DATA, nz=2, width=8, depth=3, output="auto"),
         mlp.Critic(shape=(2,), **DATA, width=8, depth=3, spectral=False),
     ):
         w, x = weights(network), random(5, 2)

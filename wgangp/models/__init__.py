@@ -3,7 +3,7 @@
 `shape` and `num_classes` come from the data; every other argument is a key of conf/generator or conf/critic.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -50,3 +50,13 @@ def check_counts(part: str, **counts: int) -> None:
     for key, value in counts.items():
         if type(value) is not int or value < 1:
             raise ValueError(f"{part}.{key}={value}: give a whole number of at least 1")
+
+
+def ends_in_tanh(output: str, shape: Sequence[int]) -> bool:
+    """Returns whether a generator ends in tanh. Of `auto` the caller decides by the data; else images do, (c, h, w).
+
+    Raises ValueError if the name is unknown.
+    """
+    if output not in ("auto", "tanh", "none"):
+        raise ValueError(f"generator.output is {output!r}: choose auto, tanh or none")
+    return output == "tanh" or (output == "auto" and len(shape) == 3)

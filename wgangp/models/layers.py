@@ -5,7 +5,6 @@ Weights are uniform with a chosen standard deviation, biases are zero. "Glorot" 
 """
 
 import copy
-import functools
 import math
 from collections.abc import Callable
 from typing import TypeVar
@@ -14,7 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wgangp.models.resampling import Convolution, Size
+
 Module = TypeVar("Module", bound=nn.Module)
+Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+CONVOLUTIONS: tuple[Callable[..., Convolution], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED: tuple[Callable[..., Transposed], ...] = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)  # the first for vectors
+INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 
 def uniform(weight: Tensor, variance: float) -> None:
@@ -50,24 +56,27 @@ class Head(nn.Linear):
         return out if self.divisor == 1 else out / self.divisor
 
 
-def _initialise_convolution(layer: nn.Conv2d | nn.ConvTranspose2d, fan_in: float, fan_out: float, he: bool) -> None:
+def conv(c_in: int, c_out: int, kernel: int, stride: Size = (1, 1), he: bool = True, bias: bool = True) -> Convolution:
+    """Returns a convolution of as many axes as strides: it keeps a length (stride 1) or halves it, rounding up (2)."""
+    layer = CONVOLUTIONS[len(stride) - 1](c_in, c_out, kernel, stride, padding=kernel // 2, bias=bias)
+    taps = kernel ** len(stride)
+    _initialise_convolution(layer, c_in * taps, c_out * taps / math.prod(stride), he)
+    return layer
+
+
+def deconv(c_in: int, c_out: int, kernel: int = 5, stride: Size = (2, 2)) -> Transposed:
+    """Returns the official transposed convolution: it doubles a length (stride 2) or keeps it (stride 1)."""
+    rest = tuple(s - 1 for s in stride)
+    layer = TRANSPOSED[len(stride) - 1](c_in, c_out, kernel, stride, padding=kernel // 2, output_padding=rest)
+    taps = kernel ** len(stride)
+    _initialise_convolution(layer, c_in * taps / math.prod(stride), c_out * taps, he=True)
+    return layer
+
+
+def _initialise_convolution(layer: nn.modules.conv._ConvNd, fan_in: float, fan_out: float, he: bool) -> None:
     uniform(layer.weight, (4 if he else 2) / (fan_in + fan_out))
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
-
-
-def conv(c_in: int, c_out: int, kernel: int, stride: int = 1, he: bool = True, bias: bool = True) -> nn.Conv2d:
-    """Returns a convolution that keeps the size (stride 1) or halves it, rounding up (stride 2)."""
-    layer = nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=bias)
-    _initialise_convolution(layer, c_in * kernel**2, c_out * kernel**2 / stride**2, he)
-    return layer
-
-
-def deconv(c_in: int, c_out: int, kernel: int = 5) -> nn.ConvTranspose2d:
-    """Returns the official transposed convolution, which doubles the size."""
-    layer = nn.ConvTranspose2d(c_in, c_out, kernel, stride=2, padding=kernel // 2, output_padding=1)
-    _initialise_convolution(layer, c_in * kernel**2 / 4, c_out * kernel**2, he=True)
-    return layer
 
 
 def initialise(module: nn.Module, std: float | None) -> None:
@@ -75,7 +84,7 @@ def initialise(module: nn.Module, std: float | None) -> None:
     if std is not None and not (isinstance(std, int | float) and std > 0):
         raise ValueError(f"std={std}: give a number above 0, or null for the official initialisation")
     for layer in module.modules():
-        if std is not None and isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+        if std is not None and isinstance(layer, nn.Linear | nn.modules.conv._ConvNd):
             uniform(layer.weight, std**2)
 
 
@@ -122,64 +131,29 @@ def channels_of(name: str) -> int:
     return 2 if name == "gated" else 1
 
 
-def mean_pool(x: Tensor) -> Tensor:
-    """Means over 2x2 pixels: (n, c, 2h, 2w) to (n, c, h, w)."""
-    n, c, h, w = x.shape
-    return x.view(n, c, h // 2, 2, w // 2, 2).mean(dim=(3, 5))
-
-
-def upsample(x: Tensor) -> Tensor:
-    """Nearest-neighbour upsampling: (n, c, h, w) to (n, c, 2h, 2w).
-
-    As F.interpolate, whose backward pass Inductor compiles to slow atomic additions.
-    """
-    n, c, h, w = x.shape
-    return x[:, :, :, None, :, None].expand(n, c, h, 2, w, 2).reshape(n, c, 2 * h, 2 * w)
-
-
-# A k x k convolution followed by 2x2 mean-pooling equals a (k + 1) x (k + 1) convolution of stride 2. After
-# nearest-neighbour upsampling it equals a transposed one. That is 4/9 of the arithmetic for k = 3, and no tensor at the
-# larger size.
-
-
-def conv_mean_pool(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """mean_pool(layer(x)) for a layer that keeps the size: (n, c_in, 2h, 2w) to (n, c_out, h, w)."""
-    return F.conv2d(x, _spread(layer.weight) / 4, layer.bias, stride=2, padding=layer.kernel_size[0] // 2)
-
-
-def upsample_conv(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """layer(upsampled x) for a layer that keeps the size: (n, c_in, h, w) to (n, c_out, 2h, 2w)."""
-    weight = _spread(layer.weight).flip(2, 3).transpose(0, 1)  # (c_in, c_out, k + 1, k + 1)
-    return F.conv_transpose2d(x, weight, layer.bias, stride=2, padding=layer.kernel_size[0] // 2)
-
-
-def _spread(weight: Tensor) -> Tensor:
-    """Returns the sum of a kernel (..., k, k) at its four places in (..., k + 1, k + 1)."""
-    return functools.reduce(torch.add, (F.pad(weight, (i, 1 - i, j, 1 - j)) for i in (0, 1) for j in (0, 1)))
-
-
 class Norm(nn.Module):
-    """Normalisation of x (n, c, h, w) by name: batch, layer, instance or none; affine per class if num_classes > 0.
+    """Normalisation of x (n, c, *size) by name: batch, layer, instance or none; affine per class if num_classes > 0.
 
-    "layer" has statistics over (c, h, w) of each sample and an affine per channel: GroupNorm(1, c), as in
-    tflib/ops/layernorm.py. In training the batch is split into `groups` parts; each has its own batch statistics.
+    `axes` is the number of axes beside the channels, 0 for vectors (n, c). "layer" has statistics over (c, *size) of
+    each sample and an affine per channel: GroupNorm(1, c), as in tflib/ops/layernorm.py. In training the batch is split
+    into `groups` parts; each has its own batch statistics.
     Raises ValueError if the name is unknown, or if labels are missing in the forward pass.
     """
 
-    def __init__(self, kind: str, channels: int, num_classes: int = 0, groups: int = 1) -> None:
+    def __init__(self, kind: str, channels: int, num_classes: int = 0, groups: int = 1, axes: int = 2) -> None:
         super().__init__()
         self.groups, affine = groups, num_classes == 0
         match kind:
             case "batch":
-                self.norm: nn.Module = nn.BatchNorm2d(channels, affine=affine)
+                self.norm: nn.Module = BATCH_NORMS[axes](channels, affine=affine)
             case "layer":
                 self.norm = nn.GroupNorm(1, channels, affine=affine)
-            case "instance":
-                self.norm = nn.InstanceNorm2d(channels, affine=affine)
+            case "instance" if axes > 0:
+                self.norm = INSTANCE_NORMS[axes - 1](channels, affine=affine)
             case "none":
                 self.norm = nn.Identity()
             case _:
-                raise ValueError(f"norm is {kind!r}: choose batch, layer, instance or none")
+                raise ValueError(f"norm is {kind!r}: choose batch, layer, none, or instance for data with axes")
         self.conditional = num_classes > 0 and kind != "none"
         if self.conditional:
             shape = num_classes, channels
@@ -188,11 +162,12 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         parts = x.chunk(self.groups) if self.training else (x,)
-        x = torch.cat([self.norm(part) for part in parts]) if len(parts) > 1 else self.norm(x)  # (n, c, h, w)
+        x = torch.cat([self.norm(part) for part in parts]) if len(parts) > 1 else self.norm(x)  # (n, c, *size)
         if self.conditional:
             if y is None:
                 raise ValueError("this generator is conditional: give it labels y of shape (n,)")
-            x = x * self.scale(y)[:, :, None, None] + self.offset(y)[:, :, None, None]
+            ones = [1] * (x.ndim - 2)
+            x = x * self.scale(y).view(*x.shape[:2], *ones) + self.offset(y).view(*x.shape[:2], *ones)
         return x
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wgangp import models
-from wgangp.models import check_counts
+from wgangp.models import check_counts, ends_in_tanh
 from wgangp.models.layers import Head, linear, relu, spectral_norm
 
 
@@ -28,12 +28,13 @@ class Hidden(nn.Module):
 
 
 class Generator(models.Generator):
-    """Maps z and, if conditional, the one-hot label to data. Images end in tanh; other data are unbounded."""
+    """Maps z and, if conditional, the one-hot label to data. `output` is tanh, none, or auto: tanh for images."""
 
-    def __init__(self, *, shape: Sequence[int], num_classes: int, nz: int, width: int, depth: int) -> None:
+    def __init__(self, *, shape: Sequence[int], num_classes: int, nz: int, width: int, depth: int, output: str) -> None:
         super().__init__()
         check_counts("generator", nz=nz, width=width, depth=depth)
         self.shape, self.num_classes, self.nz = shape, num_classes, nz
+        self.tanh = ends_in_tanh(output, shape)
         self.hidden = Hidden(nz + num_classes, width, depth)
         self.output = linear(width, math.prod(shape))
 
@@ -43,7 +44,7 @@ class Generator(models.Generator):
                 raise ValueError("this generator is conditional: give it labels y of shape (n,)")
             z = torch.cat([z, F.one_hot(y, self.num_classes).to(z.dtype)], dim=1)
         x: Tensor = self.output(self.hidden(z)).view(-1, *self.shape)  # (n, *shape)
-        return x.tanh() if len(self.shape) == 3 else x
+        return x.tanh() if self.tanh else x
 
 
 class Critic(models.Critic):

@@ -102,7 +102,7 @@ class Critic(models.Critic):
         for i, extra in enumerate(drawn.extra()):
             wider = drawn.filters * 2**i
             first = "none" if i == 0 else norm  # as in the DCGAN critic
-            self.hidden.append(Layer(conv(c, wider, 5, stride=2), wider, first, drawn.activation))
+            self.hidden.append(Layer(conv(c, wider, 5, stride=(2, 2)), wider, first, drawn.activation))
             self.hidden.extend([Layer(conv(wider, wider, 3), wider, norm, drawn.activation) for _ in range(extra)])
             c = wider
         self.output = Head(c * 16, num_classes)

@@ -1,9 +1,11 @@
-"""Residual networks of the official gan_cifar_resnet.py and of gan_64x64.py ("good"), for any size 4 * 2^k.
+"""Residual networks of the official gan_cifar_resnet.py and of gan_64x64.py ("good"), for any size.
 
-For images of size s, a layer at resolution r has min(width * s / r, max_width) channels. With max_width = width all
-layers have the same width (CIFAR-10); otherwise widths double as resolutions halve (64x64).
+The data have one to three axes beside the channels. Each is halved, rounding up, until it is at most 4. Widths double
+as sizes halve, from `width` at the data's size up to `max_width` (64x64); with max_width = width all are the same
+(CIFAR-10).
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -11,95 +13,98 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wgangp import models
-from wgangp.models import check_counts
-from wgangp.models.layers import (
-    Head,
-    Norm,
-    conv,
+from wgangp.models import check_counts, ends_in_tanh
+from wgangp.models.layers import Head, Norm, conv, linear, relu, spectral_norm
+from wgangp.models.resampling import (
+    Size,
     conv_mean_pool,
-    linear,
+    crop,
+    even,
+    factors_between,
+    halvings,
     mean_pool,
-    relu,
-    spectral_norm,
+    sizes_of,
     upsample,
     upsample_conv,
 )
 
 
-def check_size(shape: Sequence[int]) -> int:
-    """Returns the size of the images. Raises ValueError if they are not square or their size is not 8, 16, 32, ..."""
-    size = shape[-1]
-    if len(shape) != 3 or shape[1] != size:
-        raise ValueError(f"resnet needs square images, and the data is {tuple(shape)}: set dataset.size, or use mlp")
-    if size < 8 or size & (size - 1):
-        raise ValueError(f"resnet cannot make images of {size}x{size}: set dataset.size to 8, 16, 32, 64, 128 ...")
-    return size
-
-
 class Up(nn.Module):
-    """norm, ReLU, upsample, conv, norm, ReLU, conv; shortcut: upsample, 1x1 conv."""
+    """norm, ReLU, upsample, conv, norm, ReLU, conv; shortcut: upsample, 1x1 conv; from size `small` to size `large`."""
 
-    def __init__(self, c_in: int, c_out: int, norm: str, bias: bool, num_classes: int, groups: int) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, small: Size, large: Size, norm: str, bias: bool, num_classes: int, groups: int
+    ) -> None:
         super().__init__()
-        self.norm1, self.norm2 = (Norm(norm, c, num_classes, groups) for c in (c_in, c_out))
-        self.conv1, self.conv2 = conv(c_in, c_out, 3, bias=bias), conv(c_out, c_out, 3)
-        self.shortcut = conv(c_in, c_out, 1, he=False)
+        self.size, self.factors, axes = large, factors_between(small, large), len(large)
+        self.norm1, self.norm2 = (Norm(norm, c, num_classes, groups, axes) for c in (c_in, c_out))
+        same = (1,) * axes
+        self.conv1, self.conv2 = conv(c_in, c_out, 3, same, bias=bias), conv(c_out, c_out, 3, same)
+        self.shortcut = conv(c_in, c_out, 1, same, he=False)
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
-        h: Tensor = upsample_conv(self.conv1, F.relu(self.norm1(x, y)))  # (n, c_out, 2h, 2w)
+        h: Tensor = upsample_conv(self.conv1, F.relu(self.norm1(x, y)), self.factors)  # (n, c_out, *doubled)
         h = self.conv2(F.relu(self.norm2(h, y)))
-        return h + upsample(self.shortcut(x))  # a 1x1 conv commutes with upsampling; h decides the memory layout
+        h = h + upsample(self.shortcut(x), self.factors)  # a 1x1 conv commutes with upsampling; h decides the layout
+        return crop(h, self.size)  # (n, c_out, *large)
 
 
 class FirstBlock(nn.Module):
-    """conv, ReLU, conv, mean-pool of the image; shortcut: mean-pool, 1x1 conv."""
+    """conv, ReLU, conv, mean-pool of the data; shortcut: mean-pool, 1x1 conv."""
 
-    def __init__(self, c_in: int, c_out: int) -> None:
+    def __init__(self, c_in: int, c_out: int, factors: Size) -> None:
         super().__init__()
-        self.conv1, self.conv2 = conv(c_in, c_out, 3), conv(c_out, c_out, 3)
-        self.shortcut = conv(c_in, c_out, 1, he=False)
+        self.factors, same = factors, (1,) * len(factors)
+        self.conv1, self.conv2 = conv(c_in, c_out, 3, same), conv(c_out, c_out, 3, same)
+        self.shortcut = conv(c_in, c_out, 1, same, he=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut: Tensor = self.shortcut(mean_pool(x))
-        return shortcut + conv_mean_pool(self.conv2, relu(self.conv1(x)))
+        x = even(x, self.factors)
+        shortcut: Tensor = self.shortcut(mean_pool(x, self.factors))
+        return shortcut + conv_mean_pool(self.conv2, relu(self.conv1(x)), self.factors)
 
 
 class Block(nn.Module):
     """norm, ReLU, conv, norm, ReLU, conv; shortcut: the identity."""
 
-    def __init__(self, c_in: int, c_out: int, norm: str, bias: bool) -> None:
+    def __init__(self, c_in: int, c_out: int, norm: str, bias: bool, axes: int) -> None:
         super().__init__()
-        self.norm1, self.norm2 = Norm(norm, c_in), Norm(norm, c_in)
-        self.conv1, self.conv2 = conv(c_in, c_in, 3, bias=bias), conv(c_in, c_out, 3)
+        same = (1,) * axes
+        self.norm1, self.norm2 = Norm(norm, c_in, axes=axes), Norm(norm, c_in, axes=axes)
+        self.conv1, self.conv2 = conv(c_in, c_in, 3, same, bias=bias), conv(c_in, c_out, 3, same)
         self.dropout = nn.Dropout(0)
 
     def hidden(self, x: Tensor) -> Tensor:
-        h = self.conv1(relu(self.norm1(x)))  # (n, c_in, h, w)
+        h = self.conv1(relu(self.norm1(x)))  # (n, c_in, *size)
         return relu(self.norm2(h))
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.dropout(x + self.conv2(self.hidden(x)))
-        return out  # (n, c_out, h, w)
+        return out  # (n, c_out, *size)
 
 
 class Down(Block):
     """A block whose residual is mean-pooled; shortcut: mean-pool, 1x1 conv (in either order: they commute)."""
 
-    def __init__(self, c_in: int, c_out: int, norm: str, bias: bool) -> None:
-        super().__init__(c_in, c_out, norm, bias)
-        self.shortcut = conv(c_in, c_out, 1, he=False)
+    def __init__(self, c_in: int, c_out: int, norm: str, bias: bool, factors: Size) -> None:
+        super().__init__(c_in, c_out, norm, bias, len(factors))
+        self.factors = factors
+        self.shortcut = conv(c_in, c_out, 1, (1,) * len(factors), he=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.dropout(self.shortcut(mean_pool(x)) + conv_mean_pool(self.conv2, self.hidden(x)))
-        return out  # (n, c_out, h / 2, w / 2)
+        x = even(x, self.factors)
+        shortcut = self.shortcut(mean_pool(x, self.factors))
+        out: Tensor = self.dropout(shortcut + conv_mean_pool(self.conv2, self.hidden(x), self.factors))
+        return out  # (n, c_out, *halved)
 
 
 class Generator(models.Generator):
-    """Linear to 4x4, up-blocks to the image's size, norm, ReLU, conv, tanh.
+    """Linear to the smallest maps, up-blocks to the data's size, norm, ReLU, conv.
 
     The two official networks differ in `bias` (of the first convolution of each block) and in `he_output` (the
     initialisation of the last convolution). The last norm is unconditional, as in the official code.
-    `batchnorm_groups` is the number of parts of a training batch that have their own batch statistics.
+    `batchnorm_groups` is the number of parts of a training batch that have their own batch statistics. `output` is
+    tanh, none, or auto: tanh for images.
     """
 
     def __init__(
@@ -114,43 +119,51 @@ class Generator(models.Generator):
         bias: bool,
         he_output: bool,
         batchnorm_groups: int,
+        output: str,
     ) -> None:
         super().__init__()
         check_counts("generator", nz=nz, width=width, max_width=max_width, batchnorm_groups=batchnorm_groups)
-        size, self.nz, self.num_classes = check_size(shape), nz, num_classes
-        resolutions = [4 * 2**k for k in range(size.bit_length() - 2)]  # 4, 8, ..., size
-        channels = [min(width * size // r, max_width) for r in resolutions]
-        self.input = linear(nz, channels[0] * 16)
-        self.blocks = nn.ModuleList(Up(a, b, norm, bias, num_classes, batchnorm_groups) for a, b in pairwise(channels))
-        self.norm = Norm(norm, channels[-1], groups=batchnorm_groups)
-        self.output = conv(channels[-1], shape[0], 3, he=he_output)
+        self.nz, self.num_classes, self.tanh = nz, num_classes, ends_in_tanh(output, shape)
+        sizes = sizes_of(shape, "resnet")
+        channels = [min(width * 2**k, max_width) for k in reversed(range(len(sizes)))]
+        self.size = sizes[0]
+        self.input = linear(nz, channels[0] * math.prod(self.size))
+        self.blocks = nn.ModuleList(
+            Up(*c, *s, norm, bias, num_classes, batchnorm_groups)
+            for c, s in zip(pairwise(channels), pairwise(sizes), strict=True)
+        )
+        self.norm = Norm(norm, channels[-1], groups=batchnorm_groups, axes=len(shape) - 1)
+        self.output = conv(channels[-1], shape[0], 3, (1,) * (len(shape) - 1), he=he_output)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        x: Tensor = self.input(z).view(len(z), -1, 4, 4)
+        x: Tensor = self.input(z).view(len(z), -1, *self.size)
         for block in self.blocks:
             x = block(x, y)
         x = self.output(F.relu(self.norm(x)))
-        return x.tanh()  # (n, c, h, w)
+        return x.tanh() if self.tanh else x  # (n, *shape)
 
 
 class Critic(models.Critic):
-    """gan_cifar_resnet.py: down-blocks to 8x8, two plain blocks, ReLU, mean over pixels, linear; all of one width."""
+    """gan_cifar_resnet.py: down-blocks to 8x8, two plain blocks, ReLU, mean over pixels, linear; all of one width.
+
+    Data of at most 8x8 have one down-block.
+    """
 
     def __init__(self, *, shape: Sequence[int], num_classes: int, width: int, norm: str, spectral: bool) -> None:
         super().__init__()
         check_counts("critic", width=width)
-        downs = max(check_size(shape).bit_length() - 4, 1)  # 32 -> 16 -> 8
+        first, *others = halvings(sizes_of(shape, "resnet", least=8))  # 32 -> 16 -> 8
         self.blocks = nn.Sequential(
-            FirstBlock(shape[0], width),
-            *(Down(width, width, norm, bias=True) for _ in range(downs - 1)),
-            *(Block(width, width, norm, bias=True) for _ in range(2)),
+            FirstBlock(shape[0], width, first),
+            *(Down(width, width, norm, bias=True, factors=factors) for factors in others),
+            *(Block(width, width, norm, bias=True, axes=len(first)) for _ in range(2)),
         )
         self.output = Head(width, num_classes)
         if spectral:
             spectral_norm(self)
 
     def features(self, x: Tensor) -> Tensor:
-        return relu(self.blocks(x)).mean(dim=(2, 3))
+        return relu(self.blocks(x)).mean(dim=tuple(range(2, x.ndim)))
 
 
 class PyramidCritic(models.Critic):
@@ -168,16 +181,16 @@ class PyramidCritic(models.Critic):
     ) -> None:
         super().__init__()
         check_counts("critic", width=width, max_width=max_width)
-        downs = check_size(shape).bit_length() - 3
-        channels = [min(width * 2**k, max_width) for k in range(downs + 1)]  # 64, 128, 256, 512, 512
+        sizes = sizes_of(shape, "resnet")
+        channels = [min(width * 2**k, max_width) for k in range(len(sizes))]  # 64, 128, 256, 512, 512
         self.blocks = nn.Sequential(
-            conv(shape[0], channels[0], 3, he=False),
-            *(Down(a, b, norm, bias=False) for a, b in pairwise(channels)),
+            conv(shape[0], channels[0], 3, (1,) * (len(shape) - 1), he=False),
+            *(Down(*c, norm, False, factors) for c, factors in zip(pairwise(channels), halvings(sizes), strict=True)),
         )
-        self.output = Head(channels[-1] * 16, num_classes)
+        self.output = Head(channels[-1] * math.prod(sizes[0]), num_classes)
         if spectral:
             spectral_norm(self)
 
     def features(self, x: Tensor) -> Tensor:
         x = self.blocks(x)
-        return x.flatten(1)  # (n, 16 * channels)
+        return x.flatten(1)  # (n, channels * pixels)

@@ -48,8 +48,8 @@ class Bottleneck(nn.Module):
             self.conv2: nn.Module = deconv(c_in // 2, c_out // 2, 3)
             self.shortcut: nn.Module = nn.Sequential(conv(c_in, 4 * c_out, 1, he=False), nn.PixelShuffle(2))
         elif resample == "down":
-            self.conv2 = conv(c_in // 2, c_out // 2, 3, stride=2)
-            self.shortcut = conv(c_in, c_out, 1, stride=2, he=False)
+            self.conv2 = conv(c_in // 2, c_out // 2, 3, stride=(2, 2))
+            self.shortcut = conv(c_in, c_out, 1, stride=(2, 2), he=False)
         else:
             self.conv2 = conv(c_in // 2, c_out // 2, 3)
             self.shortcut = nn.Identity()
