@@ -40,8 +40,8 @@ settings.load_profile("quick")
 
 # What conf/ sets of the dcgan family and of wgan_gp, where a test is about something else.
 DCGAN_GENERATOR = {"max_width": 1024, "first_norm": "units", "activation": "relu", "std": None}
-DCGAN_GENERATOR |= {"crop": "end", "unit_range": False, "output": "auto"}
-DCGAN_CRITIC = {"max_width": None, "activation": "leaky_relu", "std": None, "unit_range": False}
+DCGAN_GENERATOR |= {"crop": "end", "unit_range": False, "output": "auto", "condition": "norm"}
+DCGAN_CRITIC = {"max_width": None, "activation": "leaky_relu", "std": None, "unit_range": False, "condition": "auto"}
 PENALTY = {"points": "interpolates", "norm": 2, "cost": "two_sided", "power": 2, "reduction": "mean"}
 PENALTY |= {"weight": 10.0, "schedule": Constant, "interval": 1}
 RNG = np.random.default_rng(0)  # every picture is another one
@@ -99,7 +99,7 @@ def small_trainer(compile=False, **changes):
     options = {
         "dataset": Points(),
         "generator": mlp.Generator(shape=(2,), num_classes=0, nz=2, width=16, depth=2, output="auto"),
-        "critic": mlp.Critic(shape=(2,), num_classes=0, width=16, depth=2, spectral=False),
+        "critic": mlp.Critic(shape=(2,), num_classes=0, width=16, depth=2, spectral=False, condition="auto"),
         "loss": Wasserstein(),
         "penalty": GradientPenalty(**PENALTY),
         "generator_optimizer": partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.9)),

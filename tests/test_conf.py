@@ -37,9 +37,11 @@ def test_every_network(group):
         if "width" in node:
             node.width = 4
         shape = SHAPES.get(option, DATA["shape"])
-        module = build(node, **(DATA | {"shape": shape}))
-        x = torch.rand(2, *shape) if group == "critic" else torch.randn(2, module.nz)
-        assert module(x).shape == ((2, 1) if group == "critic" else (2, *shape))
+        pictures = {"condition_shape": [1, 16, 16]} if option == "unet" else {}
+        module = build(node, **(DATA | {"shape": shape}), **pictures)
+        x = [torch.rand(2, *shape) if group == "critic" else torch.randn(2, module.nz)]
+        x += [torch.rand(2, *pictures["condition_shape"])] if pictures else []
+        assert module(*x).shape == ((2, 1) if group == "critic" else (2, *shape))
 
 
 @pytest.mark.parametrize("option", options("penalty"))
@@ -212,5 +214,6 @@ def test_every_default_lives_in_conf_alone():
             if target.__init__ is torch.nn.Module.__init__:
                 continue  # it takes nothing
             for parameter in inspect.signature(target).parameters.values():
-                assert parameter.default is inspect.Parameter.empty, f"{target}({parameter})"
+                given = parameter.name == "condition_shape"  # by the data, if they have conditions
+                assert given or parameter.default is inspect.Parameter.empty, f"{target}({parameter})"
                 assert parameter.kind is not inspect.Parameter.VAR_KEYWORD, f"{target}({parameter})"

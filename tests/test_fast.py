@@ -17,17 +17,19 @@ from wgangp.speed import gradients
 
 DATA = {"shape": (3, 16, 16), "num_classes": 0}
 CRITICS = {
-    "mlp": lambda: mlp.Critic(**DATA, width=32, depth=3, spectral=False),
+    "mlp": lambda: mlp.Critic(**DATA, width=32, depth=3, spectral=False, condition="auto"),
     "dcgan": lambda: dcgan.Critic(**DATA, width=8, norm="none", spectral=False, **DCGAN_CRITIC),
     "dcgan layer": lambda: dcgan.Critic(**DATA, width=8, norm="layer", spectral=False, **DCGAN_CRITIC),
-    "resnet": lambda: resnet.Critic(**DATA, width=8, norm="none", spectral=False),
+    "resnet": lambda: resnet.Critic(**DATA, width=8, norm="none", spectral=False, condition="auto"),
     "dcgan gated": lambda: dcgan.Critic(
         **DATA, width=8, norm="none", spectral=False, **(DCGAN_CRITIC | {"activation": "gated"})
     ),
     "resnet101": lambda: resnet101.Critic(
         **DATA, width=8, blocks=[1, 1, 1], norm="layer", shortcut_pixel="last", spectral=False
     ),
-    "pyramid": lambda: resnet.PyramidCritic(**DATA, width=8, max_width=16, norm="layer", spectral=False),
+    "pyramid": lambda: resnet.PyramidCritic(
+        **DATA, width=8, max_width=16, norm="layer", spectral=False, condition="auto"
+    ),
 }
 
 

@@ -200,7 +200,9 @@ def test_a_dead_critic_is_normalised_to_zero():
 
 def test_spectral_norm_bounds_the_critics_slope():
     torch.manual_seed(0)
-    critic = SpectralNorm().wrap(mlp.Critic(shape=(3,), num_classes=0, width=32, depth=3, spectral=False))
+    critic = SpectralNorm().wrap(
+        mlp.Critic(shape=(3,), num_classes=0, width=32, depth=3, spectral=False, condition="auto")
+    )
     x = torch.randn(64, 3)
     for _ in range(50):
         critic(x)  # a power iteration each
@@ -221,7 +223,7 @@ def test_every_option_against_finite_differences(option, critic):
     torch.manual_seed(0)
     penalty = build(composed(f"penalty={option}").penalty)
     if critic == "mlp":
-        module, shape = mlp.Critic(shape=(3,), num_classes=0, width=32, depth=2, spectral=False), (3,)
+        module, shape = mlp.Critic(shape=(3,), num_classes=0, width=32, depth=2, spectral=False, condition="auto"), (3,)
     else:
         module, shape = TEXT_CRITICS[critic](shape=(5, 4), num_classes=0), (5, 4)
     module = penalty.wrap(module.double())

@@ -30,7 +30,7 @@ def test_ten_steps_equal_the_textbook():
     torch.set_default_dtype(torch.float64)
     try:
         generator = mlp.Generator(shape=(2,), num_classes=0, nz=2, width=16, depth=2, output="auto")
-        critic = mlp.Critic(shape=(2,), num_classes=0, width=16, depth=2, spectral=False)
+        critic = mlp.Critic(shape=(2,), num_classes=0, width=16, depth=2, spectral=False, condition="auto")
         generator.load_state_dict(ours.generator.state_dict())
         critic.load_state_dict(ours.critic.state_dict())
         opt_g = torch.optim.Adam(generator.parameters(), lr=1e-3, betas=(0.0, 0.9))
@@ -116,7 +116,7 @@ def test_looking_does_not_change_the_training():
         return small_trainer(
             dataset=Images(),
             generator=dcgan.Generator(**data, nz=3, width=4, norm="batch", **DCGAN_GENERATOR),
-            critic=resnet.Critic(**data, width=4, norm="none", spectral=True),
+            critic=resnet.Critic(**data, width=4, norm="none", spectral=True, condition="auto"),
         )
 
     plain, watched = make(), make()
@@ -274,7 +274,7 @@ def test_conditional_training_uses_the_labels(classes):
     trainer = small_trainer(
         dataset=Labelled(),
         generator=mlp.Generator(shape=(2,), num_classes=classes, nz=2, width=8, depth=1, output="auto"),
-        critic=mlp.Critic(shape=(2,), num_classes=classes, width=8, depth=1, spectral=False),
+        critic=mlp.Critic(shape=(2,), num_classes=classes, width=8, depth=1, spectral=False, condition="auto"),
         penalty=NoPenalty(),
     )
     real, y = trainer.dataset.batch(0, 9)
@@ -314,7 +314,9 @@ def test_state_goes_on_bit_for_bit():
 
 
 def test_checkpoint_of_another_architecture_is_refused():
-    other = small_trainer(critic=mlp.Critic(shape=(2,), num_classes=0, width=9, depth=2, spectral=False))
+    other = small_trainer(
+        critic=mlp.Critic(shape=(2,), num_classes=0, width=9, depth=2, spectral=False, condition="auto")
+    )
     with pytest.raises(ValueError, match="critic does not fit"):
         small_trainer().load_state(other.state())
 

@@ -365,7 +365,9 @@ class TestPreflight:
         assert content["command"][1:] == [*RUN, "steps=2"]
 
     def test_a_checkpoint_is_about_as_large_as_said(self, tmp_path):
-        trainer = small_trainer(critic=mlp.Critic(shape=(2,), num_classes=0, width=256, depth=3, spectral=False))
+        trainer = small_trainer(
+            critic=mlp.Critic(shape=(2,), num_classes=0, width=256, depth=3, spectral=False, condition="auto")
+        )
         trainer.train_step()
         Checkpoints(tmp_path, 1, {}, "x", False).save(1, trainer.state())
         size = newest_checkpoint(tmp_path).stat().st_size

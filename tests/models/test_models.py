@@ -30,7 +30,7 @@ from wgangp.penalties import GradientPenalty
 
 TOY, MNIST, CIFAR, FACES = (2,), (1, 28, 28), (3, 32, 32), (3, 64, 64)
 G_RESNET = {"nz": 128, "width": 128, "max_width": 128, "norm": "batch", "bias": True, "he_output": False}
-G_RESNET |= {"batchnorm_groups": 1, "output": "auto"}
+G_RESNET |= {"batchnorm_groups": 1, "output": "auto", "condition": "norm"}
 G_PYRAMID = G_RESNET | {"width": 64, "max_width": 512, "bias": False, "he_output": True}
 
 
@@ -42,7 +42,7 @@ def count(module):
     ("network", "official"),
     [
         (lambda: mlp.Generator(shape=TOY, num_classes=0, nz=2, width=512, depth=3, output="auto"), 527_874),
-        (lambda: mlp.Critic(shape=TOY, num_classes=0, width=512, depth=3, spectral=False), 527_361),
+        (lambda: mlp.Critic(shape=TOY, num_classes=0, width=512, depth=3, spectral=False, condition="auto"), 527_361),
         (
             lambda: dcgan.Generator(shape=MNIST, num_classes=0, nz=128, width=64, norm="none", **DCGAN_GENERATOR),
             1_554_177,
@@ -61,12 +61,20 @@ def count(module):
         ),
         (lambda: resnet.Generator(shape=CIFAR, num_classes=0, **G_RESNET), 1_204_483),
         (lambda: resnet.Generator(shape=CIFAR, num_classes=10, **G_RESNET), 1_218_307),
-        (lambda: resnet.Critic(shape=CIFAR, num_classes=0, width=128, norm="none", spectral=False), 1_053_825),
-        (lambda: resnet.Critic(shape=CIFAR, num_classes=10, width=128, norm="none", spectral=False), 1_055_115),
+        (
+            lambda: resnet.Critic(shape=CIFAR, num_classes=0, width=128, norm="none", spectral=False, condition="auto"),
+            1_053_825,
+        ),
+        (
+            lambda: resnet.Critic(
+                shape=CIFAR, num_classes=10, width=128, norm="none", spectral=False, condition="auto"
+            ),
+            1_055_115,
+        ),
         (lambda: resnet.Generator(shape=FACES, num_classes=0, **G_PYRAMID), 8_540_483),
         (
             lambda: resnet.PyramidCritic(
-                shape=FACES, num_classes=0, width=64, max_width=512, norm="layer", spectral=False
+                shape=FACES, num_classes=0, width=64, max_width=512, norm="layer", spectral=False, condition="auto"
             ),
             7_491_841,
         ),
@@ -84,7 +92,7 @@ def families(shape, num_classes, norm="batch", critic_norm="layer", spectral=Fal
     critic = {"norm": critic_norm, "spectral": spectral}
     yield (
         mlp.Generator(**data, nz=5, width=8, depth=2, output="auto"),
-        mlp.Critic(**data, width=8, depth=2, spectral=spectral),
+        mlp.Critic(**data, width=8, depth=2, spectral=spectral, condition="auto"),
     )
     yield (
         dcgan.Generator(**data, nz=5, width=4, norm=norm, **DCGAN_GENERATOR),
@@ -92,10 +100,13 @@ def families(shape, num_classes, norm="batch", critic_norm="layer", spectral=Fal
     )
     if shape[1] != 28:
         small = G_RESNET | {"nz": 5, "width": 4, "norm": norm}
-        yield resnet.Generator(**data, **(small | {"max_width": 4})), resnet.Critic(**data, width=4, **critic)
+        yield (
+            resnet.Generator(**data, **(small | {"max_width": 4})),
+            resnet.Critic(**data, width=4, **critic, condition="auto"),
+        )
         yield (
             resnet.Generator(**data, **(small | {"max_width": 8})),
-            resnet.PyramidCritic(**data, width=4, max_width=8, **critic),
+            resnet.PyramidCritic(**data, width=4, max_width=8, **critic, condition="auto"),
         )
 
 
@@ -192,9 +203,9 @@ def test_the_shifted_softplus_is_the_papers():
 def test_dcgans_of_every_activation_and_one_standard_deviation(activation):
     data = {"shape": (3, 16, 16), "num_classes": 0}
     options = {"activation": activation, "std": 0.02, "norm": "layer", "unit_range": False}
-    ends = {"first_norm": "channels", "crop": "end", "output": "auto"}
+    ends = {"first_norm": "channels", "crop": "end", "output": "auto", "condition": "norm"}
     generator = dcgan.Generator(**data, nz=5, width=4, max_width=4, **ends, **options)
-    critic = dcgan.Critic(**data, width=8, max_width=None, spectral=False, **options)
+    critic = dcgan.Critic(**data, width=8, max_width=None, spectral=False, condition="auto", **options)
     assert critic(generator(torch.randn(4, 5))).shape == (4, 1)
     weights = torch.cat([m.weight.flatten() for m in critic.modules() if isinstance(m, nn.Conv2d | nn.Linear)])
     assert weights.std().item() == pytest.approx(0.02, rel=0.05)
@@ -319,6 +330,7 @@ IMAGES, STRINGS = {"shape": (3, 32, 32), "num_classes": 0}, {"shape": (9, 12), "
 CHAR_G, CHAR_D = {"nz": 4, "width": 8, "blocks": 1}, {"width": 8, "blocks": 1, "spectral": False}
 G_101 = {"nz": 4, "width": 8, "blocks": [1, 1, 1, 1], "norm": "batch"}
 D_101 = {"width": 8, "blocks": [1, 1, 1, 1], "norm": "layer", "shortcut_pixel": "first", "spectral": False}
+D_RESNET = {"width": 4, "norm": "none", "spectral": False, "condition": "auto"}
 G_MLP = {"nz": 4, "width": 8, "depth": 2, "output": "auto"}
 G_DCGAN, D_DCGAN = {"nz": 4, "width": 4, "norm": "batch"}, {"width": 4, "norm": "none", "spectral": False}
 
@@ -328,7 +340,7 @@ G_DCGAN, D_DCGAN = {"nz": 4, "width": 4, "norm": "batch"}, {"width": 4, "norm": 
     [
         (mlp.Generator, G_MLP, "generator.width", 0),
         (mlp.Generator, G_MLP, "generator.nz", -1),
-        (mlp.Critic, {"width": 8, "depth": 2, "spectral": False}, "critic.depth", 0),
+        (mlp.Critic, {"width": 8, "depth": 2, "spectral": False, "condition": "auto"}, "critic.depth", 0),
         (dcgan.Generator, G_DCGAN | DCGAN_GENERATOR, "generator.width", 0),
         (dcgan.Generator, G_DCGAN | DCGAN_GENERATOR, "generator.max_width", 0),
         (dcgan.Generator, G_DCGAN | DCGAN_GENERATOR, "generator.first_norm", "unit"),
@@ -337,8 +349,8 @@ G_DCGAN, D_DCGAN = {"nz": 4, "width": 4, "norm": "batch"}, {"width": 4, "norm": 
         (dcgan.Generator, G_DCGAN | DCGAN_GENERATOR, "std", 0),
         (resnet.Generator, G_RESNET, "generator.max_width", True),
         (resnet.Generator, G_RESNET, "generator.batchnorm_groups", 0),
-        (resnet.Critic, {"width": 4, "norm": "none", "spectral": False}, "critic.width", 0),
-        (resnet.PyramidCritic, {"width": 4, "max_width": 8, "norm": "none", "spectral": False}, "critic.max_width", 0),
+        (resnet.Critic, D_RESNET, "critic.width", 0),
+        (resnet.PyramidCritic, D_RESNET | {"max_width": 8}, "critic.max_width", 0),
         (resnet101.Generator, G_101, "generator.nz", 0),
         (resnet101.Generator, G_101, "width", 6),
         (resnet101.Generator, G_101, "blocks", [1, 1, 1, 0]),

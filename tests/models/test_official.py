@@ -93,7 +93,7 @@ def check(ours, official):
 
 DATA = {"num_classes": 0}
 G_DCGAN = {"nz": 6, "width": 4, "max_width": 1024, "std": None, "crop": "end", "unit_range": False}
-G_DCGAN |= {"output": "auto"}
+G_DCGAN |= {"output": "auto", "condition": "norm"}
 D_DCGAN = {
     "width": 4,
     "max_width": None,
@@ -102,6 +102,7 @@ D_DCGAN = {
     "std": None,
     "unit_range": False,
     "spectral": False,
+    "condition": "auto",
 }
 
 
@@ -160,7 +161,16 @@ def test_mnist_critic_takes_pixels_from_0_to_1_and_has_their_gradient():
 @pytest.mark.parametrize("groups", [1, 2])
 def test_cifar_resnet_generator(groups):
     """Conditional; with groups, each half of the batch has its own statistics, as on the code's two devices."""
-    options = {"nz": 6, "width": 4, "max_width": 4, "norm": "batch", "bias": True, "he_output": False, "output": "auto"}
+    options = {
+        "nz": 6,
+        "width": 4,
+        "max_width": 4,
+        "norm": "batch",
+        "bias": True,
+        "he_output": False,
+        "output": "auto",
+        "condition": "norm",
+    }
     ours = resnet.Generator(shape=(3, 16, 16), num_classes=3, batchnorm_groups=groups, **options)
     w, z, y = weights(ours), random(6, 6), torch.arange(6) % 3
 
@@ -183,7 +193,7 @@ def test_cifar_resnet_generator(groups):
 
 
 def test_cifar_resnet_critic():
-    ours = resnet.Critic(shape=(3, 32, 32), num_classes=2, width=4, norm="none", spectral=False)
+    ours = resnet.Critic(shape=(3, 32, 32), num_classes=2, width=4, norm="none", spectral=False, condition="auto")
     w, x = weights(ours), random(2, 3, 32, 32)
 
     def layer(x, block, name):
@@ -197,7 +207,16 @@ def test_cifar_resnet_critic():
 
 
 def test_the_good_networks_of_64x64():
-    options = {"nz": 6, "width": 4, "max_width": 8, "norm": "batch", "bias": False, "he_output": True, "output": "auto"}
+    options = {
+        "nz": 6,
+        "width": 4,
+        "max_width": 8,
+        "norm": "batch",
+        "bias": False,
+        "he_output": True,
+        "output": "auto",
+        "condition": "norm",
+    }
     ours = resnet.Generator(shape=(3, 16, 16), **DATA, batchnorm_groups=1, **options)
     w, z, axes = weights(ours), random(4, 6), (0, 2, 3)
     x = linear(z.numpy(), *w["input"]).reshape(4, -1, 4, 4)
@@ -207,7 +226,9 @@ def test_the_good_networks_of_64x64():
         x = conv(upsample(x), *w[f"blocks.{i}.shortcut"]) + h
     check(ours(z), np.tanh(conv(relu(normalise(x, axes, *w["norm.norm"])), *w["output"])))
 
-    critic = resnet.PyramidCritic(shape=(3, 16, 16), **DATA, width=4, max_width=8, norm="layer", spectral=False)
+    critic = resnet.PyramidCritic(
+        shape=(3, 16, 16), **DATA, width=4, max_width=8, norm="layer", spectral=False, condition="auto"
+    )
     w, x, axes = weights(critic), random(2, 3, 16, 16), (1, 2, 3)
     h = conv(x.numpy(), *w["blocks.0"])
     for i in (1, 2):
@@ -283,7 +304,7 @@ def test_networks_of_gan_language():
 def test_networks_of_gan_toy():
     for network in (
         mlp.Generator(shape=(2,), **DATA, nz=2, width=8, depth=3, output="auto"),
-        mlp.Critic(shape=(2,), **DATA, width=8, depth=3, spectral=False),
+        mlp.Critic(shape=(2,), **DATA, width=8, depth=3, spectral=False, condition="auto"),
     ):
         w, x = weights(network), random(5, 2)
         h = x.numpy()

@@ -36,12 +36,13 @@ def option_of(part, option):
     return composed(f"{part}={option}")[part]
 
 
-def network(part, option, shape, num_classes=0, **changes):
+def network(part, option, shape, num_classes=0, condition_shape=None, **changes):
     """A narrow network of an option of conf/."""
     narrow = {"width": 4, "max_width": 8, "nz": 3} | changes
     node = option_of(part, option).copy()
     node.update({key: value for key, value in narrow.items() if key in node})
-    return build(node, shape=list(shape), num_classes=num_classes)
+    data = {"condition_shape": list(condition_shape)} if condition_shape else {}
+    return build(node, shape=list(shape), num_classes=num_classes, **data)
 
 
 def pair(option, shape, num_classes=0):
@@ -180,7 +181,7 @@ def test_every_penalty_goes_with_every_dimension(option):
     ):
         torch.manual_seed(0)
         critic = network("critic", name, shape)
-        penalty = build(composed(f"penalty={option}").penalty)
+        penalty = build(option_of("penalty", option))
         critic = penalty.wrap(critic)
         real, fake = torch.randn(2, 4, *shape)
         out = critic(torch.cat([real, fake]))[:, 0]

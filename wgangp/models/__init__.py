@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from wgangp.units import Units
+from wgangp.models.conditions import CriticCondition
 
 
 class Generator(nn.Module):
@@ -29,20 +30,59 @@ class Critic(nn.Module):
     """Base class of critics: features (n, d), then a linear layer to (n, 1 + num_classes).
 
     Column 0 is f(x), the other columns are AC-GAN's logits. An `nn.Dropout(0)` in a critic does nothing, unless a
-    penalty raises its rate.
+    penalty raises its rate. A critic with a `condition` of projection or concat is f(x, y): see conditions.py.
     """
 
     output: nn.Linear
+    condition: CriticCondition | None = None
     __call__: Callable[..., Tensor]
+
+    @property
+    def takes_condition(self) -> bool:
+        """Whether the forward pass needs y."""
+        return self.condition is not None and (self.condition.projection or self.condition.concat)
 
     def features(self, x: Tensor) -> Tensor:
         """Maps x (n, *shape) to features (n, d)."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps x (n, *shape) to f(x) and the logits, (n, 1 + num_classes)."""
-        out: Tensor = self.output(self.features(x))
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Maps x (n, *shape) to f(x) and the logits, (n, 1 + num_classes); with y to f(x, y), (n, 1)."""
+        return self.scores(self.features(self.beside(x, y)), y)
+
+    def beside(self, x: Tensor, y: Tensor | None) -> Tensor:
+        """Returns what `features` takes: x, with y as further channels of a critic of concat."""
+        if self.takes_condition and y is None:
+            raise ValueError("this critic sees the condition: give it y")
+        return self.condition.beside(x, y) if self.condition is not None and self.condition.concat else x
+
+    def scores(self, features: Tensor, y: Tensor | None = None) -> Tensor:
+        """Maps features (n, d) to the outputs; y counts here in a critic of projection."""
+        projects = self.condition is not None and self.condition.projection
+        out: Tensor = self.output(features, y) if projects else self.output(features)
         return out
+
+
+class Given:
+    """A critic at fixed conditions y, as a function of the samples alone: what penalties differentiate.
+
+    x may be several batches after one another: y then counts for each of them.
+    """
+
+    def __init__(self, critic: Critic, y: Tensor) -> None:
+        self.critic, self.y = critic, y
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.critic(x, self._repeated(len(x)))
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.critic.features(self.critic.beside(x, self._repeated(len(x))))
+
+    def output(self, features: Tensor) -> Tensor:
+        return self.critic.scores(features, self._repeated(len(features)))
+
+    def _repeated(self, n: int) -> Tensor:
+        return self.y.repeat(n // len(self.y), *[1] * (self.y.ndim - 1))
 
 
 def check_counts(part: str, **counts: int) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from wgangp import models
 from wgangp.models import check_counts, ends_in_tanh
+from wgangp.models.conditions import CriticCondition, GeneratorCondition
 from wgangp.models.layers import (
     Head,
     Norm,
@@ -54,6 +55,8 @@ class Generator(models.Generator):
         crop: str,
         output: str,
         unit_range: bool,
+        condition: str,
+        condition_shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         check_counts("generator", nz=nz, width=width, max_width=max_width)
@@ -65,19 +68,21 @@ class Generator(models.Generator):
         if unit_range and not self.tanh:
             raise ValueError("generator.unit_range=true is for data in [-1, 1]: set generator.unit_range=false")
         self.nz, self.num_classes, self.sizes = nz, num_classes, sizes_of(shape, "dcgan")
+        self.condition = GeneratorCondition(condition, norm, nz, num_classes, condition_shape)
         self.activation, each = activation, channels_of(activation)
         self.pixels, axes = math.prod(self.sizes[0]), len(shape) - 1
         channels = [min(width * 2**k, max_width) for k in reversed(range(len(self.sizes) - 1))]  # e.g. [4w, 2w, w]
-        self.input = linear(nz, each * channels[0] * self.pixels)
+        self.input = linear(self.condition.inputs, each * channels[0] * self.pixels)
         self.units = each * channels[0] * (self.pixels if norm == "batch" and first_norm == "units" else 1)
-        self.norms = nn.ModuleList([Norm(norm, self.units, num_classes)])
-        self.norms.extend(Norm(norm, each * c, num_classes, axes=axes) for c in channels[1:])
+        self.norms = nn.ModuleList([Norm(norm, self.units, self.condition.affine)])
+        self.norms.extend(Norm(norm, each * c, self.condition.affine, axes=axes) for c in channels[1:])
         outputs = [*(each * c for c in channels[1:]), shape[0]]
         strides = [factors_between(*pair) for pair in pairwise(self.sizes)]
         self.deconvs = nn.ModuleList(deconv(a, b, 5, s) for a, b, s in zip(channels, outputs, strides, strict=True))
         initialise(self, std)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        z, y = self.condition(z, y)
         x: Tensor = self.norms[0](self.input(z).view(len(z), self.units, -1, 1), y)
         x = activate(x.reshape(len(z), -1, *self.sizes[0]), self.activation)
         for i, (up, size) in enumerate(zip(self.deconvs, self.sizes[1:], strict=True), start=1):
@@ -108,6 +113,8 @@ class Critic(models.Critic):
         std: float | None,
         unit_range: bool,
         spectral: bool,
+        condition: str,
+        condition_shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         sizes = sizes_of(shape, "dcgan")
@@ -117,7 +124,8 @@ class Critic(models.Critic):
         check_counts("critic", width=width, max_width=max_width)
         self.unit_range, self.pixels = unit_range, math.prod(sizes[0])
         self.activation, each = activation, channels_of(activation)
-        channels = [shape[0], *(min(width * 2**k, max_width) for k in range(len(sizes) - 1))]  # e.g. [c, w, 2w, 4w]
+        self.condition = CriticCondition(condition, shape, num_classes, condition_shape)
+        channels = [shape[0] + self.condition.channels, *(min(width * 2**k, max_width) for k in range(len(sizes) - 1))]
         pairs = zip(pairwise(channels), halvings(sizes), strict=True)
         self.convs = nn.ModuleList(conv(a, each * b, 5, stride) for (a, b), stride in pairs)
         norms = ["none", *[norm] * (len(sizes) - 2)]
@@ -125,7 +133,8 @@ class Critic(models.Critic):
             Norm(kind, each * c, axes=len(shape) - 1) for kind, c in zip(norms, channels[1:], strict=True)
         )
         self.dropout = nn.Dropout(0)
-        self.output = Head(channels[-1] * self.pixels, num_classes, divisor=0.5 if unit_range else 1)
+        features, divisor = channels[-1] * self.pixels, 0.5 if unit_range else 1
+        self.output = Head(features, self.condition.logits, divisor, self.condition.embedding(features, width))
         initialise(self, std)
         if spectral:
             spectral_norm(self)

@@ -16,6 +16,9 @@ from torch.nn import functional as F
 from wgangp.models.resampling import Convolution, Size
 
 Module = TypeVar("Module", bound=nn.Module)
+Affine = Callable[
+    [int, float], nn.Module
+]  # (channels, first value) to what maps a condition to a norm's scale or offset
 Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 CONVOLUTIONS: tuple[Callable[..., Convolution], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED: tuple[Callable[..., Transposed], ...] = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -41,18 +44,21 @@ class Head(nn.Linear):
     """The last layer of a critic, (n, fan_in) to (n, 1 + num_classes), divided by `divisor`.
 
     The row of the score and the rows of AC-GAN's logits are initialised as two linear layers, as in the official code.
+    With the `embedding` of a condition y, to (n, fan_in), <embedding(y), x> is added (Miyato and Koyama 2018).
     """
 
-    def __init__(self, fan_in: int, num_classes: int, divisor: float = 1.0) -> None:
+    def __init__(self, fan_in: int, num_classes: int, divisor: float = 1.0, embedding: nn.Module | None = None) -> None:
         super().__init__(fan_in, 1 + num_classes)
-        self.divisor = divisor
+        self.divisor, self.embedding = divisor, embedding
         weight = self.weight.detach()
         uniform(weight[:1], 2 / (fan_in + 1))
         uniform(weight[1:], 2 / (fan_in + num_classes))
         nn.init.zeros_(self.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         out = super().forward(x)
+        if self.embedding is not None:
+            out = out + (self.embedding(y) * x).sum(dim=1, keepdim=True)
         return out if self.divisor == 1 else out / self.divisor
 
 
@@ -132,42 +138,45 @@ def channels_of(name: str) -> int:
 
 
 class Norm(nn.Module):
-    """Normalisation of x (n, c, *size) by name: batch, layer, instance or none; affine per class if num_classes > 0.
+    """Normalisation of x (n, c, *size) by name: batch, layer, instance or none; with an affine map of each channel.
 
+    `affine` makes the modules of scale and offset of a condition; None is one map for all samples.
     `axes` is the number of axes beside the channels, 0 for vectors (n, c). "layer" has statistics over (c, *size) of
     each sample and an affine per channel: GroupNorm(1, c), as in tflib/ops/layernorm.py. In training the batch is split
-    into `groups` parts; each has its own batch statistics.
-    Raises ValueError if the name is unknown, or if labels are missing in the forward pass.
+    into `groups` parts; each has its own batch statistics. Raises ValueError if the name is unknown.
     """
 
-    def __init__(self, kind: str, channels: int, num_classes: int = 0, groups: int = 1, axes: int = 2) -> None:
+    def __init__(
+        self,
+        kind: str,
+        channels: int,
+        affine: Affine | None = None,
+        groups: int = 1,
+        axes: int = 2,
+    ) -> None:
         super().__init__()
-        self.groups, affine = groups, num_classes == 0
+        self.groups, own = groups, affine is None
         match kind:
             case "batch":
-                self.norm: nn.Module = BATCH_NORMS[axes](channels, affine=affine)
+                self.norm: nn.Module = BATCH_NORMS[axes](channels, affine=own)
             case "layer":
-                self.norm = nn.GroupNorm(1, channels, affine=affine)
+                self.norm = nn.GroupNorm(1, channels, affine=own)
             case "instance" if axes > 0:
-                self.norm = INSTANCE_NORMS[axes - 1](channels, affine=affine)
+                self.norm = INSTANCE_NORMS[axes - 1](channels, affine=own)
             case "none":
                 self.norm = nn.Identity()
             case _:
                 raise ValueError(f"norm is {kind!r}: choose batch, layer, none, or instance for data with axes")
-        self.conditional = num_classes > 0 and kind != "none"
-        if self.conditional:
-            shape = num_classes, channels
-            self.scale = nn.Embedding(*shape, _weight=torch.ones(shape))
-            self.offset = nn.Embedding(*shape, _weight=torch.zeros(shape))
+        self.conditional = kind != "none" and affine is not None
+        if affine is not None and kind != "none":
+            self.scale, self.offset = affine(channels, 1.0), affine(channels, 0.0)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         parts = x.chunk(self.groups) if self.training else (x,)
         x = torch.cat([self.norm(part) for part in parts]) if len(parts) > 1 else self.norm(x)  # (n, c, *size)
         if self.conditional:
-            if y is None:
-                raise ValueError("this generator is conditional: give it labels y of shape (n,)")
-            ones = [1] * (x.ndim - 2)
-            x = x * self.scale(y).view(*x.shape[:2], *ones) + self.offset(y).view(*x.shape[:2], *ones)
+            shape = *x.shape[:2], *[1] * (x.ndim - 2)
+            x = x * self.scale(y).view(shape) + self.offset(y).view(shape)
         return x
 
 

@@ -4,12 +4,11 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from wgangp import models
 from wgangp.models import check_counts, ends_in_tanh
+from wgangp.models.conditions import CriticCondition, GeneratorCondition
 from wgangp.models.layers import Head, linear, relu, spectral_norm
 
 
@@ -28,21 +27,29 @@ class Hidden(nn.Module):
 
 
 class Generator(models.Generator):
-    """Maps z and, if conditional, the one-hot label to data. `output` is tanh, none, or auto: tanh for images."""
+    """Maps z and, if conditional, the condition beside it to data. `output` is tanh, none, or auto: tanh for images."""
 
-    def __init__(self, *, shape: Sequence[int], num_classes: int, nz: int, width: int, depth: int, output: str) -> None:
+    def __init__(
+        self,
+        *,
+        shape: Sequence[int],
+        num_classes: int,
+        nz: int,
+        width: int,
+        depth: int,
+        output: str,
+        condition_shape: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         check_counts("generator", nz=nz, width=width, depth=depth)
         self.shape, self.num_classes, self.nz = shape, num_classes, nz
         self.tanh = ends_in_tanh(output, shape)
-        self.hidden = Hidden(nz + num_classes, width, depth)
+        self.condition = GeneratorCondition("concat", "none", nz, num_classes, condition_shape)
+        self.hidden = Hidden(self.condition.inputs, width, depth)
         self.output = linear(width, math.prod(shape))
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        if self.num_classes:
-            if y is None:
-                raise ValueError("this generator is conditional: give it labels y of shape (n,)")
-            z = torch.cat([z, F.one_hot(y, self.num_classes).to(z.dtype)], dim=1)
+        z, y = self.condition(z, y)
         x: Tensor = self.output(self.hidden(z)).view(-1, *self.shape)  # (n, *shape)
         return x.tanh() if self.tanh else x
 
@@ -50,11 +57,22 @@ class Generator(models.Generator):
 class Critic(models.Critic):
     """Flattens data of any shape."""
 
-    def __init__(self, *, shape: Sequence[int], num_classes: int, width: int, depth: int, spectral: bool) -> None:
+    def __init__(
+        self,
+        *,
+        shape: Sequence[int],
+        num_classes: int,
+        width: int,
+        depth: int,
+        spectral: bool,
+        condition: str,
+        condition_shape: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         check_counts("critic", width=width, depth=depth)
-        self.hidden = Hidden(math.prod(shape), width, depth)
-        self.output = Head(width, num_classes)
+        self.condition = CriticCondition(condition, shape, num_classes, condition_shape)
+        self.hidden = Hidden((shape[0] + self.condition.channels) * math.prod(shape[1:]), width, depth)
+        self.output = Head(width, self.condition.logits, embedding=self.condition.embedding(width, width))
         if spectral:
             spectral_norm(self)
 

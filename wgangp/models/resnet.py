@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from wgangp import models
 from wgangp.models import check_counts, ends_in_tanh
-from wgangp.models.layers import Head, Norm, conv, linear, relu, spectral_norm
+from wgangp.models.conditions import CriticCondition, GeneratorCondition
+from wgangp.models.layers import Affine, Head, Norm, conv, linear, relu, spectral_norm
 from wgangp.models.resampling import (
     Size,
     conv_mean_pool,
@@ -33,16 +34,24 @@ class Up(nn.Module):
     """norm, ReLU, upsample, conv, norm, ReLU, conv; shortcut: upsample, 1x1 conv; from size `small` to size `large`."""
 
     def __init__(
-        self, c_in: int, c_out: int, small: Size, large: Size, norm: str, bias: bool, num_classes: int, groups: int
+        self,
+        c_in: int,
+        c_out: int,
+        small: Size,
+        large: Size,
+        norm: str,
+        bias: bool,
+        affine: Affine | None = None,
+        groups: int = 1,
     ) -> None:
         super().__init__()
         self.size, self.factors, axes = large, factors_between(small, large), len(large)
-        self.norm1, self.norm2 = (Norm(norm, c, num_classes, groups, axes) for c in (c_in, c_out))
+        self.norm1, self.norm2 = (Norm(norm, c, affine, groups, axes) for c in (c_in, c_out))
         same = (1,) * axes
         self.conv1, self.conv2 = conv(c_in, c_out, 3, same, bias=bias), conv(c_out, c_out, 3, same)
         self.shortcut = conv(c_in, c_out, 1, same, he=False)
 
-    def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         h: Tensor = upsample_conv(self.conv1, F.relu(self.norm1(x, y)), self.factors)  # (n, c_out, *doubled)
         h = self.conv2(F.relu(self.norm2(h, y)))
         h = h + upsample(self.shortcut(x), self.factors)  # a 1x1 conv commutes with upsampling; h decides the layout
@@ -120,22 +129,26 @@ class Generator(models.Generator):
         he_output: bool,
         batchnorm_groups: int,
         output: str,
+        condition: str,
+        condition_shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         check_counts("generator", nz=nz, width=width, max_width=max_width, batchnorm_groups=batchnorm_groups)
         self.nz, self.num_classes, self.tanh = nz, num_classes, ends_in_tanh(output, shape)
+        self.condition = GeneratorCondition(condition, norm, nz, num_classes, condition_shape)
         sizes = sizes_of(shape, "resnet")
         channels = [min(width * 2**k, max_width) for k in reversed(range(len(sizes)))]
         self.size = sizes[0]
-        self.input = linear(nz, channels[0] * math.prod(self.size))
+        self.input = linear(self.condition.inputs, channels[0] * math.prod(self.size))
         self.blocks = nn.ModuleList(
-            Up(*c, *s, norm, bias, num_classes, batchnorm_groups)
+            Up(*c, *s, norm, bias, self.condition.affine, batchnorm_groups)
             for c, s in zip(pairwise(channels), pairwise(sizes), strict=True)
         )
         self.norm = Norm(norm, channels[-1], groups=batchnorm_groups, axes=len(shape) - 1)
         self.output = conv(channels[-1], shape[0], 3, (1,) * (len(shape) - 1), he=he_output)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        z, y = self.condition(z, y)
         x: Tensor = self.input(z).view(len(z), -1, *self.size)
         for block in self.blocks:
             x = block(x, y)
@@ -149,16 +162,27 @@ class Critic(models.Critic):
     Data of at most 8x8 have one down-block.
     """
 
-    def __init__(self, *, shape: Sequence[int], num_classes: int, width: int, norm: str, spectral: bool) -> None:
+    def __init__(
+        self,
+        *,
+        shape: Sequence[int],
+        num_classes: int,
+        width: int,
+        norm: str,
+        spectral: bool,
+        condition: str,
+        condition_shape: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         check_counts("critic", width=width)
+        self.condition = CriticCondition(condition, shape, num_classes, condition_shape)
         first, *others = halvings(sizes_of(shape, "resnet", least=8))  # 32 -> 16 -> 8
         self.blocks = nn.Sequential(
-            FirstBlock(shape[0], width, first),
+            FirstBlock(shape[0] + self.condition.channels, width, first),
             *(Down(width, width, norm, bias=True, factors=factors) for factors in others),
             *(Block(width, width, norm, bias=True, axes=len(first)) for _ in range(2)),
         )
-        self.output = Head(width, num_classes)
+        self.output = Head(width, self.condition.logits, embedding=self.condition.embedding(width, width))
         if spectral:
             spectral_norm(self)
 
@@ -178,16 +202,20 @@ class PyramidCritic(models.Critic):
         max_width: int,
         norm: str,
         spectral: bool,
+        condition: str,
+        condition_shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         check_counts("critic", width=width, max_width=max_width)
+        self.condition = CriticCondition(condition, shape, num_classes, condition_shape)
         sizes = sizes_of(shape, "resnet")
         channels = [min(width * 2**k, max_width) for k in range(len(sizes))]  # 64, 128, 256, 512, 512
         self.blocks = nn.Sequential(
-            conv(shape[0], channels[0], 3, (1,) * (len(shape) - 1), he=False),
+            conv(shape[0] + self.condition.channels, channels[0], 3, (1,) * (len(shape) - 1), he=False),
             *(Down(*c, norm, False, factors) for c, factors in zip(pairwise(channels), halvings(sizes), strict=True)),
         )
-        self.output = Head(channels[-1] * math.prod(sizes[0]), num_classes)
+        features = channels[-1] * math.prod(sizes[0])
+        self.output = Head(features, self.condition.logits, embedding=self.condition.embedding(features, width))
         if spectral:
             spectral_norm(self)
 

@@ -38,9 +38,9 @@ class NormalisedCritic(nn.Module):
         super().__init__()
         self.critic = critic
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
         def score_sum(x: Tensor) -> tuple[Tensor, Tensor]:
-            out = self.critic(x)  # (n, 1 + num_classes)
+            out = self.critic(x, *condition)  # (n, 1 + num_classes)
             return at_least_float32(out[:, 0]).sum(), out
 
         grad, out = torch.func.grad(score_sum, has_aux=True)(x)
