@@ -151,6 +151,11 @@ def test_arrays_of_your_own(call, workplace):
     run_page(DOCS / "how-to" / "arrays.md", call, workplace)
 
 
+def test_the_networks_page(call, workplace):
+    names = run_page(DOCS / "how-to" / "networks.md", call, workplace)
+    assert names["score"].shape == (4, 1) and names["loss"].isfinite()
+
+
 def test_extensions_by_the_how_to_alone(call, workplace):
     """Own dataset, networks, penalty and metric, outside the package: trained with, sampled, resumed and evaluated."""
     page = DOCS / "how-to" / "extend.md"

@@ -26,7 +26,7 @@ def test_numbers_move_what_a_generator_makes(option, shape, way):
     generator = network("generator", option, shape, condition_shape=[2], condition=way)
     z, y = torch.randn(4, generator.nz), torch.randn(4, 2, requires_grad=True)
     x = generator(z, y)
-    assert x.shape == (4, *shape)
+    assert x.shape == (4, *shape) and generator.condition_shape == [2]
     assert all(p.grad is None for p in generator.parameters())
     x.square().sum().backward()
     moved = [p for name, p in generator.named_parameters() if "condition" in name or "scale" in name]

@@ -15,14 +15,15 @@ class Generator(nn.Module):
     """Base class of generators, which map latents to samples."""
 
     nz: int  # latent dimensions
-    num_classes: int  # 0: unconditional
+    num_classes: int  # of labels; 0: none
+    condition_shape: Sequence[int] | None = None  # of a condition that is no label
     vocabulary: str | None = None  # of text, if the generator was loaded from a run
     class_names: tuple[str, ...] = ()  # likewise
     data_units: Units | None = None  # likewise, of arrays that are no pictures
     __call__: Callable[..., Tensor]
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Maps z (n, nz) and, if num_classes > 0, labels y (n,) to samples (n, *shape)."""
+        """Maps z (n, nz) and, if there is a condition, y (n,) or (n, *condition_shape) to samples (n, *shape)."""
         raise NotImplementedError
 
 
@@ -52,9 +53,11 @@ class Critic(nn.Module):
 
     def beside(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Returns what `features` takes: x, with y as further channels of a critic of concat."""
-        if self.takes_condition and y is None:
+        if self.condition is None or not self.takes_condition:
+            return x
+        if y is None:
             raise ValueError("this critic sees the condition: give it y")
-        return self.condition.beside(x, y) if self.condition is not None and self.condition.concat else x
+        return self.condition.beside(x, y) if self.condition.concat else x
 
     def scores(self, features: Tensor, y: Tensor | None = None) -> Tensor:
         """Maps features (n, d) to the outputs; y counts here in a critic of projection."""

@@ -68,6 +68,7 @@ class Generator(models.Generator):
         if unit_range and not self.tanh:
             raise ValueError("generator.unit_range=true is for data in [-1, 1]: set generator.unit_range=false")
         self.nz, self.num_classes, self.sizes = nz, num_classes, sizes_of(shape, "dcgan")
+        self.condition_shape = condition_shape
         self.condition = GeneratorCondition(condition, norm, nz, num_classes, condition_shape)
         self.activation, each = activation, channels_of(activation)
         self.pixels, axes = math.prod(self.sizes[0]), len(shape) - 1

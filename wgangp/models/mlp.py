@@ -44,6 +44,7 @@ class Generator(models.Generator):
         check_counts("generator", nz=nz, width=width, depth=depth)
         self.shape, self.num_classes, self.nz = shape, num_classes, nz
         self.tanh = ends_in_tanh(output, shape)
+        self.condition_shape = condition_shape
         self.condition = GeneratorCondition("concat", "none", nz, num_classes, condition_shape)
         self.hidden = Hidden(self.condition.inputs, width, depth)
         self.output = linear(width, math.prod(shape))

@@ -52,6 +52,7 @@ class Generator(models.Generator):
         check_counts("generator", nz=nz, width=width, blocks=blocks)
         self.shape, self.num_classes, self.nz = shape, num_classes, nz
         self.tanh = ends_in_tanh(output, shape)
+        self.condition_shape = condition_shape
         self.condition = GeneratorCondition(condition, norm, nz, num_classes, condition_shape)
         self.input = linear(self.condition.inputs, width)
         self.blocks = nn.ModuleList(Block(width, norm, self.condition.affine) for _ in range(blocks))

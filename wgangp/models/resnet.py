@@ -135,6 +135,7 @@ class Generator(models.Generator):
         super().__init__()
         check_counts("generator", nz=nz, width=width, max_width=max_width, batchnorm_groups=batchnorm_groups)
         self.nz, self.num_classes, self.tanh = nz, num_classes, ends_in_tanh(output, shape)
+        self.condition_shape = condition_shape
         self.condition = GeneratorCondition(condition, norm, nz, num_classes, condition_shape)
         sizes = sizes_of(shape, "resnet")
         channels = [min(width * 2**k, max_width) for k in reversed(range(len(sizes)))]

@@ -43,6 +43,7 @@ class Generator(models.Generator):
         if condition_shape is None or len(condition_shape) < 2:
             raise ValueError("generator=unet needs condition pictures: set dataset.condition, or another generator")
         self.nz, self.num_classes, self.tanh = nz, 0, ends_in_tanh(output, shape)
+        self.condition_shape = condition_shape
         self.factors = enlargement(condition_shape, shape)
         sizes, same = sizes_of(shape, "unet"), (1,) * (len(shape) - 1)
         channels = [min(width * 2**k, max_width) for k in range(len(sizes))]  # from the sample's size down
@@ -61,7 +62,7 @@ class Generator(models.Generator):
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         if y is None:
             raise ValueError("this generator is conditional: give it pictures y of shape (n, c, *size)")
-        x = self.input(upsample(y, self.factors))
+        x: Tensor = self.input(upsample(y, self.factors))
         passed = []
         for down in self.downs:
             passed.append(x)
@@ -69,5 +70,5 @@ class Generator(models.Generator):
         x = x + self.noise(z).view_as(x)
         for up in self.ups:
             x = torch.cat([up(x), passed.pop()], dim=1)
-        x = self.output(F.relu(self.norm(x)))
-        return x.tanh() if self.tanh else x  # (n, *shape)
+        x = self.output(F.relu(self.norm(x)))  # (n, *shape)
+        return x.tanh() if self.tanh else x
