@@ -103,8 +103,7 @@ class CriticCondition:
             raise ValueError("critic.condition=acgan is for labels: choose projection or concat")
         if way == "projection" and picture:
             raise ValueError("critic.condition=projection is for labels and numbers: choose concat")
-        self.num_classes, self.shape = num_classes, tuple(shape)
-        given = bool(num_classes or condition_shape)
+        self.num_classes, given = num_classes, bool(num_classes or condition_shape)
         self.projection, self.concat = given and way == "projection", given and way == "concat"
         self.logits = num_classes if way == "acgan" else 0
         self.numbers = condition_shape[0] if condition_shape and not picture else 0
