@@ -154,6 +154,18 @@ def as_image(weight):
     return F.pad(weight[:, :, None], [0, 0, k // 2, k // 2])
 
 
+@pytest.mark.parametrize("option", NETWORKS)
+def test_volumes_of_another_memory_layout_have_the_same_scores(option):
+    generator, critic = pair(option, (2, 9, 5, 6))
+    z, values = torch.randn(4, 3), []
+    for layout in (torch.preserve_format, torch.channels_last_3d):
+        generator, critic = generator.to(memory_format=layout), critic.to(memory_format=layout)
+        x = generator(z)
+        values.append((x, critic(x), *torch.autograd.grad(critic(x).sum(), list(generator.parameters()))))
+    for a, b in zip(*values, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("shape", [(2, 29), (2, 16, 16, 16)])
 def test_a_critic_update_costs_ten_forward_passes(shape):
     """As that of images (test_models.py)."""
