@@ -22,7 +22,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 import wgangp
 from wgangp.run_dir.checkpoint import load_checkpoint, newest_checkpoint
 
-SMALL = ["batch_size=16", "generator.width=8", "critic.width=8", "evaluation_samples=200", "log_every=5"]
+SMALL = ["n_critic=2", "batch_size=16", "generator.width=8", "critic.width=8", "evaluation_samples=200", "log_every=5"]
 TAGS = {
     *["critic/loss", "critic/wasserstein", "critic/penalty", "critic/gradient_norm", "critic/real", "critic/fake"],
     *["critic/weight_gradient_norm", "generator/loss", "generator/weight_gradient_norm", "penalty/weight"],

@@ -53,7 +53,7 @@ class Observer:
         fake, critic = fakes(frozen(t.generator), real, t.noise(len(real)), y), frozen(t.critic)
         _, logs = t.critic_terms(critic, real, fake, y, penalised=True)
         values = {"validation/critic_loss": logs["critic/loss"]}
-        if (logits := critic(real)[:, 1:]).shape[1]:
+        if (logits := t.given(critic, y)(real)[:, 1:]).shape[1]:
             values["validation/accuracy"] = (logits.argmax(1) == y).float().mean()
         return values
 
@@ -64,7 +64,7 @@ class Observer:
         seed_step(t.seed, t.step, "measure")
         real, y = t.dataset.batch(t.step * t.n_critic - 1, t.batch_size)
         fake = fakes(frozen(t.generator), real, t.noise(len(real)), y)
-        return gradient_norm(frozen(t.critic), interpolates(real, fake))
+        return gradient_norm(t.given(frozen(t.critic), y), interpolates(real, fake))
 
     def evaluate(self) -> dict[str, float]:
         """Returns the metrics of the averaged generator, as eval/NAME."""

@@ -16,13 +16,14 @@ from wgangp.machine.device import seed_step
 from wgangp.machine.distributed import average_gradients, local_shard, mean_over_ranks
 from wgangp.machine.ema import EMA
 from wgangp.machine.state import load_state, state_of
-from wgangp.models import Generator
+from wgangp.models import Generator, Given
 from wgangp.models.layers import couples_samples
 from wgangp.models.real_plus_noise import fakes
 from wgangp.optimizers import lr_scale, set_lr
 from wgangp.penalties import Penalty
-from wgangp.penalties.gradients import at_least_float32
+from wgangp.penalties.gradients import Critic, at_least_float32
 
+CHANNELS_LAST = {3: torch.channels_last, 4: torch.channels_last_3d}  # by the axes of a sample
 Logs = dict[str, Tensor]  # detached scalars, on the device until somebody reads them
 Gradients = list[Tensor | None]  # of a network's weights
 MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
@@ -78,6 +79,7 @@ class Trainer:
         precision: str,
     ) -> None:
         """Raises ValueError if the parts do not go together."""
+        self.critic_sees_y = bool(getattr(critic, "takes_condition", False))  # a projection, or channels
         critic = penalty.wrap(critic)
         self.one_pass = not couples_samples(critic)
         if penalty.per_sample and not self.one_pass:
@@ -89,8 +91,9 @@ class Trainer:
         if batch_size % distributed.WORLD_SIZE:
             raise ValueError(f"batch_size={batch_size} does not divide among {distributed.WORLD_SIZE} processes")
         self.dataset, self.loss, self.penalty = dataset, loss, penalty.to(device)
-        tensor_cores = device.type == "cuda" and precision != "float32"  # their convolutions prefer channels_last
-        layout = torch.channels_last if tensor_cores else torch.preserve_format
+        tensor_cores = device.type == "cuda" and precision != "float32"  # their convolutions prefer channels last
+        layouts = CHANNELS_LAST if tensor_cores else {}
+        layout = layouts.get(len(dataset.shape), torch.preserve_format)
         self.generator = generator.to(device).to(memory_format=layout)
         self.critic = critic.to(device).to(memory_format=layout)
         self.generator_params, self.critic_params = list(generator.parameters()), list(critic.parameters())
@@ -171,9 +174,10 @@ class Trainer:
 
         A lazy penalty counts `interval` times in the loss, and once in what is logged, so that intervals compare.
         """
+        f = self.given(critic, y)
         with self.autocast():
-            real_out, fake_out = self.critic_outputs(critic, real, fake)  # (n, 1 + num_classes)
-            penalty, norm = self.penalty.terms(critic, real, fake) if penalised else (real.new_zeros(()), None)
+            real_out, fake_out = self.critic_outputs(f, real, fake)  # (n, 1 + num_classes)
+            penalty, norm = self.penalty.terms(f, real, fake) if penalised else (real.new_zeros(()), None)
         f_real, f_fake = real_out[:, 0], fake_out[:, 0]
         adversarial, classes = self.loss.critic(f_real, f_fake), class_loss(real_out[:, 1:], y)
         logs = {
@@ -190,10 +194,16 @@ class Trainer:
         """Algorithm 1, line 12. The critic's weights are constants here, also to the compiler."""
         constants = {name: p.detach() for name, p in self.critic.named_parameters()}
         with self.autocast():
-            out = at_least_float32(functional_call(self.critic, constants, self.generator(z, y)))
+            fake = self.generator(z, y)
+            seen = (fake, y) if self.critic_sees_y else fake
+            out = at_least_float32(functional_call(self.critic, constants, seen))
         return self.loss.generator(out[:, 0]) + self.class_weight * class_loss(out[:, 1:], y)
 
-    def critic_outputs(self, critic: nn.Module, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def given(self, critic: nn.Module, y: Tensor) -> Critic:
+        """Returns the critic as a function of the samples alone, on which the penalty is."""
+        return Given(critic, y) if self.critic_sees_y else critic
+
+    def critic_outputs(self, critic: Critic, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """The critic at both batches: in one pass, unless its BatchNorm would mix their statistics."""
         if self.one_pass:
             real_out, fake_out = critic(torch.cat([real, fake])).chunk(2)

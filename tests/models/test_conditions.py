@@ -2,13 +2,15 @@
 
 import pytest
 import torch
-from conftest import options
+from conftest import Points, options, small_trainer
 from test_sizes import network, option_of
 from torch.nn import functional as F
 
 from wgangp.app.build import build
+from wgangp.app.compose import load_config
 from wgangp.models import Given
 from wgangp.models.layers import Norm
+from wgangp.observer import Observer
 
 FAMILIES = [
     ("mlp", (7,)),
@@ -149,3 +151,38 @@ def test_given_conditions_repeat_for_each_batch():
         both = torch.cat([critic(real, y), critic(fake, y)])
         torch.testing.assert_close(given(torch.cat([real, fake])), both)
         torch.testing.assert_close(given.output(given.features(torch.cat([real, fake]))), both)
+
+
+class Labelled(Points):
+    """Pictures with one of three labels."""
+
+    shape, num_classes = (1, 8, 8), 3
+
+    def fetch(self, index, n):
+        generator = torch.Generator().manual_seed(index)
+        return torch.rand(n, *self.shape, generator=generator) * 2 - 1, torch.arange(n) % 3
+
+
+@pytest.mark.parametrize("penalty", ["wgan_gp", "ct", "gradient_normalisation", "max_gp"])
+@pytest.mark.parametrize("way", ["projection", "concat"])
+def test_a_critic_that_sees_the_labels_is_trained(way, penalty):
+    """The losses are of f(x, y) at the batch's own labels, and the penalty is on x alone."""
+    torch.manual_seed(0)
+    trainer = small_trainer(
+        dataset=Labelled(),
+        generator=network("generator", "dcgan", (1, 8, 8), num_classes=3),
+        critic=network("critic", "dcgan", (1, 8, 8), num_classes=3, condition=way),
+        penalty=build(load_config(f"penalty={penalty}").penalty),
+    )
+    before = {name: p.clone() for name, p in trainer.critic.named_parameters()}
+    logs = [trainer.train_step() for _ in range(2)][-1]
+    stayed = [name for name, p in trainer.critic.named_parameters() if torch.equal(p, before[name])]
+    assert stayed in ([], ["output.bias"])  # of which the difference of two scores is free
+    assert all(value.isfinite() for value in logs.values())
+    assert Observer(trainer, lambda generate: {}).measure(logs).keys() >= {"critic/gradient_norm"}
+
+    (real, y), fake = trainer.dataset.batch(0, 8), torch.rand(8, 1, 8, 8)
+    _, logs = trainer.critic_terms(trainer.critic, real, fake, y, penalised=False)
+    if penalty != "ct":  # dropout
+        expected = (trainer.critic(real, y) - trainer.critic(fake, y)).mean()
+        torch.testing.assert_close(logs["critic/wasserstein"], expected.detach())

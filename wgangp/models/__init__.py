@@ -4,11 +4,12 @@
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
-from wgangp.units import Units
 from wgangp.models.conditions import CriticCondition
+from wgangp.units import Units
 
 
 class Generator(nn.Module):
@@ -72,17 +73,20 @@ class Given:
     x may be several batches after one another: y then counts for each of them.
     """
 
-    def __init__(self, critic: Critic, y: Tensor) -> None:
+    def __init__(self, critic: Any, y: Tensor) -> None:
         self.critic, self.y = critic, y
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.critic(x, self._repeated(len(x)))
+        out: Tensor = self.critic(x, self._repeated(len(x)))
+        return out
 
     def features(self, x: Tensor) -> Tensor:
-        return self.critic.features(self.critic.beside(x, self._repeated(len(x))))
+        features: Tensor = self.critic.features(self.critic.beside(x, self._repeated(len(x))))
+        return features
 
     def output(self, features: Tensor) -> Tensor:
-        return self.critic.scores(features, self._repeated(len(features)))
+        out: Tensor = self.critic.scores(features, self._repeated(len(features)))
+        return out
 
     def _repeated(self, n: int) -> Tensor:
         return self.y.repeat(n // len(self.y), *[1] * (self.y.ndim - 1))
