@@ -106,7 +106,7 @@ def test_a_run_keeps_the_units_that_it_began_with(call):
 
 def test_tanh_goes_with_bounded_data_only(call):
     field()
-    data = ["dataset=array", "dataset.path=x.npy", "dataset.axes=nhwc", *SMALL, "+generator.output=tanh"]
+    data = ["dataset=array", "dataset.path=x.npy", "dataset.axes=nhwc", *SMALL, "generator.output=tanh"]
     code, text = call("train", *data, "steps=1")
     assert code == 1 and "generator.output=tanh gives numbers in [-1, 1], and the data are not: choose auto" in text
 

@@ -34,7 +34,7 @@ def test_every_run_has_its_hyperparameters_and_its_whole_configuration(ended, ca
     assert code == 0, text
     values, configuration = hyperparameters(tmp_path / "run")
     assert values["penalty.weight"] == pytest.approx(0.3) and values["seed"] == 0 and values["n_critic"] == 1
-    assert values["generator_optimizer.lr"] == values["critic_optimizer.lr"] == pytest.approx(3e-3)
+    assert values["generator_optimizer.lr"] == values["critic_optimizer.lr"] == pytest.approx(5e-3)
     assert values["penalty"] == "wgan_gp_toy" and values["batch_size"] == 16
     assert all(line in configuration for line in ("ema_decay: 0.999", "points: interpolates", "lr_decay: linear"))
 

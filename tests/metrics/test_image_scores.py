@@ -13,6 +13,7 @@ from wgangp.metrics.classifier import ResNet, read
 from wgangp.metrics.features import classifier, kept_features
 from wgangp.metrics.images import FID, IS, KID, PRC, PRCVGG16, ByClassifier, StackedModes
 from wgangp.metrics.objective import HIGHER_IS_BETTER
+from wgangp.metrics.synthetic import TrainOnSynthetic
 from wgangp.metrics.text import NgramJS
 from wgangp.metrics.toy import Modes, Wasserstein1
 from wgangp.pictures import plots
@@ -344,6 +345,6 @@ def test_triples_of_digits_are_counted(monkeypatch, tmp_path):
 
 
 def test_the_directions_known_by_name_are_those_of_the_metrics():
-    metrics = (Modes, Wasserstein1, NgramJS, FID, IS, KID, PRC, PRCVGG16, ByClassifier, StackedModes)
+    metrics = (Modes, Wasserstein1, NgramJS, FID, IS, KID, PRC, PRCVGG16, ByClassifier, StackedModes, TrainOnSynthetic)
     higher = {name for metric in metrics for name, better in metric.higher_is_better.items() if better}
     assert higher | {"validation/accuracy"} == HIGHER_IS_BETTER
