@@ -152,10 +152,7 @@ def measure(
         | speeds(variant.t, *(times[k, what] for k in (key, TEXTBOOK) for what in ("critic", "step")))
         | {
             "data_wait_share": sum(times[key, "waited"]) / sum(times[key, "step"]),
-            "matrix_rate_share": 1e9
-            * facts[key]["critic_gflop"]
-            / statistics.median(times[key, "critic"])
-            / rates[key[1]],
+            "matrix_rate_share": share_of(rates[key[1]], facts[key]["critic_gflop"], times[key, "critic"]),
         }
         | facts[key]
         for key, variant in variants.items()

@@ -11,7 +11,7 @@ from torch import nn
 
 from wgangp.data.toy import gaussians25
 from wgangp.machine import device, distributed
-from wgangp.machine.device import choose_device, choose_precision, seed_step
+from wgangp.machine.device import bfloat16_is_faster, choose_device, choose_precision, seed_step
 from wgangp.models import dcgan, mlp, real_plus_noise, resnet
 from wgangp.observer import Observer
 from wgangp.penalties import GradientPenalty, NoPenalty, WeightClipping
@@ -390,6 +390,13 @@ def test_precision_by_the_gpu(monkeypatch):
     assert choose_precision("auto", cpu) == "float32" and choose_precision("bfloat16", cpu) == "bfloat16"
     monkeypatch.setattr(device, "bfloat16_is_faster", lambda: True)
     assert choose_precision("auto", cpu) == "float32" and choose_precision("auto", cpu, images=True) == "bfloat16"
+
+
+@pytest.mark.parametrize(("half", "faster"), [(0.6, True), (0.8, False), (3.0, False)])
+def test_bfloat16_counts_as_faster_from_two_thirds_of_the_time(monkeypatch, half, faster):
+    times = iter([1.0, half])  # float32, bfloat16
+    monkeypatch.setattr(device, "fastest", lambda work: work() is None or next(times))
+    assert bfloat16_is_faster.__wrapped__() is faster
 
 
 @pytest.mark.gpu

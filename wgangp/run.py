@@ -99,8 +99,9 @@ def load_generator(
 def generator_of(state: State, ema: bool, batchnorm: str, allow: Sequence[str]) -> Generator:
     """Returns the generator of a loaded checkpoint. Raises ValueError if it is another network than it describes."""
     header, weights = header_of(state), state["ema" if ema else "generator"]
-    bounded = len(header.shape) == 3 if header.bounded is None else header.bounded
-    node = with_output(OmegaConf.create(part_with_defaults("generator", header.config["generator"])), bounded)
+    node = OmegaConf.create(part_with_defaults("generator", header.config["generator"]))
+    if header.bounded is not None:
+        node = with_output(node, header.bounded)
     data = {"shape": list(header.shape), "num_classes": header.num_classes}
     try:
         with torch.device("meta"), no_larger_than(weights):

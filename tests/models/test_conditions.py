@@ -112,8 +112,8 @@ def test_unets_map_pictures_and_noise_to_pictures(shape, small):
 @pytest.mark.parametrize(
     ("part", "option", "changes", "said"),
     [
-        ("generator", "unet", {}, "dataset.condition"),
-        ("generator", "unet", {"condition_shape": [1, 3, 8]}, "change dataset.condition"),
+        ("generator", "unet", {}, "use it from Python"),
+        ("generator", "unet", {"condition_shape": [1, 3, 8]}, "give pictures of another size"),
         ("generator", "resnet", {"condition_shape": [1, 8, 8]}, "generator=unet"),
         ("generator", "resnet", {"condition_shape": [2], "norm": "none"}, "generator.condition=concat"),
         ("generator", "dcgan", {"condition": "projection"}, "generator.condition is 'projection'"),

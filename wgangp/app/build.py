@@ -28,7 +28,9 @@ from wgangp.speed import speed_up
 from wgangp.trainer import Trainer
 
 SMALL_NETWORKS = 500_000  # weights of both
-WORTH_COMPILING = 5000  # steps; fewer do not make up for the time of compiling: 15 s for points, a minute for images
+WORTH_COMPILING = (
+    5000  # steps; fewer do not make up for the time of compiling: half a minute for points, a minute for images
+)
 
 
 def build(node: DictConfig, *args: Any, allow: Sequence[str] = (), **kwargs: Any) -> Any:

@@ -20,6 +20,8 @@ from wgangp.machine.distributed import local_rank
 
 log = logging.getLogger(__name__)
 
+TRIES = 15  # of an operation that is timed: 0.1 s or less in all
+
 
 def check_double_backward(device: torch.device) -> None:
     """Differentiates a small convolutional gradient penalty. Raises what torch raises if the device cannot."""
@@ -120,9 +122,6 @@ def useful_threads() -> int:
             return statistics.median(seconds(lambda: x @ x) for _ in range(TRIES))
 
     return n if n > 1 and on(n) < 0.8 * on(1) else 1
-
-
-TRIES = 15  # of an operation that is timed: 0.1 s or less in all
 
 
 def fastest(work: Callable[[], object]) -> float:

@@ -19,7 +19,7 @@ def enlargement(condition_shape: Sequence[int], shape: Sequence[int]) -> Size:
     if len(small) != len(large) or any(b % a for a, b in zip(small, large, strict=True)):
         raise ValueError(
             f"conditions of {tuple(condition_shape)} do not enlarge to samples of {tuple(shape)} by whole factors: "
-            "change dataset.condition or dataset.size"
+            "give pictures of another size"
         )
     return tuple(b // a for a, b in zip(small, large, strict=True))
 

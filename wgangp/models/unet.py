@@ -41,7 +41,10 @@ class Generator(models.Generator):
         super().__init__()
         check_counts("generator", nz=nz, width=width, max_width=max_width)
         if condition_shape is None or len(condition_shape) < 2:
-            raise ValueError("generator=unet needs condition pictures: set dataset.condition, or another generator")
+            raise ValueError(
+                "generator=unet needs condition pictures, which no dataset of conf/ has: use it from Python, or take "
+                "another generator"
+            )
         self.nz, self.num_classes, self.tanh = nz, 0, ends_in_tanh(output, shape)
         self.condition_shape = condition_shape
         self.factors = enlargement(condition_shape, shape)
