@@ -118,18 +118,11 @@ def correlation_difference(x: Tensor, y: Tensor) -> float:
 
     Raises ValueError if all columns, or all but one, are constant.
     """
-    difference = (correlations(x) - correlations(y)).abs()
+    difference = (torch.corrcoef(x.T.double()) - torch.corrcoef(y.T.double())).abs()  # NaN where a column is constant
     pairs = difference[torch.triu(torch.ones_like(difference), 1).bool() & difference.isfinite()]
     if not len(pairs):
         raise ValueError("correlation_difference: fewer than two columns vary")
     return pairs.mean().item()
-
-
-def correlations(x: Tensor) -> Tensor:
-    """Returns the correlation matrix (k, k) of x (n, k); NaN where a column is constant."""
-    centred = x.double() - x.double().mean(0)
-    length = centred.norm(dim=0)
-    return (centred.T @ centred) / torch.outer(length, length)
 
 
 def power_spectrum(x: Tensor, chunk: int = 256) -> Tensor:
