@@ -1,5 +1,6 @@
 """The fast path has the textbook's gradients: one pass, products for masks, torch.func.grad, bfloat16, the compiler."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, Points, small_trainer
 from textbook import stock_layers
 
-from wgangp.machine.compile import relative_difference
+from wgangp.machine.compile import relative_difference, undisturbed
 from wgangp.machine.device import seed_step
 from wgangp.machine.giant_kernels import GiantKernels, is_giant
 from wgangp.models import dcgan, mlp, resnet, resnet101
@@ -159,3 +160,11 @@ def test_memory_stays_flat_over_a_thousand_steps():
     result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
     assert "so this run is eager" not in result.stderr
     assert all(int(grown) < 800 * 3000 for grown in result.stdout.split()), result.stdout
+
+
+def test_ctrl_c_does_not_reach_a_compiler():
+    """It goes to all processes of a terminal; a compiler that it ends leaves cut files in torch's cache."""
+    command = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('whole')"]
+    with undisturbed():
+        assert subprocess.run(command, capture_output=True, text=True).stdout == "whole\n"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())

@@ -1,8 +1,10 @@
 """torch.compile, used only if the compiled functions have the gradients of the eager ones."""
 
 import logging
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -38,7 +40,8 @@ def compile_if_equal(
     log.info("compiling the gradients, once for this machine: a minute, or several on busy cores")
     started = time.perf_counter()
     try:
-        difference = relative_difference(gradients(*functions), gradients(*compiled))
+        with undisturbed():
+            difference = relative_difference(gradients(*functions), gradients(*compiled))
     except Exception as error:  # whatever the compiler cannot do, eager can
         log.warning("compiling failed, so this run is eager (%s: %s)", type(error).__name__, str(error).split("\n")[0])
         return functions
@@ -47,6 +50,23 @@ def compile_if_equal(
         return functions
     log.info("compiled in %.0f s; gradients differ from eager ones by %.2g", time.perf_counter() - started, difference)
     return compiled
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Keeps signals from the processes that are started meanwhile; this one gets them afterwards.
+
+    Ctrl-C goes to all processes of a terminal. A C++ compiler that it ends leaves cut files in torch's cache, and no
+    later run could be compiled.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def watched(guards: Sequence[Any]) -> list[bool]:
