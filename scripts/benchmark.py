@@ -15,7 +15,6 @@ import ctypes
 import json
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -136,7 +135,7 @@ def measure(
         with surroundings(*key):
             variants[key], facts[key] = warmed_up(key, make, device)
     for key in variants.keys() - {TEXTBOOK}:
-        facts[key]["critic_gflop"] = facts["eager", key[1]]["critic_gflop"]
+        facts[key]["critic_gflop"] = facts["eager", precisions[0]]["critic_gflop"]
     times: dict[Any, list[float]] = {(key, what): [] for key in variants for what in ("critic", "step", "waited")}
     for _ in range(rounds):
         for key, variant in variants.items():
@@ -209,12 +208,14 @@ def quartiles(values: list[float]) -> list[float]:
     return [low, median, high]
 
 
+HEADER = (
+    "| recipe | variant | precision | critic update, ms | x | step, ms | x | steps/s | images/s | waiting for data "
+    "| GFLOP | of matrix rate | peak MiB | GPU busy |\n|" + "---|" * 14
+)
+
+
 def table(rows: list[dict[str, Any]]) -> str:
-    lines = [
-        "| recipe | variant | precision | critic update, ms | x | step, ms | x | steps/s | images/s | waiting for data "
-        "| GFLOP | of matrix rate | peak MiB | GPU busy |",
-        "|" + "---|" * 14,
-    ]
+    lines = []
     for r in rows:
         spread = {k: "{1:.4g} ({0:.4g} to {2:.4g})".format(*r[k]) for k in ("critic_ms", "step_ms")}
         busy = "no GPU" if r["busy_share"] is None else f"{r['busy_share']:.0%}"
@@ -272,10 +273,11 @@ def main() -> None:
             print(f"\n{recipe}\n\n{penalties(recipe, device, arguments.rounds)}")
         return
     rows = []
+    print(HEADER, flush=True)
     for recipe in arguments.recipes:
-        rows += measure(recipe, precisions, arguments.compile, arguments.jax, device, arguments.rounds)
-        print(f"{recipe}: done", file=sys.stderr)
-    print(table(rows))
+        found = measure(recipe, precisions, arguments.compile, arguments.jax, device, arguments.rounds)
+        print(table(found), flush=True)
+        rows += found
     if arguments.json:
         with open(arguments.json, "w") as file:
             json.dump(rows, file, indent=2)

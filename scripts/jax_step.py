@@ -17,7 +17,7 @@ Layers = list[tuple[jax.Array, jax.Array]]  # weights (a, b) and biases (b,)
 
 def layers_of(network: Any) -> Layers:
     linear: list[nn.Linear] = [*network.hidden.layers, network.output]
-    return [(jnp.array(m.weight.detach().T.numpy()), jnp.array(m.bias.detach().numpy())) for m in linear]
+    return [(jnp.array(m.weight.detach().T.cpu().numpy()), jnp.array(m.bias.detach().cpu().numpy())) for m in linear]
 
 
 def mlp(layers: Layers, x: jax.Array) -> jax.Array:
@@ -44,7 +44,7 @@ class JaxStep:
 
     def __init__(self, trainer: Trainer) -> None:
         self.t, self.waited, self.i = trainer, 0.0, 0
-        self.real = jnp.array(trainer.dataset.batch(0, 100_000)[0].numpy())
+        self.real = jnp.array(trainer.dataset.batch(0, 100_000)[0].cpu().numpy())
         self.generator, self.critic = layers_of(trainer.generator), layers_of(trainer.critic)
         self.average = self.generator
         adam = [optax.adam(o.defaults["lr"], *o.defaults["betas"]) for o in trainer.optimizers]

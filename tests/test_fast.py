@@ -10,7 +10,7 @@ import torch
 from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, Points, small_trainer
 from textbook import stock_layers
 
-from wgangp.machine.compile import relative_difference, undisturbed
+from wgangp.machine.compile import compile_if_equal, relative_difference, undisturbed
 from wgangp.machine.device import seed_step
 from wgangp.machine.giant_kernels import GiantKernels, is_giant
 from wgangp.models import dcgan, mlp, resnet, resnet101
@@ -99,6 +99,23 @@ def test_bfloat16_keeps_the_direction_of_the_critics_gradient(critic):
         ours = gradients(trainer, trainer.critic_gradients, trainer.generator_gradients)[:n]
         found.append(torch.cat([g.flatten() for g in ours]))
     assert torch.cosine_similarity(*found, dim=0) > 0.999
+
+
+def test_compiled_functions_draw_the_random_numbers_of_eager_ones():
+    """torch 2.11 reorders them."""
+    x = torch.arange(8.0).reshape(4, 2)
+
+    def draws():
+        x_noisy = x + torch.rand_like(x)
+        flipped = torch.where(torch.rand(4, 1) < 0.5, x_noisy.flip(1), x_noisy)
+        return [flipped, torch.rand(4, 1) * flipped]
+
+    def drawn(function):
+        torch.manual_seed(0)
+        return function()
+
+    (compiled,) = compile_if_equal([draws], drawn, 0.0, torch.device("cpu"))
+    assert compiled is not draws
 
 
 class Counted(GiantKernels):

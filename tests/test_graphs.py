@@ -8,11 +8,13 @@ import pytest
 import torch
 from conftest import DCGAN_GENERATOR, PENALTY, small_trainer
 from test_fast import CRITICS, DATA, Images
+from torch.torch_version import TorchVersion
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from wgangp.machine import distributed
 from wgangp.machine.cuda_graphs import Replayed, make_capturable
+from wgangp.machine.device import be_deterministic
 from wgangp.models import dcgan
 from wgangp.observer import Observer
 from wgangp.optimizers import set_lr
@@ -142,6 +144,7 @@ def test_replayed_steps_equal_eager_ones(case, emulated):
             torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6, msg=name)
 
 
+@pytest.mark.skipif(torch.__version__ < TorchVersion("2.13"), reason="older torch then stops: it would lose its place")
 def test_what_cannot_be_captured_is_launched(emulated, caplog):
     trainer, plain = replayed(trainer_with()), trainer_with()
     inner = trainer.functions.updates.function
@@ -232,8 +235,12 @@ def test_cuda_graphs_equal_eager_steps(case):
 
     eager, graph = trainer_with("cuda", **CASES[case]), replayed(trainer_with("cuda", **CASES[case]))
     eager.dataset, graph.dataset = OnDevice(), OnDevice()
-    for _ in range(20):
-        a, b = eager.train_step(), graph.train_step()
+    be_deterministic(True)  # else the order of atomic sums: in 20 steps, rounding becomes a hundredth of the losses
+    try:
+        for _ in range(20):
+            a, b = eager.train_step(), graph.train_step()
+    finally:
+        be_deterministic(False)
     assert graph.functions.updates.graphs
     for name in a:
         torch.testing.assert_close(a[name], b[name], rtol=1e-3, atol=1e-4, msg=name)

@@ -75,7 +75,7 @@ def train(network: ResNet, split: Split, epochs: int, flip: bool) -> None:
 @torch.no_grad()
 def accuracy(network: ResNet, split: Split) -> float:
     _, logits = read(network.eval(), split.images)
-    return (logits.argmax(1) == split.labels).float().mean().item()
+    return (logits.argmax(1).to(split.labels.device) == split.labels).float().mean().item()
 
 
 def main() -> None:

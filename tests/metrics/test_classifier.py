@@ -19,9 +19,10 @@ def test_files_of_the_network_and_of_its_data_parallel_copy_are_read(tmp_path, c
     torch.manual_seed(0)
     network = ResNet(channels, 7, blocks).eval()
     x = torch.randint(256, (5, channels, 28, 28), dtype=torch.uint8)
-    for prefix in ("", "module."):
+    for prefix, zipped in (("", True), ("module.", True), ("module.", False)):  # False: as torch before 1.6
         state = {prefix + name: value for name, value in network.state_dict().items()}
-        torch.save({"state_dict": state, "best": 91.0}, tmp_path / "c.th")
+        content = {"state_dict": state, "best": 91.0}
+        torch.save(content, tmp_path / "c.th", _use_new_zipfile_serialization=zipped)
         features, logits = read(load_classifier(tmp_path / "c.th"), x, chunk=2)
         assert features.shape == (5, 64) and logits.shape == (5, 7)
         torch.testing.assert_close(logits, network(x)[1])

@@ -18,10 +18,10 @@ def load_bounded(content: bytes) -> Any:
     expanded views do; and what `torch.load` raises for other files.
     """
     file = io.BytesIO(content)
-    if content.startswith(b"PK") or zipfile.is_zipfile(file):  # else a file of torch before 1.6: the weights of others
-        if sum(member.file_size for member in zipfile.ZipFile(file).infolist()) > len(content):
-            raise ValueError("it unpacks to more than it is")
-        file.seek(0)
+    zipped = content.startswith(b"PK") or zipfile.is_zipfile(file)  # else a file of torch before 1.6: others' weights
+    if zipped and sum(member.file_size for member in zipfile.ZipFile(file).infolist()) > len(content):
+        raise ValueError("it unpacks to more than it is")
+    file.seek(0)  # is_zipfile reads the end
     loaded = torch.load(file, map_location="cpu", weights_only=True)
     if sum(tensor.nbytes for tensor in tensors_of(loaded)) > len(content):
         raise ValueError("its tensors claim more memory than it holds")

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.torch_version import TorchVersion
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ def compile_if_equal(
     torch._inductor.config.fallback_random = True  # the random numbers that eager draws
     torch._dynamo.config.trace_autograd_ops = True  # forward and backward passes are one graph, without autograd's work
     options: dict[str, Any] = {"guard_filter_fn": watched}
+    if torch.__version__ < TorchVersion("2.14"):  # these passes also moved random numbers past one another
+        options |= {"reorder_for_locality": False, "reorder_for_peak_memory": False}
     if device.type == "cuda":  # a CPU is as fast at these
         from wgangp.machine.giant_kernels import GiantKernels  # loads the compiler
 
