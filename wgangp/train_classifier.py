@@ -87,11 +87,12 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
 
-    started, device = time.perf_counter(), choose_device(options.device)
+    started = time.perf_counter()
     torch.manual_seed(0)
     set_precision("tf32")
     keep_freed_memory()
     try:
+        device = choose_device(options.device)
         name, dataset = load(options.overrides, device)
     except Exception as error:
         parser.exit(1, one_line(error) + "\n")
