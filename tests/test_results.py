@@ -1,8 +1,12 @@
 """The tables of comparisons are drawn from the scores of every seed."""
 
+from pathlib import Path
+
 import pytest
 import results
 from PIL import Image
+
+PAGES = Path(__file__).parents[1] / "docs" / "results"
 
 SUMMARY = """job,name,seed,eval/wasserstein1,eval/modes,status
 0,slow,1,0.5,20,done
@@ -30,6 +34,12 @@ def test_each_method_has_its_median_and_interval_the_best_first(summary):
     assert results.table(summary, ["eval/modes"]).splitlines()[2].startswith("| fast")  # more are better
     with pytest.raises(ValueError, match="has no scores eval/fid; it has eval/wasserstein1, eval/modes"):
         results.table(summary, ["eval/fid"])
+
+
+def test_the_page_has_the_table_of_its_data():
+    scores = [f"eval/{name}" for name in ("sliced_wasserstein", "wasserstein1", "modes", "high_quality")]
+    table = results.table(PAGES / "data" / "paper_collapse.csv", scores)
+    assert table in (PAGES / "experiments.md").read_text()
 
 
 def test_the_plot_has_a_row_for_each_method(summary, tmp_path):
