@@ -46,7 +46,7 @@ PENALTY = {"points": "interpolates", "norm": 2, "cost": "two_sided", "power": 2,
 PENALTY |= {"weight": 10.0, "schedule": Constant, "interval": 1}
 RNG = np.random.default_rng(0)  # every picture is another one
 # What conf/ sets of dataset=array, where a test is about something else.
-array = partial(sources.array, key=None, labels=None, columns=None, axes=None, scaling="auto")
+array = partial(sources.array, key=None, labels=None, columns=None, axes=None, scaling="auto", condition=None)
 PROCESSES = multiprocessing.get_context("fork")  # real processes, which need not import torch again
 
 gc.freeze()  # the modules above live for ever: the collection at the end of each run need not look at them

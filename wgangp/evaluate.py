@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from wgangp.app.compose import command
 from wgangp.app.ranks import joined
@@ -27,8 +27,7 @@ def main() -> None:
 
 def evaluate(cfg: DictConfig) -> None:
     """Scores the run's generator against its dataset, as the checkpoint records both."""
-    from wgangp.app.build import build
-    from wgangp.app.defaults import part_with_defaults
+    from wgangp.app.data import recorded_dataset
     from wgangp.machine.device import choose_device
     from wgangp.machine.distributed import is_main
     from wgangp.metrics.scores import leave_out, score
@@ -41,10 +40,7 @@ def evaluate(cfg: DictConfig) -> None:
     run = checkpoint.parents[1]
     refuse_links(run)
     device = choose_device(cfg.device)
-    config = header_of(state).config
-    recorded = OmegaConf.create(part_with_defaults("dataset", config["dataset"]))
-    dataset = build(located(recorded, cfg.dataset, run), allow=cfg.allow, seed=config["seed"], device=device)
-    dataset.use(header_of(state).units)
+    dataset = recorded_dataset(header_of(state), cfg, run, device)
     metrics = choose_metrics(cfg, dataset)
     generator = generator_of(state, cfg.ema, cfg.batchnorm, cfg.allow).to(device)
     x, y = draw(generator, dataset, cfg.n, cfg.seed)
@@ -55,25 +51,6 @@ def evaluate(cfg: DictConfig) -> None:
     print_table(results)
     which = {"generator": "ema" if cfg.ema else "last", "batchnorm": cfg.batchnorm, "seed": cfg.seed}
     log.info("%s", record(run, state["step"], which, results))
-
-
-def located(recorded_dataset: DictConfig, given: DictConfig, run: Path) -> DictConfig:
-    """Returns the recorded dataset where it is now.
-
-    Nothing is written into a folder that only the record names: nothing is downloaded, and decoded images are kept in
-    the run directory.
-    """
-    for key in ("path", "root"):
-        if given[key] is not None and key in recorded_dataset:
-            several = OmegaConf.is_list(given[key])
-            recorded_dataset[key] = given[key] if several else str(Path(str(given[key])).expanduser())
-    if given.path is not None and "path" not in recorded_dataset:
-        raise ValueError(f"dataset.path={given.path}: this run's dataset has no path; try dataset.root=FOLDER")
-    if given.root is None and "download" in recorded_dataset:
-        recorded_dataset.download = False
-    if given.path is None and given.root is None and "cache" in recorded_dataset:
-        recorded_dataset.cache = str(run / "cache")
-    return recorded_dataset
 
 
 def choose_metrics(cfg: DictConfig, dataset: "Dataset") -> "dict[str, Metric]":
@@ -90,7 +67,7 @@ def choose_metrics(cfg: DictConfig, dataset: "Dataset") -> "dict[str, Metric]":
 
 
 def draw(generator: "Generator", dataset: "Dataset", n: int, seed: int) -> "tuple[Any, Tensor]":
-    """Returns n samples as metrics take them, and the labels asked for (n,)."""
+    """Returns n samples as metrics take them, and the labels asked for (n,); or conditions (n, *) of the data."""
     import torch
 
     from wgangp.machine.device import seed_step
@@ -98,6 +75,8 @@ def draw(generator: "Generator", dataset: "Dataset", n: int, seed: int) -> "tupl
 
     seed_step(seed, 0, "evaluate")
     z, y = latents(generator, n)
+    if generator.data_conditions is not None and (given := dataset.given("train", len(z))) is not None:
+        y = given
     parts = generate(generator, z, y, dataset.to_metric_input)
     x = torch.cat(parts) if isinstance(parts[0], torch.Tensor) else [line for part in parts for line in part]
     return x[:n], y[:n]

@@ -46,6 +46,12 @@ class LeastSquares(Loss):
         return (fake - 1).square().mean()
 
 
+def content_loss(content: str, fake: Tensor, real: Tensor) -> Tensor:
+    """Returns the mean absolute (l1) or squared (l2) difference of G(z, y) and x of the pairs (x, y) (Isola et al. 2017)."""
+    difference = fake.float() - real
+    return difference.abs().mean() if content == "l1" else difference.square().mean()
+
+
 def class_loss(logits: Tensor, y: Tensor) -> Tensor:
     """Returns AC-GAN's cross-entropy of logits (n, num_classes), averaged over the known labels; unknown ones are -1.
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from wgangp import pictures
+from wgangp.losses import content_loss
 from wgangp.machine.device import seed_step
 from wgangp.machine.distributed import mean_over_ranks
 from wgangp.models.layers import frozen
@@ -15,6 +16,8 @@ from wgangp.penalties import gradient_norm, interpolates
 from wgangp.run_dir.logger import Values
 from wgangp.sampling import CHUNK, generate, generate_chunk
 from wgangp.trainer import Logs, Trainer
+
+PAIRS = 32  # in a picture
 
 Metrics = Callable[[Callable[[int], Tensor]], dict[str, float]]  # generate(n) gives samples (n, *); scores by name
 
@@ -53,6 +56,8 @@ class Observer:
         fake, critic = fakes(frozen(t.generator), real, t.noise(len(real)), y), frozen(t.critic)
         _, logs = t.critic_terms(critic, real, fake, y, penalised=True)
         values = {"validation/critic_loss": logs["critic/loss"]}
+        if t.content != "none":
+            values["validation/content"] = content_loss(t.content, fake, real)
         if (logits := t.given(critic, y)(real)[:, 1:]).shape[1]:
             values["validation/accuracy"] = (logits.argmax(1) == y).float().mean()
         return values
@@ -62,7 +67,7 @@ class Observer:
         """Returns |grad f| (n,) at interpolates of the last real batch, whatever the penalty."""
         t = self.trainer
         seed_step(t.seed, t.step, "measure")
-        real, y = t.dataset.batch(t.step * t.n_critic - 1, t.batch_size)
+        real, y = t.dataset.batch(t.batches(t.step - 1)[t.n_critic - 1], t.batch_size)
         fake = fakes(frozen(t.generator), real, t.noise(len(real)), y)
         return gradient_norm(t.given(frozen(t.critic), y), interpolates(real, fake))
 
@@ -75,6 +80,8 @@ class Observer:
         """Returns n samples (n, *) of the averaged generator, on the CPU."""
         chunks = [(self.trainer.noise(CHUNK), self.trainer.labels(CHUNK)) for _ in range(-(-n // CHUNK))]
         z, y = (torch.cat(parts) for parts in zip(*chunks, strict=True))
+        if (given := self.trainer.dataset.given("train", len(z))) is not None:
+            y = given
         return torch.cat(generate(frozen(self.trainer.ema.module), z, y, Tensor.cpu))[:n]
 
     @torch.no_grad()
@@ -85,6 +92,8 @@ class Observer:
         """
         t = self.trainer
         seed_step(t.seed, 0, "picture")  # the same latents every time
+        if t.pairs and len(t.dataset.condition_shape or ()) == len(t.dataset.shape) == 3:
+            return self.pictures_of_pairs()
         if (units := t.dataset.units) is not None:
             n = 1000 if len(t.dataset.shape) == 1 else 64
             drawn, found = units.invert(self.generate(n)), t.dataset.reference("train", n)
@@ -94,9 +103,22 @@ class Observer:
             x, critic = self.generate(1000).to(t.device), frozen(t.critic)
             return pictures.draw(x, real=real, critic=critic, title=f"step {t.step:,}")
         z, y = t.noise(64), torch.arange(64, device=t.device) % max(1, t.dataset.num_classes)
+        if (given := t.dataset.given("train", len(z))) is not None:
+            y = given.to(t.device)
         x = generate_chunk(frozen(t.ema.module), z, y)
         own = t.dataset.picture(x)
         return pictures.draw(x, vocabulary=t.dataset.vocabulary) if own is None else own
+
+    def pictures_of_pairs(self) -> np.ndarray:
+        """Returns (h, w, 3) uint8: condition pictures, and beside each a generated sample and the real one.
+
+        They are of the held-out part if there is one, and the same every time.
+        """
+        t, data = self.trainer, self.trainer.dataset
+        x, y = (part[:PAIRS] for part in data.held_out(0, PAIRS) or data.batch(0, t.batch_size))
+        fake = generate_chunk(frozen(t.ema.module), t.noise(len(x)), y)
+        bounded = data.conditions is not None and data.conditions.units.bounded, data.bounded
+        return pictures.pairs(y, fake, x, bounded=bounded, title=f"step {t.step:,}")
 
     def status(self, logs: Logs, rate: float | None) -> str:
         """Returns the progress bar's figures. Reading them waits for the device, so ask at most once a second."""

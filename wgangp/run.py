@@ -85,8 +85,8 @@ def load_generator(
 ) -> Generator:
     """Returns the generator of a run directory's newest checkpoint, or of a checkpoint file, on the CPU in eval mode.
 
-    Called as generator(z, y=None) with z of (n, generator.nz) and y of (n,); returns (n, *shape): images in [-1, 1],
-    or arrays as the networks see them, which generator.data_units.invert takes to the data's units,
+    Called as generator(z, y=None) with z of (n, generator.nz) and y of (n,), or conditions as the networks see them,
+    which generator.data_conditions.units.apply makes of the data's; returns (n, *shape): images in [-1, 1], or arrays as the networks see them, which generator.data_units.invert takes to the data's units,
     or for text the characters' probabilities (n, v, t), which wgangp.data.text.decode reads with generator.vocabulary.
     BatchNorm uses statistics of many samples ("standing"), so that a sample depends on its own latent alone; or those
     of the batch that it is given ("batch"), as the paper does; or the averages over training ("running").
@@ -102,7 +102,9 @@ def generator_of(state: State, ema: bool, batchnorm: str, allow: Sequence[str]) 
     node = OmegaConf.create(part_with_defaults("generator", header.config["generator"]))
     if header.bounded is not None:
         node = with_output(node, header.bounded)
-    data = {"shape": list(header.shape), "num_classes": header.num_classes}
+    data: dict[str, Any] = {"shape": list(header.shape), "num_classes": header.num_classes}
+    if header.conditions is not None:
+        data["condition_shape"] = list(header.conditions.shape)
     try:
         with torch.device("meta"), no_larger_than(weights):
             # Without memory at first: a stranger's configuration may be of any width.
@@ -112,7 +114,7 @@ def generator_of(state: State, ema: bool, batchnorm: str, allow: Sequence[str]) 
     generator: Generator = build(node, allow=allow, **data)
     generator.load_state_dict(weights)
     generator.vocabulary, generator.class_names = header.vocabulary, header.class_names
-    generator.data_units = header.units
+    generator.data_units, generator.data_conditions = header.units, header.conditions
     if batchnorm == "batch":
         use_batch_statistics(generator)
     elif batchnorm == "standing":

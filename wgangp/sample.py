@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 FILMS = (".gif", ".webp", ".mp4")
 MANY_FRAMES = 200
+PLAIN = {ord("["): None, ord("]"): None, ord(","): None, ord(" "): "_"}  # of a list in a name
 LONGEST_NAME = 200  # bytes; file systems take 255, with the ending
 
 
@@ -26,6 +27,7 @@ def main() -> None:
 
 def sample(cfg: DictConfig) -> None:
     """Writes a grid, single files, an array, rows of interpolations or a film, and logs where."""
+    from wgangp.app.conditions import class_number
     from wgangp.machine.device import choose_device, seed_step
     from wgangp.run import Run
 
@@ -61,6 +63,8 @@ def name_of(cfg: DictConfig, step: int) -> str:
     """
     parts = [f"seed_{cfg.seed}", f"step_{step:08d}", f"n_{cfg.n}"]
     parts += [f"label_{cfg.label}"] if cfg.label is not None else []
+    parts += [f"condition_{cfg.condition}".translate(PLAIN)] if cfg.condition is not None else []
+    parts += [f"sweep_{cfg.sweep_condition}"] if cfg.sweep_condition is not None else []
     parts += [f"truncation_{cfg.truncation}"] if cfg.truncation is not None else []
     parts += ["seeds_" + "_".join(map(str, cfg.seeds))] if cfg.seeds else []
     parts += [] if cfg.batchnorm == "batch" else [cfg.batchnorm]
@@ -73,22 +77,11 @@ def name_of(cfg: DictConfig, step: int) -> str:
     return f"{parts[0]}_{parts[1]}_{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
-def class_number(label: Any, generator: "Generator") -> int | None:
-    """Returns the number of a class, which may be given by its name. Raises ValueError if there is no such class."""
-    if label is None:
-        return None
-    if str(label) in generator.class_names:
-        return generator.class_names.index(str(label))
-    if type(label) is int and 0 <= label < generator.num_classes:
-        return label
-    names = f": {', '.join(generator.class_names[:20])}" if generator.class_names else ""
-    raise ValueError(f"label={label}: this generator has {generator.num_classes} classes{names}")
-
-
 def latents_of(cfg: DictConfig, generator: "Generator", label: int | None) -> "tuple[Tensor, Tensor, list[int]]":
-    """Returns z (m, nz) and y (m,) in whole chunks, and which of their samples are wanted."""
+    """Returns z (m, nz) and labels or conditions y (m, *) in whole chunks, and which of their samples are wanted."""
     import torch
 
+    from wgangp.app.conditions import conditions_for
     from wgangp.sampling import latents
 
     wanted = list(cfg.seeds) if cfg.seeds else list(range(cfg.n))
@@ -96,6 +89,8 @@ def latents_of(cfg: DictConfig, generator: "Generator", label: int | None) -> "t
         raise ValueError(f"seeds={wanted}: give the numbers of samples, as numbers=true shows them")
     z, _ = latents(generator, max(wanted) + 1)
     z = truncated(z, cfg.truncation)
+    if (given := conditions_for(cfg, generator, len(z))) is not None:
+        return z, given, wanted
     classes = max(1, generator.num_classes)
     y = torch.arange(len(z)) % classes if label is None else torch.full((len(z),), label)
     return z, y, wanted
@@ -144,6 +139,7 @@ def write_picture(cfg: DictConfig, generator: "Generator", label: int | None, ou
     from PIL import Image
 
     from wgangp import pictures
+    from wgangp.app.conditions import STEPS, sweep
     from wgangp.data.text import decode
     from wgangp.run_dir.files import open_for_writing
 
@@ -152,7 +148,10 @@ def write_picture(cfg: DictConfig, generator: "Generator", label: int | None, ou
     if cfg.interpolate:
         columns, t = 8, torch.linspace(0, 1, 8)
         z = slerp(z[wanted], z[wanted].roll(1, 0), t).flatten(0, 1)  # n rows of 8
-        y, wanted = y[wanted].repeat_interleave(columns), list(range(len(z)))
+        y, wanted = y[wanted].repeat_interleave(columns, dim=0), list(range(len(z)))
+    elif cfg.sweep_condition is not None:
+        columns, y = STEPS, sweep(cfg.sweep_condition, y[wanted], generator.data_conditions)
+        z, wanted = z[wanted].repeat_interleave(columns, dim=0), list(range(len(y)))
     if generator.num_classes > 1 and label is None and not cfg.seeds and not cfg.interpolate:
         columns = max(1, cfg.n // generator.num_classes)
         labels = torch.arange(generator.num_classes).repeat_interleave(columns)
@@ -181,9 +180,10 @@ def write_picture(cfg: DictConfig, generator: "Generator", label: int | None, ou
 
 
 def write_array(cfg: DictConfig, generator: "Generator", label: int | None, out: Path) -> Path:
-    """Writes all samples as one .npy in the data's own units and axes, and beside it their labels if they have some."""
+    """Writes all samples as one .npy in the data's own units and axes, and beside it their labels or conditions."""
     import numpy as np
 
+    from wgangp.app.conditions import in_units
     from wgangp.run_dir.files import open_for_writing
     from wgangp.sampling import as_array
 
@@ -193,6 +193,8 @@ def write_array(cfg: DictConfig, generator: "Generator", label: int | None, out:
     arrays = {out: as_array(draw(generator, z, y, wanted), generator)}
     if generator.num_classes:
         arrays[out.with_name(f"{out.stem}_labels.npy")] = y[wanted].numpy()
+    if generator.data_conditions is not None:
+        arrays[out.with_name(f"{out.stem}_conditions.npy")] = in_units(y[wanted], generator.data_conditions)
     for path, array in arrays.items():
         with open_for_writing(path, "wb") as file:
             np.save(file, array, allow_pickle=False)
@@ -234,7 +236,7 @@ def write_film(cfg: DictConfig, generator: "Generator", label: int | None, out: 
     z, y, wanted = latents_of(cfg, generator, label)
     t = torch.linspace(0, 1, cfg.frames + 1)[:-1]
     path = slerp(z[wanted], z[wanted].roll(-1, 0), t).flatten(0, 1)
-    x = draw(generator, path, y[wanted].repeat_interleave(cfg.frames), list(range(len(path))))
+    x = draw(generator, path, y[wanted].repeat_interleave(cfg.frames, dim=0), list(range(len(path))))
     out.parent.mkdir(parents=True, exist_ok=True)
     if len(x) > MANY_FRAMES:
         log.info("drawing %s frames: a smaller n= or frames= makes a shorter film", f"{len(x):,}")

@@ -21,7 +21,7 @@ Made = TypeVar("Made")
 
 
 def latents(generator: Generator, n: int) -> tuple[Tensor, Tensor]:
-    """Returns z (m, nz) and y (m,) from torch's generator, m >= n in whole chunks.
+    """Returns z (m, nz) and y (m,) from torch's generator, m >= n in whole chunks; y (m, *) are conditions in turn.
 
     With whole chunks, sample i is the same whatever n is: cut off what is beyond n after generating.
     """
@@ -29,12 +29,12 @@ def latents(generator: Generator, n: int) -> tuple[Tensor, Tensor]:
         (torch.randn(CHUNK, generator.nz), torch.randint(max(1, generator.num_classes), (CHUNK,)))
         for _ in range(-(-n // CHUNK))
     ]
-    z, y = zip(*pairs, strict=True)
-    return torch.cat(z), torch.cat(y)
+    z, y = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    return z, y if generator.data_conditions is None else generator.data_conditions.cycled(len(z))
 
 
 def generate(generator: Generator, z: Tensor, y: Tensor, finish: Callable[[Tensor], Made]) -> list[Made]:
-    """Returns finish(samples) of each chunk of latents z (n, nz) and labels y (n,), on every rank.
+    """Returns finish(samples) of each chunk of latents z (n, nz) and labels or conditions y (n, *), on every rank.
 
     Each rank makes some of the chunks. `finish` takes samples (k, *) on the generator's device, and returns what is
     kept of them, such as pixels on the CPU.
@@ -80,9 +80,10 @@ def generate_chunk(generator: Generator, z: Tensor, y: Tensor) -> Tensor:
 
 
 def filling(generator: Generator, n: int) -> tuple[Tensor, Tensor]:
-    """Returns z (n, nz) and y (n,) that are the same every time."""
-    fixed = torch.Generator().manual_seed(0)
-    return torch.randn(n, generator.nz, generator=fixed), torch.arange(n) % max(1, generator.num_classes)
+    """Returns z (n, nz) and y (n,) or (n, *) that are the same every time."""
+    given, fixed = generator.data_conditions, torch.Generator().manual_seed(0)
+    y = torch.arange(n) % max(1, generator.num_classes) if given is None else given.cycled(n)
+    return torch.randn(n, generator.nz, generator=fixed), y
 
 
 def uses_batch_statistics(module: nn.Module) -> bool:

@@ -45,7 +45,7 @@ def live(trainer: Trainer) -> list[Tensor]:
 def gradients(
     trainer: Trainer,
     critic_gradients: Callable[..., tuple[Gradients, Logs]],
-    generator_gradients: Callable[[Tensor, Tensor], tuple[Gradients, Logs]],
+    generator_gradients: Callable[..., tuple[Gradients, Logs]],
 ) -> list[Tensor]:
     """Returns both networks' weight gradients by these functions. The networks stay as they were."""
     t = trainer
@@ -53,8 +53,8 @@ def gradients(
     seed_step(t.seed, 0, "compile")
     z, fetched = local_shard(t.noise(t.batch_size)), t.dataset.fetch(0, t.batch_size)
     found, _ = critic_gradients(t.penalty.due(0), z, *fetched)
-    n = t.generator_batch
-    more, _ = generator_gradients(local_shard(t.noise(n)), local_shard(t.labels(n)))
+    pairs = [t.dataset.fetch(i + 1, t.batch_size) for i in range(t.pairs)]
+    more, _ = generator_gradients(*t.generator_inputs(pairs))
     for buffer, before in buffers:  # BatchNorm's averages, spectral norm's vectors
         buffer.copy_(before)
     return [g for g in (*found, *more) if g is not None]

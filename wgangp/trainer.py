@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from wgangp.data import Dataset
-from wgangp.losses import Loss, class_loss
+from wgangp.losses import Loss, class_loss, content_loss
 from wgangp.machine import distributed
 from wgangp.machine.cuda_graphs import Batches, Replayed
 from wgangp.machine.device import seed_step
@@ -33,7 +33,7 @@ class Functions(NamedTuple):
     """What a step calls: the trainer's methods of these names, or faster functions of the same values (speed.py)."""
 
     critic_gradients: Callable[..., tuple[Gradients, Logs]]
-    generator_gradients: Callable[[Tensor, Tensor], tuple[Gradients, Logs]]
+    generator_gradients: Callable[..., tuple[Gradients, Logs]]
     updates: Callable[[tuple[bool, ...], Batches], Logs]
 
 
@@ -74,6 +74,8 @@ class Trainer:
         n_critic: int,
         generator_batch_multiple: int,
         class_weight: float,
+        content: str,
+        content_weight: float,
         lr_decay: str,
         ema_decay: float,
         precision: str,
@@ -103,6 +105,14 @@ class Trainer:
         self.device, self.seed, self.step, self.steps = device, seed, 0, steps
         self.batch_size, self.n_critic = batch_size, n_critic
         self.generator_batch, self.class_weight = batch_size * generator_batch_multiple, class_weight
+        self.content, self.content_weight = content, content_weight
+        given = dataset.conditions is not None and getattr(generator, "condition_shape", None)
+        self.pairs = generator_batch_multiple if given else 0  # batches of a generator's update, whose y it is given
+        if content != "none" and not self.pairs:
+            raise ValueError(
+                f"content={content} compares G(z, y) with the sample that y belongs to: give the data a "
+                "dataset.condition, and set conditional=true"
+            )
         self.lr_decay, self.precision = lr_decay, precision
         self.logs: Logs = {}  # of the last step; a lazy penalty's are of the last penalised update
         self.functions = Functions(self.critic_gradients, self.generator_gradients, self.updates)
@@ -116,16 +126,22 @@ class Trainer:
         self.ema.begin(self.step)
         updates = range(self.step * self.n_critic, (self.step + 1) * self.n_critic)
         penalised = tuple(self.penalty.due(i) for i in updates)
-        self.logs |= self.functions.updates(penalised, [self.dataset.fetch(i, self.batch_size) for i in updates])
+        batches = [self.dataset.fetch(i, self.batch_size) for i in self.batches(self.step)]
+        self.logs |= self.functions.updates(penalised, batches)
         self.step += 1
         return self.logs
+
+    def batches(self, step: int) -> range:
+        """Returns the indices of a step's batches: n_critic of the critic's updates, and `pairs` of the generator's."""
+        n = self.n_critic + self.pairs
+        return range(step * n, (step + 1) * n)
 
     def updates(self, penalised: tuple[bool, ...], batches: Batches) -> Logs:
         """Algorithm 1, lines 2 to 12. What changes from step to step is on the device: a CUDA graph can replay it."""
         logs: Logs = {}
-        for due, fetched in zip(penalised, batches, strict=True):
+        for due, fetched in zip(penalised, batches[: self.n_critic], strict=True):
             logs |= self.update_critic(due, *fetched)
-        logs |= self.update_generator()
+        logs |= self.update_generator(batches[self.n_critic :])
         self.ema.update(self.generator)
         return logs
 
@@ -139,13 +155,19 @@ class Trainer:
             self.penalty.observe(mean_over_ranks(logs.pop("penalty/norm")))  # an adaptive weight only
         return logs
 
-    def update_generator(self) -> Logs:
+    def update_generator(self, pairs: Batches) -> Logs:
         """Algorithm 1, lines 11 and 12."""
-        n = self.generator_batch
-        z, y = local_shard(self.noise(n)), local_shard(self.labels(n))
-        gradients, logs = self.functions.generator_gradients(z, y)
+        gradients, logs = self.functions.generator_gradients(*self.generator_inputs(pairs))
         update(self.generator_params, self.generator_optimizer, gradients)
         return logs
+
+    def generator_inputs(self, pairs: Batches) -> tuple[Tensor, ...]:
+        """Returns z (n, nz) and labels y (n,); with batches of pairs their conditions y (n, *) and samples x (n, *)."""
+        z = local_shard(self.noise(self.generator_batch))
+        if not pairs:
+            return z, local_shard(self.labels(self.generator_batch))
+        x, y = (torch.cat(parts) for parts in zip(*(self.dataset.make(*fetched) for fetched in pairs), strict=True))
+        return z, local_shard(y), local_shard(x)
 
     def check(self) -> None:
         """Raises RuntimeError if CUDA graphs train other memory than these networks'."""
@@ -156,15 +178,15 @@ class Trainer:
         loss, logs = self.critic_loss(penalised, z, *fetched)
         return gradients_of(loss, self.critic_params), logs
 
-    def generator_gradients(self, z: Tensor, y: Tensor) -> tuple[Gradients, Logs]:
-        loss = self.generator_loss(z, y)
+    def generator_gradients(self, z: Tensor, y: Tensor, real: Tensor | None = None) -> tuple[Gradients, Logs]:
+        loss = self.generator_loss(z, y, real)
         return gradients_of(loss, self.generator_params), {"generator/loss": loss.detach()}
 
     def critic_loss(self, penalised: bool, z: Tensor, *fetched: Tensor) -> tuple[Tensor, Logs]:
         """Algorithm 1, lines 4 to 7."""
-        real, y = map(local_shard, self.dataset.make(*fetched))  # (n, *), (n,)
+        real, y = map(local_shard, self.dataset.make(*fetched))  # (n, *), (n,) or (n, *)
         with torch.no_grad(), self.autocast():
-            fake = fakes(self.generator, real, z, y).to(real.dtype)  # (n, *), with the reals' labels
+            fake = fakes(self.generator, real, z, y).to(real.dtype)  # (n, *), with the reals' labels or conditions
         return self.critic_terms(self.critic, real, fake, y, penalised)
 
     def critic_terms(
@@ -190,14 +212,20 @@ class Trainer:
             logs |= {"critic/loss": adversarial + once + classes, "critic/penalty": once, "penalty/norm": norm}
         return adversarial + penalty + classes, {name: value.detach() for name, value in logs.items()}
 
-    def generator_loss(self, z: Tensor, y: Tensor) -> Tensor:
-        """Algorithm 1, line 12. The critic's weights are constants here, also to the compiler."""
+    def generator_loss(self, z: Tensor, y: Tensor, real: Tensor | None = None) -> Tensor:
+        """Algorithm 1, line 12; with `real` (n, *), which y belong to, a content term.
+
+        The critic's weights are constants here, also to the compiler.
+        """
         constants = {name: p.detach() for name, p in self.critic.named_parameters()}
         with self.autocast():
             fake = self.generator(z, y)
             seen = (fake, y) if self.critic_sees_y else fake
             out = at_least_float32(functional_call(self.critic, constants, seen))
-        return self.loss.generator(out[:, 0]) + self.class_weight * class_loss(out[:, 1:], y)
+        loss = self.loss.generator(out[:, 0]) + self.class_weight * class_loss(out[:, 1:], y)
+        if real is None or self.content == "none":
+            return loss
+        return loss + self.content_weight * content_loss(self.content, fake, real)
 
     def given(self, critic: nn.Module, y: Tensor) -> Critic:
         """Returns the critic as a function of the samples alone, on which the penalty is."""

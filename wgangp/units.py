@@ -1,4 +1,4 @@
-"""The units of arrays that are no pictures: how the data's numbers and those of the networks map to one another."""
+"""The units of arrays and of conditions: how the data's numbers and those of the networks map to one another."""
 
 import math
 from dataclasses import dataclass, replace
@@ -79,6 +79,55 @@ def units_of(state: object) -> Units:
             ):
                 return Units(scaling, torch.tensor(rows, dtype=torch.float64), axes, tuple(names), dtype)
     raise ValueError("its header has units that no dataset has")
+
+
+@dataclass(frozen=True, eq=False)
+class Conditions:
+    """What a conditional generator is given: numbers (n, k) or pictures (n, c, *size), in `units`.
+
+    `low` and `high` (k,) are the least and the greatest number of each column or channel in the training part, in the
+    data's units. `examples` (m, *shape) are some of its conditions as the networks see them, float32.
+    """
+
+    units: Units
+    low: Tensor
+    high: Tensor
+    examples: Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one condition."""
+        return tuple(self.examples.shape[1:])
+
+    def cycled(self, n: int) -> Tensor:
+        """Returns n conditions: the examples in turn, (n, *shape)."""
+        return self.examples[torch.arange(n) % len(self.examples)]
+
+    def __str__(self) -> str:
+        names = f" ({', '.join(self.units.names)})" if self.units.names else ""
+        if len(self.shape) == 1:
+            return f"{self.shape[0]} number{'s' * (self.shape[0] > 1)}{names}"
+        return f"pictures of {'x'.join(map(str, self.shape))}"
+
+    def state(self) -> dict[str, Any]:
+        """Returns plain containers and a tensor, for the header of a checkpoint."""
+        limits = {"low": self.low.tolist(), "high": self.high.tolist()}
+        return {"units": self.units.state(), "examples": self.examples} | limits
+
+
+def conditions_of(state: object) -> Conditions:
+    """Returns the conditions of `Conditions.state()`. Raises ValueError if it is none: a file may be forged."""
+    match state:
+        case {"units": given, "low": [*low], "high": [*high], "examples": Tensor() as examples}:
+            units = units_of(given)
+            k = units.table.shape[1]
+            numbers = all(isinstance(x, float) and math.isfinite(x) for x in [*low, *high])
+            plain = examples.dtype == torch.float32 and examples.layout == torch.strided and 2 <= examples.ndim <= 5
+            sizes = plain and len(low) == len(high) == k == examples.shape[1] and examples.numel() > 0
+            if numbers and sizes and bool(examples.isfinite().all()):
+                limits = (torch.tensor(x, dtype=torch.float64) for x in (low, high))
+                return Conditions(units, *limits, examples)
+    raise ValueError("its header has conditions that no dataset has")
 
 
 def is_axes(axes: str) -> bool:

@@ -112,7 +112,7 @@ def test_unets_map_pictures_and_noise_to_pictures(shape, small):
 @pytest.mark.parametrize(
     ("part", "option", "changes", "said"),
     [
-        ("generator", "unet", {}, "use it from Python"),
+        ("generator", "unet", {}, "set dataset.condition to them"),
         ("generator", "unet", {"condition_shape": [1, 3, 8]}, "give pictures of another size"),
         ("generator", "resnet", {"condition_shape": [1, 8, 8]}, "generator=unet"),
         ("generator", "resnet", {"condition_shape": [2], "norm": "none"}, "generator.condition=concat"),

@@ -1,5 +1,6 @@
 """From a configuration to objects."""
 
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from wgangp.app.arguments import check_arguments
+from wgangp.app.arguments import check_arguments, hints_of
 from wgangp.app.trust import check_targets
 from wgangp.data import Dataset
 from wgangp.machine import distributed
@@ -26,6 +27,8 @@ from wgangp.machine.device import (
 from wgangp.models import Generator
 from wgangp.speed import speed_up
 from wgangp.trainer import Trainer
+
+log = logging.getLogger(__name__)
 
 SMALL_NETWORKS = 500_000  # weights of both
 WORTH_COMPILING = (
@@ -85,10 +88,10 @@ def make_trainer(
 ) -> Trainer:
     """Returns the trainer that a configuration describes, before its first step; networks may be given as objects."""
     make = partial(build, allow=cfg.allow)
-    if cfg.conditional and not dataset.num_classes:
-        raise ValueError("conditional=true needs labels, and this dataset has none")
-    data: dict[str, Any] = {"shape": list(dataset.shape), "num_classes": dataset.num_classes if cfg.conditional else 0}
+    data = data_of(cfg, dataset)
     generator = generator or make(with_output(cfg.generator, dataset.bounded), **data)
+    if "condition_shape" in data:
+        generator.data_conditions = dataset.conditions
     if cfg.sync_batchnorm:
         generator = distributed.synchronise_batchnorm(generator, device)
     trainer = Trainer(
@@ -106,12 +109,33 @@ def make_trainer(
         n_critic=cfg.n_critic,
         generator_batch_multiple=cfg.generator_batch_multiple,
         class_weight=cfg.class_weight,
+        content=cfg.content,
+        content_weight=cfg.content_weight,
         lr_decay=cfg.lr_decay,
         ema_decay=cfg.ema_decay,
         precision=choose_precision(cfg.precision, device, images=len(dataset.shape) == 3),
     )
     speed_up(trainer, compile=is_worth_compiling(cfg, device), cuda_graphs=cfg.cuda_graphs)
     return trainer
+
+
+def data_of(cfg: DictConfig, dataset: Dataset) -> dict[str, Any]:
+    """Returns what the data decides of the networks.
+
+    Raises ValueError if they have nothing to be conditional on, or a network is not made for it.
+    """
+    data: dict[str, Any] = {"shape": list(dataset.shape), "num_classes": dataset.num_classes if cfg.conditional else 0}
+    if cfg.conditional and not dataset.num_classes and dataset.condition_shape is None:
+        raise ValueError("conditional=true needs labels, and this dataset has none")
+    if dataset.condition_shape is None:
+        return data
+    if not cfg.conditional:
+        log.info("conditional=false: the networks are not given the data's condition")
+        return data
+    for part in ("generator", "critic"):
+        if "condition_shape" not in hints_of(cfg[part]._target_) and cfg[part]._target_.startswith("wgangp."):
+            raise ValueError(f"{part}: this network takes no numbers or pictures: choose mlp, dcgan or resnet")
+    return data | {"condition_shape": list(dataset.condition_shape)}
 
 
 def with_output(node: DictConfig, bounded: bool) -> DictConfig:

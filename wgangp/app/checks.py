@@ -17,6 +17,7 @@ CHOICES: dict[str, tuple[str | bool, ...]] = {
     "precision": ("auto", "float32", "tf32", "bfloat16"),
     "compile": ("auto", True, False),
     "lr_decay": ("none", "linear"),
+    "content": ("none", "l1", "l2"),
     "on_divergence": ("stop", "rollback"),
     "format": ("grid", "files", "npy"),
     "batchnorm": ("batch", "running", "standing"),
@@ -40,6 +41,8 @@ def to_record(cfg: DictConfig) -> dict[str, Any]:
     config = plain(cfg)
     dataset = config.get("dataset", {})
     absolute = {key: _absolute(dataset[key]) for key in PATHS if isinstance(dataset.get(key), str | list)}
+    if isinstance(given := dataset.get("condition"), str) and given.lower().endswith(".npy"):
+        absolute["condition"] = _absolute(given)
     return config | {"dataset": dataset | absolute}
 
 
@@ -63,8 +66,11 @@ def check(cfg: DictConfig) -> None:
             raise ValueError(f"{key}={shown(cfg[key])}: give a whole number of at least {least}, below 2^53{example}")
     if "ema_decay" in cfg and not (is_number(cfg.ema_decay) and 0 <= cfg.ema_decay < 1):
         raise ValueError(f"ema_decay={shown(cfg.ema_decay)}: give a number from 0 to below 1")
-    if "class_weight" in cfg and not (is_number(cfg.class_weight) and cfg.class_weight >= 0):
-        raise ValueError(f"class_weight={shown(cfg.class_weight)}: give a number of at least 0")
+    for key in ("class_weight", "content_weight"):
+        if key in cfg and not (is_number(cfg[key]) and cfg[key] >= 0):
+            raise ValueError(f"{key}={shown(cfg[key])}: give a number of at least 0")
+    if cfg.get("conditional") and cfg.generator.get("norm") == "none" and cfg.generator.get("condition") == "norm":
+        raise ValueError("generator.norm=none has no norm to give a condition to: set generator.condition=concat")
     if "truncation" in cfg and not (cfg.truncation is None or (is_number(cfg.truncation) and 0 < cfg.truncation <= 1)):
         raise ValueError(f"truncation={shown(cfg.truncation)}: give a number above 0, at most 1, or null")
     if "monitor" in cfg and not isinstance(cfg.monitor, str):

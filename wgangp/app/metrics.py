@@ -18,7 +18,8 @@ LOGGED = (  # the scalars of every run
     *("critic/weight_gradient_norm", "generator/loss", "generator/weight_gradient_norm", "penalty/weight"),
     *("throughput/images_per_second", "throughput/steps_per_second"),
 )
-VALIDATED = ("validation/critic_loss", "validation/accuracy")  # and of those with held-out data; the latter of classes
+# And of those with held-out data: all, those with classes, those with a content term.
+VALIDATED = ("validation/critic_loss", "validation/accuracy", "validation/content")
 
 
 def make_scores(cfg: DictConfig, dataset: Dataset, device: torch.device) -> Scores:
@@ -27,7 +28,9 @@ def make_scores(cfg: DictConfig, dataset: Dataset, device: torch.device) -> Scor
     metrics = choose(catalogue, dataset, cfg.evaluate.metrics, only_quick=True)
     for metric in metrics.values():
         metric.check()
-    validated = VALIDATED[: 1 + cfg.conditional] if dataset.held_out(0, 1) is not None else ()
+    wanted = (True, cfg.conditional and dataset.num_classes > 0, cfg.content != "none")
+    held_out = dataset.held_out(0, 1) is not None
+    validated = tuple(name for name, has in zip(VALIDATED, wanted, strict=True) if has and held_out)
     logged = (*LOGGED, *validated)
     check_monitor(cfg.monitor, names_of(metrics.values()), logged, names_of(catalogue.values()))
     return Scores(dataset, metrics, cfg.evaluation_samples, device)
@@ -51,7 +54,7 @@ def check_monitor(monitor: str, computed: set[str], logged: Sequence[str], known
     if name in computed or monitor in logged:
         return
     if monitor in VALIDATED:
-        raise ValueError(f"monitor={monitor}: this run has no held-out data, or no classes, for it")
+        raise ValueError(f"monitor={monitor}: this run has no held-out data, no classes or no content term for it")
     if name in known:
         raise ValueError(
             f"monitor={monitor}: this run does not compute it; choose its metric by evaluate.metrics=[...]"

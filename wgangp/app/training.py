@@ -192,6 +192,7 @@ def make_loop(
         "class_names": list(dataset.class_names),
         "bounded": dataset.bounded,
         "units": None if dataset.units is None else dataset.units.state(),
+        "conditions": dataset.conditions.state() if cfg.conditional and dataset.conditions is not None else None,
     }
     logger: Logger = RunLogger(run, trainer.step, cfg.batch_size * cfg.n_critic) if is_main() else NullLogger()
     step: Callable[[], Logs] = trainer.train_step

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wgangp.units import Units
+from wgangp.units import Conditions, Units
 
 
 class Dataset:
@@ -26,6 +26,7 @@ class Dataset:
     centres: Tensor | None = None  # (k, 2), the modes of toy data
     std: float = 0.0  # of each mode
     units: Units | None = None  # of arrays that are no pictures: how their own numbers become those of the networks
+    conditions: Conditions | None = None  # of data whose samples come with numbers or pictures
 
     @cached_property
     def bounded(self) -> bool:
@@ -41,14 +42,26 @@ class Dataset:
         raise NotImplementedError
 
     def make(self, *fetched: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns x (n, *shape) and labels y (n,), zeros without labels. Runs on the device."""
+        """Returns x (n, *shape) and labels y (n,), zeros without labels; or conditions y. Runs on the device."""
         raise NotImplementedError
+
+    @property
+    def condition_shape(self) -> tuple[int, ...] | None:
+        """The shape of one condition, (k,) of numbers or (c, *size) of pictures; None if y are labels."""
+        return None if self.conditions is None else self.conditions.shape
+
+    def given(self, part: str, n: int, seed: int = 0) -> Tensor | None:
+        """Returns n conditions (n, *condition_shape) of a part, as the networks see them; None if there are none.
+
+        They are those of the samples of `reference`, and the first follows the last if n is larger than the part.
+        """
+        return None
 
     def batch(self, index: int, n: int) -> tuple[Tensor, Tensor]:
         return self.make(*self.fetch(index, n))
 
     def held_out(self, index: int, n: int) -> tuple[Tensor, Tensor] | None:
-        """Returns batch `index` of the held-out samples, x (n, *shape) and y (n,); None if none are held out."""
+        """Returns batch `index` of the held-out samples, x (n, *shape) and y as `make`; None if none are held out."""
         return None
 
     def to_metric_input(self, x: Tensor) -> Any:
@@ -71,7 +84,7 @@ class Dataset:
         """
         return None
 
-    def use(self, units: Units | None) -> None:
+    def use(self, units: Units | None, conditions: Conditions | None = None) -> None:
         """Takes the units of a checkpoint: a run keeps those that it began with. Ignored if there are none."""
 
     def describe(self) -> str:

@@ -6,7 +6,7 @@ from torch import Tensor
 from wgangp.data.labels import listed
 from wgangp.data.splits import Labelled, Split
 from wgangp.data.statistics import Limits
-from wgangp.units import Units
+from wgangp.units import Conditions, Units
 
 CHUNK = 1000  # samples that are in float64 at once
 KINDS = {1: "vectors", 2: "signals", 3: "fields", 4: "volumes"}  # by the number of axes of a sample
@@ -36,7 +36,8 @@ class Arrays(Labelled):
         self.limits, self.noun = limits, KINDS[len(self.shape)]
         self.use(units)
 
-    def use(self, units: Units | None) -> None:
+    def use(self, units: Units | None, conditions: Conditions | None = None) -> None:
+        super().use(units, conditions)
         if units is not None:
             self.units, self.placed, self.bounded = units, units.to(self.device), units.bounded
 

@@ -34,10 +34,12 @@ class Images(Labelled):
         self.flip, self.dequantise = flip, dequantise
 
     def make(self, *fetched: Tensor) -> tuple[Tensor, Tensor]:
-        x, labels = super().make(*fetched)  # (n, c, h, w), (n,)
+        x, y = super().make(*fetched)  # (n, c, h, w), (n,)
         if self.flip:
-            x = torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5, x.flip(3), x)
-        return x, labels
+            flipped = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
+            x = torch.where(flipped, x.flip(3), x)
+            y = torch.where(flipped, y.flip(3), y) if y.ndim == 4 else y  # pictures that go with them
+        return x, y
 
     def scale(self, x: Tensor) -> Tensor:
         """Returns pixels (uint8) as the networks see them."""

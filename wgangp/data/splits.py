@@ -1,26 +1,28 @@
-"""Labelled samples as one tensor, on the training device where it fits, and their batches."""
+"""Samples with labels or conditions as one tensor, on the training device where it fits, and their batches."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from wgangp.data import Dataset, Order, draw
 from wgangp.data.labels import draw_evenly, listed
+from wgangp.units import Conditions, Units
 
 
 @dataclass
 class Split:
     """Samples: `images` (M, *shape) of any kind, and the labels (N,) int64 of those that are used.
 
-    `where` (N,) is the position of each of them; None: all, in order, so that N = M. Images that are mapped from a
-    file are never copied as a whole.
+    `where` (N,) is the position of each of them; None: all, in order, so that N = M. `conditions` (M, *) are numbers or
+    pictures that the samples come with. Images that are mapped from a file are never copied as a whole.
     """
 
     images: Tensor
     labels: Tensor
     where: Tensor | None = None
+    conditions: Tensor | None = None
 
     def __post_init__(self) -> None:
         if len(self.images if self.where is None else self.where) != len(self.labels):
@@ -30,12 +32,18 @@ class Split:
         return len(self.labels)
 
     def to(self, device: torch.device) -> "Split":
-        where = None if self.where is None else self.where.to(device)
-        return Split(self.images.to(device), self.labels.to(device), where)
+        where, conditions = (None if t is None else t.to(device) for t in (self.where, self.conditions))
+        return Split(self.images.to(device), self.labels.to(device), where, conditions)
 
     def pick(self, picked: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the samples (n, *shape) at these positions (n,) and their labels (n,)."""
-        return self.images[picked if self.where is None else self.where[picked]], self.labels[picked]
+        """Returns the samples (n, *shape) at these positions (n,), and their labels (n,) or conditions (n, *)."""
+        return self.images[picked if self.where is None else self.where[picked]], self.given(picked)
+
+    def given(self, picked: Tensor) -> Tensor:
+        """Returns the conditions (n, *) of the samples at these positions (n,); the labels (n,) if there are none."""
+        if self.conditions is None:
+            return self.labels[picked]
+        return self.conditions[picked if self.where is None else self.where[picked]]
 
     def all(self) -> Tensor:
         """Returns all samples (N, *shape)."""
@@ -57,7 +65,8 @@ def hold_out(split: Split, amount: float | str) -> tuple[Split, Split]:
     rest = torch.ones(n, dtype=torch.bool)
     rest[train] = False
     where = torch.arange(n) if split.where is None else split.where
-    a, b = (Split(split.images, split.labels[part], where[part]) for part in (train, rest.nonzero().flatten()))
+    parts = (train, rest.nonzero().flatten())
+    a, b = (replace(split, labels=split.labels[part], where=where[part]) for part in parts)
     return a, b
 
 
@@ -98,8 +107,9 @@ class Streamed:
 
 
 def fits(split: Split, device: torch.device) -> bool:
-    """Returns whether the images leave most of the device's free memory to the training; only CUDA has its own."""
-    return device.type != "cuda" or split.images.nbytes < 0.5 * torch.cuda.mem_get_info(device)[0]
+    """Returns whether the samples leave most of the device's free memory to the training; only CUDA has its own."""
+    size = split.images.nbytes + (0 if split.conditions is None else split.conditions.nbytes)
+    return device.type != "cuda" or size < 0.5 * torch.cuda.mem_get_info(device)[0]
 
 
 class Labelled(Dataset):
@@ -137,24 +147,42 @@ class Labelled(Dataset):
         return self.feed.fetch(index, n)
 
     def make(self, *fetched: Tensor) -> tuple[Tensor, Tensor]:
-        images, labels = self.feed.rows(*fetched)
-        return self.scale(images), labels
+        images, y = self.feed.rows(*fetched)
+        return self.scale(images), self.scale_given(y)
+
+    def scale_given(self, y: Tensor) -> Tensor:
+        """Returns conditions (n, *) of a split, on the device, as the networks see them; labels as they are."""
+        return y if self.conditions is None else self.placed_given.apply(y)
+
+    def use(self, units: Units | None, conditions: Conditions | None = None) -> None:
+        if conditions is not None:
+            self.conditions, self.placed_given = conditions, conditions.units.to(self.device)
+
+    def given(self, part: str, n: int, seed: int = 0) -> Tensor | None:
+        split = self._part(part)
+        if split is None or self.conditions is None:
+            return None
+        picked = draw(len(split), n, seed)[torch.arange(n) % len(split)]
+        return self.scale_given(split.given(picked.to(split.labels.device)).to(self.device)).cpu()
 
     def held_out(self, index: int, n: int) -> tuple[Tensor, Tensor] | None:
         """Returns n of the held-out samples, in their order; the first follows the last."""
         if self.test is None:
             return None
-        images, labels = self.test.pick(torch.arange(index * n, (index + 1) * n) % len(self.test))
-        return self.scale(images.to(self.device)), labels.to(self.device)
+        images, y = self.test.pick(torch.arange(index * n, (index + 1) * n) % len(self.test))
+        return self.scale(images.to(self.device)), self.scale_given(y.to(self.device))
 
     def reference(self, part: str = "train", n: int | None = None, seed: int = 0) -> tuple[Tensor, Tensor] | None:
-        split = {"train": self.train, "held_out": self.test}.get(part)
+        split = self._part(part)
         if split is None:
             return None
         if n is None or n >= len(split):
             return split.all().cpu(), split.labels.cpu()
-        images, labels = split.pick(draw(len(split), n, seed).to(split.labels.device))
-        return images.cpu(), labels.cpu()
+        picked = draw(len(split), n, seed).to(split.labels.device)
+        return split.pick(picked)[0].cpu(), split.labels[picked].cpu()
+
+    def _part(self, part: str) -> Split | None:
+        return {"train": self.train, "held_out": self.test}.get(part)
 
     def _classes(self) -> str:
         if not self.num_classes:
@@ -165,4 +193,5 @@ class Labelled(Dataset):
         return f", {self.num_classes} classes: {listed(classes)}"
 
     def _held_out(self) -> str:
-        return "" if self.test is None else f"; {len(self.test):,} held out"
+        given = "" if self.conditions is None else f", each with {self.conditions}"
+        return given + ("" if self.test is None else f"; {len(self.test):,} held out")

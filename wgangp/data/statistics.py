@@ -49,12 +49,17 @@ def mean_of(split: Split, function: Callable[[Tensor], Tensor]) -> Tensor:
     return total / count
 
 
-def fit(scaling: str, split: Split, limits: Limits, axes: str, names: tuple[str, ...]) -> Units:
+KEPT = "constant, so that generated samples have the same value there"
+
+
+def fit(
+    scaling: str, split: Split, limits: Limits, axes: str, names: tuple[str, ...], if_constant: str = KEPT
+) -> Units:
     """Returns the units in which the samples of a split are scaled.
 
     `minmax` takes the limits to -1 and 1, `standard` the mean to 0 and the standard deviation to 1, and `log` does so
-    with the logarithm; a channel that has zeros is shifted by its least positive number before. Raises ValueError for
-    another scaling, and for `log` of negative numbers.
+    with the logarithm; a channel that has zeros is shifted by its least positive number before. Constant channels are
+    logged with the words `if_constant`. Raises ValueError for another scaling, and for `log` of negative numbers.
     """
     if scaling not in SCALINGS:
         raise ValueError(f"dataset.scaling={scaling}: choose auto, {', '.join(SCALINGS)}")
@@ -77,7 +82,7 @@ def fit(scaling: str, split: Split, limits: Limits, axes: str, names: tuple[str,
     if constant.any() and scaling != "none":
         which = [names[i] if names else str(i) for i in constant.nonzero().flatten().tolist()]
         kind = "column" if split.images.ndim == 2 else "channel"
-        log.warning("constant, so that generated samples have the same value there: %s %s", kind, listed(which))
+        log.warning("%s: %s %s", if_constant, kind, listed(which))
     exact = split.images.dtype not in (torch.float64, torch.int64, torch.int32)
     table = torch.stack([centre, width, shift])
     return Units(scaling, table, axes, names, "float32" if exact else "float64")

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from wgangp.models.conditions import CriticCondition
-from wgangp.units import Units
+from wgangp.units import Conditions, Units
 
 
 class Generator(nn.Module):
@@ -21,6 +21,7 @@ class Generator(nn.Module):
     vocabulary: str | None = None  # of text, if the generator was loaded from a run
     class_names: tuple[str, ...] = ()  # likewise
     data_units: Units | None = None  # likewise, of arrays that are no pictures
+    data_conditions: Conditions | None = None  # if it is given numbers or pictures
     __call__: Callable[..., Tensor]
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:

@@ -42,7 +42,7 @@ class Generator(models.Generator):
         check_counts("generator", nz=nz, width=width, max_width=max_width)
         if condition_shape is None or len(condition_shape) < 2:
             raise ValueError(
-                "generator=unet needs condition pictures, which no dataset of conf/ has: use it from Python, or take "
+                "generator=unet needs condition pictures: set dataset.condition to them and conditional=true, or take "
                 "another generator"
             )
         self.nz, self.num_classes, self.tanh = nz, 0, ends_in_tanh(output, shape)

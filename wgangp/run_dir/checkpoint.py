@@ -20,7 +20,7 @@ from wgangp.machine.distributed import is_main
 from wgangp.metrics.objective import monitored
 from wgangp.run_dir.files import open_for_writing, read_json, read_regular, replace_json, sync_folder
 from wgangp.run_dir.record import flatten, parse_yaml
-from wgangp.units import Units, units_of
+from wgangp.units import Conditions, Units, conditions_of, units_of
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class Header:
     class_names: tuple[str, ...] = ()
     bounded: bool | None = None  # whether the data lie in [-1, 1]; None of older checkpoints, where images do
     units: Units | None = None  # of arrays that are no pictures
+    conditions: Conditions | None = None  # of a generator that is given numbers or pictures
 
     def __post_init__(self) -> None:
         """Raises ValueError if a field has another type or range than training writes: a file may be forged."""
@@ -129,8 +130,9 @@ def header_of(state: State) -> Header:
     if any("${" in f"{key}={value}" for key, value in flatten(config).items()):
         raise ValueError("its configuration has interpolations, ${...}, and wgangp writes none")
     units = None if state.get("units") is None else units_of(state["units"])
+    conditions = None if state.get("conditions") is None else conditions_of(state["conditions"])
     classes, vocabulary, bounded = state.get("num_classes", -1), state.get("vocabulary"), state.get("bounded")
-    return Header(config, tuple(shape), classes, vocabulary, tuple(names), bounded, units)
+    return Header(config, tuple(shape), classes, vocabulary, tuple(names), bounded, units, conditions)
 
 
 def load_newest(run: Path, set_aside: bool = False) -> tuple[Path, State]:

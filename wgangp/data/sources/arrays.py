@@ -12,6 +12,7 @@ import numpy as np
 from wgangp.data.arrays import Arrays
 from wgangp.data.files import shown
 from wgangp.data.images import Images
+from wgangp.data.sources import conditions
 from wgangp.data.sources.axes import axes_of
 from wgangp.data.sources.content import Content, as_labels, as_tensor, check_numbers, joined
 from wgangp.data.sources.files import read_arrays
@@ -37,9 +38,19 @@ class Array(ImageSource):
     columns: Sequence[str | int] | None
     axes: str | None
     scaling: str
+    condition: str | int | Sequence[str | int] | None
 
     def dataset(self) -> Images | Arrays:
         content = joined([self._read(path) for path in _listed(self.path)])
+        if self.condition is not None and self.labels is not None:
+            raise ValueError(f"dataset.labels={self.labels} and {self._given}: give classes or a condition, not both")
+        if conditions.is_file(self.condition):
+            if content.test is not None or isinstance(self.held_out, str):
+                raise ValueError(
+                    f"{self._given}: the held-out samples need conditions, too: give both as arrays of an .npz, and "
+                    "the array's name as dataset.condition"
+                )
+            content = replace(content, condition=conditions.read_conditions(str(self.condition)), labels=None)
         if isinstance(self.held_out, str):
             if content.test is not None:
                 raise ValueError(
@@ -51,21 +62,39 @@ class Array(ImageSource):
 
     def _of(self, content: Content) -> Images | Arrays:
         axes = self._picture_axes(content.x)
-        return self._arrays(content) if axes is None else self.images_of(*self._parts(content, axes))
+        dataset = self._arrays(content) if axes is None else self.images_of(*self._parts(content, axes))
+        if (given := content.condition) is not None:
+            axes = dataset.units.axes if dataset.units is not None else str(axes)
+            beside = conditions.axes_beside(self._given, given.x.shape, axes)
+            dataset.use(None, conditions.fitted(dataset.train, beside, given.names))
+        return dataset
+
+    @property
+    def _given(self) -> str:
+        """The option of the condition, for messages."""
+        return f"dataset.condition={shown(self.condition)}"
+
+    def _names(self) -> list[str]:
+        """Returns the array or the columns of the condition; none if it has a file of its own."""
+        if self.condition is None or conditions.is_file(self.condition):
+            return []
+        return [str(self.condition)] if isinstance(self.condition, str | int) else [*map(str, self.condition)]
 
     def _read(self, path: object) -> Content:
         """Returns the content of a file. Raises ValueError if it is none that can be used."""
         file = local_path(path)
         if not file.is_file():
             raise FileNotFoundError(f"dataset.path={path}: there is no such file")
-        labels = None if self.labels is None else str(self.labels)
+        labels, names = None if self.labels is None else str(self.labels), self._names()
         if file.suffix.lower() in TABLES:
-            return read_table(file, labels, None if self.columns is None else [*map(str, self.columns)])
+            return read_table(file, labels, None if self.columns is None else [*map(str, self.columns)], names)
         if self.columns is not None:
             raise ValueError(
                 f"dataset.columns={[*self.columns]}: dataset.path={path} has no named columns; set it to null"
             )
-        return read_arrays(file, None if self.key is None else str(self.key), labels)
+        if len(names) > 1:
+            raise ValueError(f"{self._given}: dataset.path={path} has no named columns; give the name of one array")
+        return read_arrays(file, None if self.key is None else str(self.key), labels, next(iter(names), None))
 
     def _picture_axes(self, x: np.ndarray) -> str | None:
         """Returns the axes if these are pictures: uint8 of 1 to 4 channels, of which nothing else is asked."""
@@ -86,10 +115,13 @@ class Array(ImageSource):
         parts = []
         for c, y in zip(contents, labels, strict=True):
             check_numbers(where, c.x, c.names)
+            if (c.condition is None) != (content.condition is None):
+                raise ValueError(f"{where} has held-out samples without their conditions: give these, too")
             if c.x.ndim != content.x.ndim or c.names != content.names:
                 raise ValueError(f"{where} has held-out samples of other axes or columns than the training samples")
+            given = conditions.beside(self._given, c, axes)
             try:
-                parts.append(array_part(channels_first(as_tensor(c.x), axes), y))
+                parts.append(array_part(channels_first(as_tensor(c.x), axes), y, given))
             except ValueError as error:
                 raise ValueError(f"{where}: {error}") from error
         return parts[0], parts[1] if parts[1:] else None, names

@@ -17,13 +17,14 @@ PART = 2**22  # numbers that are checked at once
 class Content:
     """Samples (n, *), in the file's own axes, and perhaps labels (n,), numbers or names, and names of columns.
 
-    `test` is the held-out part that the file brings.
+    `condition` holds numbers or pictures that the samples come with, `test` the held-out part that the file brings.
     """
 
     x: np.ndarray
     labels: np.ndarray | None = None
     names: tuple[str, ...] = ()
     test: "Content | None" = None
+    condition: "Content | None" = None
 
 
 def joined(contents: list[Content]) -> Content:
@@ -39,8 +40,9 @@ def joined(contents: list[Content]) -> Content:
     if any(c.names != first.names or (c.labels is None) != (first.labels is None) for c in contents):
         raise ValueError("dataset.path: the files have other columns, or some have no labels: make them alike")
     labels = None if first.labels is None else np.concatenate([c.labels for c in contents if c.labels is not None])
-    tests = [c.test for c in contents if c.test is not None]
-    return Content(np.concatenate([c.x for c in contents]), labels, first.names, joined(tests) if tests else None)
+    tests, given = ([c for c in parts if c] for parts in zip(*((c.test, c.condition) for c in contents), strict=True))
+    x = np.concatenate([c.x for c in contents])
+    return Content(x, labels, first.names, *(joined(parts) if parts else None for parts in (tests, given)))
 
 
 def check_numbers(where: str, x: np.ndarray, names: tuple[str, ...]) -> None:

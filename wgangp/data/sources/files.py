@@ -3,6 +3,7 @@
 import math
 import zipfile
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -21,12 +22,32 @@ LABELS = "labels"
 Read = Callable[[str], np.ndarray]
 
 
-def read_arrays(path: Path, key: str | None, labels: str | None) -> Content:
-    """Returns the arrays of a file. Raises ValueError if it is damaged, or holds other things than numbers."""
+@dataclass(frozen=True)
+class Keys:
+    """The arrays of a file that are wanted, by dataset.key, dataset.labels and dataset.condition; None: not named."""
+
+    key: str | None = None
+    labels: str | None = None
+    condition: str | None = None
+
+
+def read_arrays(
+    path: Path, key: str | None, labels: str | None, condition: str | None = None, option: str = "dataset.path"
+) -> Content:
+    """Returns the arrays of a file, which `option` names in messages.
+
+    Raises ValueError if it is damaged, or holds other things than numbers.
+    """
+    keys = Keys(key, labels, condition)
     if path.suffix.lower() in (".h5", ".hdf5"):
-        return _read_h5(path, key, labels)
+        return _read_h5(path, keys)
     if not zipfile.is_zipfile(path):
-        what = f"dataset.path={shown(path)}"
+        what = f"{option}={shown(path)}"
+        if keys.condition is not None:
+            raise ValueError(
+                f"dataset.condition={shown(keys.condition)}: {what} is one array: give the conditions as another .npy "
+                "file, or both as arrays of an .npz"
+            )
         return Content(_read_npy(what, lambda: path.open("rb"), path.stat().st_size, mapped=path))
     with open_zip(path) as archive:
         members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
@@ -35,30 +56,35 @@ def read_arrays(path: Path, key: str | None, labels: str | None) -> Content:
             what = f"{shown(name)} in dataset.path={shown(path)}"
             return _read_npy(what, partial(archive.open, members[name]), members[name].file_size)
 
-        return _content(path, members, read, key, labels)
+        return _content(path, members, read, keys)
 
 
-def _content(path: Path, names: Iterable[str], read: Read, key: str | None, labels: str | None) -> Content:
-    """Returns the samples, those of the key or of the only likely array, with their labels and the held-out part."""
+def _content(path: Path, names: Iterable[str], read: Read, keys: Keys) -> Content:
+    """Returns the samples, those of the key or of the only likely array, with all that they come with.
+
+    Labels that are not named are left alone if there is a condition.
+    """
     names = list(names)
-    for option, name in (("key", key), ("labels", labels)):
+    for option, name in vars(keys).items():
         if name is not None and name not in names:
             raise ValueError(
                 f"dataset.{option}={shown(name)}: dataset.path={shown(path)} has no such array; choose from "
                 f"{shown(listed(names))}"
             )
-    labels = labels or (LABELS if LABELS in names else None)
-    found = [n for n in names if n != labels and not n.startswith("test_")]
+    condition, labels = keys.condition, keys.labels or (LABELS if LABELS in names else None)
+    found = [n for n in names if n not in (labels, condition) and not n.startswith("test_")]
     likely = [n for known in NAMES for n in found if n.lower() == known]
-    if key is None and len(found) != 1 and not likely:
+    if keys.key is None and len(found) != 1 and not likely:
         held = f"the arrays {shown(listed(names))}: choose one of them by dataset.key" if names else "no arrays"
         raise ValueError(f"dataset.path={shown(path)} has {held}")
-    key = key or (likely or found)[0]
-    y = None if labels is None else read(labels)
-    if f"test_{key}" not in names:
-        return Content(read(key), y)
-    test = Content(read(f"test_{key}"), read(f"test_{labels}") if f"test_{labels}" in names else None)
-    return Content(read(key), y, test=test)
+    key = keys.key or (likely or found)[0]
+    labels = None if condition else labels
+
+    def part(prefix: str) -> Content:
+        y, given = (read(prefix + n) if n and prefix + n in names else None for n in (labels, condition))
+        return Content(read(prefix + key), y, condition=None if given is None else Content(given))
+
+    return replace(part(""), test=part("test_")) if f"test_{key}" in names else part("")
 
 
 def _read_npy(what: str, open_file: Callable[[], IO[bytes]], size: int, mapped: Path | None = None) -> np.ndarray:
@@ -82,7 +108,7 @@ def _read_npy(what: str, open_file: Callable[[], IO[bytes]], size: int, mapped: 
         raise ValueError(f"{what} is damaged or no array of plain numbers ({error})") from error
 
 
-def _read_h5(path: Path, key: str | None, labels: str | None) -> Content:
+def _read_h5(path: Path, keys: Keys) -> Content:
     try:
         import h5py
     except ModuleNotFoundError as error:
@@ -102,6 +128,6 @@ def _read_h5(path: Path, key: str | None, labels: str | None) -> Content:
                     raise ValueError(f"{name} holds rows of different lengths: make them of one length")
                 return np.asarray(array)
 
-            return _content(path, found, read, key, labels)
+            return _content(path, found, read, keys)
     except (OSError, RuntimeError, KeyError, TypeError) as error:
         raise ValueError(f"dataset.path={shown(path)} is damaged or no HDF5 file ({shown(error)})") from error

@@ -3,7 +3,7 @@
 import functools
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,6 +29,7 @@ class Part:
 
     labels: Tensor  # (N,) int64; zeros without labels
     load: Load
+    conditions: Tensor | None = None  # (N, *), numbers or pictures that the images come with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ class ImageSource:
         positions, wanted = choose(train.labels, self.classes, self.limit, names)
         split = self._split(train, positions)
         table, class_names = number(split.labels, wanted, names)
-        split = Split(split.images, table[split.labels])
+        split = replace(split, labels=table[split.labels])
         if self.held_out is not None:
             return *hold_out(split, self.held_out), class_names
         test = None if held_out is None else self._held_out(held_out, table)
@@ -94,7 +95,9 @@ class ImageSource:
 
     def _split(self, part: Part, positions: Tensor) -> Split:
         images, positions = part.load(positions)
-        return Split(fit(images, self.size, self.channels), part.labels[positions])
+        given = part.conditions
+        given = given if given is None or len(positions) == len(given) else given[positions]
+        return Split(fit(images, self.size, self.channels), part.labels[positions], conditions=given)
 
     def _held_out(self, part: Part, table: Tensor) -> Split | None:
         """Returns the held-out images of the classes that are trained on; None if there are none."""
@@ -104,17 +107,17 @@ class ImageSource:
         if not known.any():
             return None
         split = self._split(part, known.nonzero().flatten())
-        return Split(split.images, table[split.labels])
+        return replace(split, labels=table[split.labels])
 
 
-def array_part(images: Tensor, labels: Tensor | None) -> Part:
+def array_part(images: Tensor, labels: Tensor | None, conditions: Tensor | None = None) -> Part:
     """Returns the part of images (N, c, h, w) and labels (N,) in memory. Raises ValueError if their numbers differ."""
     split = Split(images, torch.zeros(len(images), dtype=torch.long) if labels is None else labels.long())
 
     def load(positions: Tensor) -> tuple[Tensor, Tensor]:
         return images if len(positions) == len(images) else images[positions], positions
 
-    return Part(split.labels, load)
+    return Part(split.labels, load, conditions)
 
 
 def local_path(path: object) -> Path:

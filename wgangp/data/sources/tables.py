@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -15,35 +16,44 @@ ROWS = 2**16  # that are read at once
 MISSING = ("", "na", "n/a", "nan", "null", "none")
 
 
-def read_table(path: Path, labels: str | None, columns: Sequence[str] | None) -> Content:
+def read_table(path: Path, labels: str | None, columns: Sequence[str] | None, condition: Sequence[str]) -> Content:
     """Returns the numbers of a table, all columns or the named ones, and the column `labels` as classes.
 
-    Raises ValueError, naming column and row, if it has text where numbers belong.
+    The columns `condition` are no part of the samples. Raises ValueError, naming column and row, if the table has text
+    where numbers belong.
     """
+    read = _read_parquet if path.suffix.lower() == ".parquet" else _read_csv
     try:
-        return (_read_parquet if path.suffix.lower() == ".parquet" else _read_csv)(path, labels, columns)
+        content = read(path, labels, columns, condition)
     except (csv.Error, UnicodeDecodeError, OSError) as error:
         raise ValueError(f"dataset.path={shown(path)} cannot be read as a table ({shown(error)})") from error
+    if not condition:
+        return content
+    k = len(content.names) - len(condition)  # the last columns
+    given = Content(content.x[:, k:], names=content.names[k:])
+    return replace(content, x=content.x[:, :k], names=content.names[:k], condition=given)
 
 
 def _chosen(
-    path: Path, names: Sequence[str], labels: str | None, columns: Sequence[str] | None
+    path: Path, names: Sequence[str], labels: str | None, columns: Sequence[str] | None, condition: Sequence[str]
 ) -> tuple[list[int], int | None]:
-    """Returns the positions of the columns of numbers, and of that of the classes."""
-    for name in [*(columns or []), *([labels] if labels else [])]:
+    """Returns the positions of the columns of numbers, those of the condition last, and of that of the classes."""
+    for name in [*(columns or []), *([labels] if labels else []), *condition]:
         if str(name) not in names:
             raise ValueError(
                 f"dataset.path={shown(path)} has no column {shown(name)}: choose from {shown(listed(names))}"
             )
     label = None if labels is None else names.index(labels)
     wanted = range(len(names)) if columns is None else [names.index(str(name)) for name in columns]
-    numbers = [i for i in wanted if i != label]
+    given = [names.index(name) for name in condition]
+    numbers = [i for i in wanted if i not in (label, *given)]
     if not numbers:
-        raise ValueError(f"dataset.path={shown(path)} has no column of numbers beside the labels")
-    return numbers, label
+        beside = "condition" if given else "labels"
+        raise ValueError(f"dataset.path={shown(path)} has no column of numbers beside the {beside}")
+    return numbers + given, label
 
 
-def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None) -> Content:
+def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None, condition: Sequence[str]) -> Content:
     """The first line holds the names of the columns, unless all of it are numbers."""
     with open(path, newline="", encoding="utf-8-sig") as file:
         first = file.readline()
@@ -55,7 +65,7 @@ def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None) -> 
         found: list[list[str]] = []
         if all(map(_is_number, header)):
             found, header = [header], [str(i) for i in range(len(header))]
-        numbers, label = _chosen(path, header, labels, columns)
+        numbers, label = _chosen(path, header, labels, columns, condition)
         parts, classes, read = [], list[str](), 0
         while found := found + list(islice(rows, ROWS - len(found))):
             found = [row for row in found if row]  # without empty lines
@@ -104,7 +114,7 @@ def _is_number(value: str) -> bool:
     return True
 
 
-def _read_parquet(path: Path, labels: str | None, columns: Sequence[str] | None) -> Content:
+def _read_parquet(path: Path, labels: str | None, columns: Sequence[str] | None, condition: Sequence[str]) -> Content:
     try:
         from pyarrow import ArrowException, parquet
     except ModuleNotFoundError as error:
@@ -113,7 +123,7 @@ def _read_parquet(path: Path, labels: str | None, columns: Sequence[str] | None)
         ) from error
     try:
         names = parquet.ParquetFile(path).schema_arrow.names
-        numbers, label = _chosen(path, names, labels, columns)
+        numbers, label = _chosen(path, names, labels, columns, condition)
         wanted = [names[i] for i in numbers]
         table = parquet.read_table(path, columns=wanted + ([] if label is None else [names[label]]))
         found = [table.column(name).to_numpy() for name in wanted]

@@ -1,0 +1,129 @@
+"""The classes and conditions of samples, as a command line asks for them, in the data's own units."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from wgangp.app.data import recorded_dataset
+from wgangp.models import Generator
+from wgangp.run_dir.checkpoint import header_of, load_newest
+from wgangp.units import Conditions, axes_of_file, channels_first
+
+log = logging.getLogger(__name__)
+
+STEPS = 8  # of a sweep
+HELD_OUT = "held_out"
+
+
+def class_number(label: Any, generator: Generator) -> int | None:
+    """Returns the number of a class, which may be given by its name. Raises ValueError if there is no such class."""
+    if label is None:
+        return None
+    if str(label) in generator.class_names:
+        return generator.class_names.index(str(label))
+    if type(label) is int and 0 <= label < generator.num_classes:
+        return label
+    names = f": {', '.join(generator.class_names[:20])}" if generator.class_names else ""
+    raise ValueError(f"label={label}: this generator has {generator.num_classes} classes{names}")
+
+
+def conditions_for(cfg: DictConfig, generator: Generator, n: int) -> Tensor | None:
+    """Returns the conditions (n, *shape) of n samples as the networks see them: those of cfg.condition, in turn.
+
+    They are one list of numbers, those of a .npy file, or the held-out ones; null: some of the training part. Returns
+    None if the generator has none. Raises ValueError if they do not suit it.
+    """
+    known, asked = generator.data_conditions, cfg.condition
+    if known is None:
+        if asked is not None or cfg.sweep_condition is not None:
+            raise ValueError(
+                "this run has no condition of numbers or pictures: leave out condition and sweep_condition"
+            )
+        return None
+    if asked is None:
+        return known.cycled(n)
+    if asked == HELD_OUT:
+        return held_out(cfg, n)
+    y = of_file(asked, known) if isinstance(asked, str) else of_numbers(asked, known)
+    warn_of_range(y, known)
+    return known.units.apply(y)[torch.arange(n) % len(y)]
+
+
+def of_numbers(asked: Any, known: Conditions) -> Tensor:
+    """Returns one condition of numbers, (1, k)."""
+    values = OmegaConf.to_container(asked) if OmegaConf.is_list(asked) else [asked]
+    numbers = isinstance(values, list) and all(type(v) in (int, float) and np.isfinite(v) for v in values)
+    if len(known.shape) > 1:
+        raise ValueError(f"condition={asked}: this generator is given {known}: give a .npy file of them, or held_out")
+    if not numbers or len(values) != known.shape[0]:
+        example = ",".join(f"{x:.3g}" for x in (known.low / 2 + known.high / 2).tolist())
+        raise ValueError(f"condition={asked}: this generator is given {known}: give as many, as in [{example}]")
+    return torch.tensor([values], dtype=torch.float64)
+
+
+def of_file(path: str, known: Conditions) -> Tensor:
+    """Returns the conditions (m, *shape) of a .npy file, or the one that it holds, in the data's units."""
+    try:
+        x = np.load(Path(path).expanduser(), allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(
+            f"condition={path} is no .npy file that can be read ({error}): give numbers as in [0.5]"
+        ) from error
+    axes = known.units.axes
+    plain = isinstance(x, np.ndarray) and x.dtype.kind in "biuf"
+    x = x[None] if plain and x.ndim == len(axes) - 1 else x
+    if not plain or x.ndim != len(axes) or tuple(channels_first(torch.empty(x.shape), axes).shape[1:]) != known.shape:
+        raise ValueError(f"condition={path} holds no conditions of this generator, which is given {known}")
+    if not len(x) or not np.isfinite(x).all():
+        raise ValueError(f"condition={path} is empty, or has numbers that are missing (NaN) or infinite")
+    return channels_first(torch.from_numpy(np.ascontiguousarray(x, np.float64)), axes)
+
+
+def warn_of_range(y: Tensor, known: Conditions) -> None:
+    """Logs one line if a number is outside the range that the networks were trained on."""
+    flat = y.double().transpose(0, 1).flatten(1)
+    outside = ((flat.amin(1) < known.low) | (flat.amax(1) > known.high)).nonzero().flatten().tolist()
+    if outside:
+        i = outside[0]
+        name = known.units.names[i] if known.units.names else f"number {i}" if y.ndim == 2 else f"channel {i}"
+        log.warning(
+            "the condition is outside the range seen in training: %s was from %.6g to %.6g, so samples may be wrong",
+            *(name, known.low[i], known.high[i]),
+        )
+
+
+def held_out(cfg: DictConfig, n: int) -> Tensor:
+    """Returns the conditions of the run's held-out samples, in their order. The data must still be there."""
+    checkpoint, state = load_newest(Path(str(cfg.run)).expanduser())
+    dataset = recorded_dataset(header_of(state), cfg, checkpoint.parents[1], torch.device("cpu"))
+    part = dataset.held_out(0, n)
+    if part is None:
+        raise ValueError("condition=held_out: the run has no held-out samples: it needs dataset.held_out")
+    return part[1]
+
+
+def sweep(asked: Any, y: Tensor, known: Conditions) -> Tensor:
+    """Returns 8 conditions (8, k) for each of y (n, k): one number goes through the range seen in training, (8 n, k).
+
+    Raises ValueError if there is no number of this name or position.
+    """
+    names = known.units.names or tuple(map(str, range(known.shape[0])))
+    if len(known.shape) > 1 or str(asked) not in (*names, *map(str, range(len(names)))):
+        raise ValueError(
+            f"sweep_condition={asked}: this generator is given {known}: give a name or a position of numbers"
+        )
+    i = names.index(str(asked)) if str(asked) in names else int(asked)
+    ends = known.units.apply(torch.stack([known.low, known.high]))[:, i].tolist()
+    swept = y.repeat_interleave(STEPS, dim=0)
+    swept[:, i] = torch.linspace(*ends, STEPS).repeat(len(y))
+    return swept
+
+
+def in_units(y: Tensor, known: Conditions) -> np.ndarray:
+    """Returns conditions (n, *) in the units and axes of the data."""
+    return np.ascontiguousarray(axes_of_file(known.units.invert(y), known.units.axes).numpy())

@@ -1,0 +1,42 @@
+"""The dataset of a run that is read: as its checkpoint records it, where it is now."""
+
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from wgangp.app.build import build
+from wgangp.app.defaults import part_with_defaults
+from wgangp.data import Dataset
+from wgangp.run_dir.checkpoint import Header
+
+
+def recorded_dataset(header: Header, cfg: DictConfig, run: Path, device: torch.device) -> Dataset:
+    """Returns the dataset of a run, in the units that its networks were trained with.
+
+    `cfg.dataset` says where it is now. Raises ValueError or OSError if it is not there.
+    """
+    config = header.config
+    recorded = OmegaConf.create(part_with_defaults("dataset", config["dataset"]))
+    dataset: Dataset = build(located(recorded, cfg.dataset, run), allow=cfg.allow, seed=config["seed"], device=device)
+    dataset.use(header.units, header.conditions)
+    return dataset
+
+
+def located(recorded_dataset: DictConfig, given: DictConfig, run: Path) -> DictConfig:
+    """Returns the recorded dataset where it is now.
+
+    Nothing is written into a folder that only the record names: nothing is downloaded, and decoded images are kept in
+    the run directory.
+    """
+    for key in ("path", "root"):
+        if given[key] is not None and key in recorded_dataset:
+            several = OmegaConf.is_list(given[key])
+            recorded_dataset[key] = given[key] if several else str(Path(str(given[key])).expanduser())
+    if given.path is not None and "path" not in recorded_dataset:
+        raise ValueError(f"dataset.path={given.path}: this run's dataset has no path; try dataset.root=FOLDER")
+    if given.root is None and "download" in recorded_dataset:
+        recorded_dataset.download = False
+    if given.path is None and given.root is None and "cache" in recorded_dataset:
+        recorded_dataset.cache = str(run / "cache")
+    return recorded_dataset

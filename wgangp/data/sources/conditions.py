@@ -1,0 +1,83 @@
+"""Conditions of your own arrays: numbers or pictures that the samples come with, scaled by the training part."""
+
+import torch
+from torch import Tensor
+
+from wgangp.data import draw
+from wgangp.data.sources.content import Content, as_tensor, check_numbers
+from wgangp.data.sources.files import read_arrays
+from wgangp.data.sources.source import local_path
+from wgangp.data.splits import Split
+from wgangp.data.statistics import fit, limits_of
+from wgangp.units import Conditions, Units, channels_first
+
+EXAMPLES, NUMBERS = 100, 2**20  # conditions that a checkpoint records, and numbers of all of them, at most
+
+
+def is_file(condition: object) -> bool:
+    """Whether dataset.condition names a file of its own, and no array or column of the data."""
+    return isinstance(condition, str) and condition.lower().endswith(".npy")
+
+
+def read_conditions(path: str) -> Content:
+    """Returns the array of a .npy file. Raises ValueError if it is damaged, FileNotFoundError if there is none."""
+    file = local_path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"dataset.condition={path}: there is no such file")
+    return read_arrays(file, None, None, option="dataset.condition")
+
+
+def axes_beside(where: str, shape: tuple[int, ...], axes: str) -> str:
+    """Returns the axes of conditions of this shape beside samples of these axes.
+
+    Two axes are numbers (n, k). Pictures have the axes of the samples; one of channels may be missing in either, and
+    comes first after n. Raises ValueError if they have others.
+    """
+    if len(shape) < 3:
+        return "nd"[: len(shape)] or "?"
+    plain = axes.replace("c", "")
+    choices = (axes, plain, plain.replace("n", "nc"))
+    found = next((choice for choice in choices if len(choice) == len(shape) and "d" != plain[-1]), None)
+    if found is None:
+        raise ValueError(
+            f"{where} has shape {shape}: give numbers (n, k), or pictures with the axes of the samples, {axes}"
+        )
+    return found
+
+
+def beside(where: str, content: Content, axes: str) -> Tensor | None:
+    """Returns the conditions (n, k) or (n, c, *size) of samples with these axes; None if there are none.
+
+    Raises ValueError if they are no real numbers, some are missing, or their number is another.
+    """
+    if content.condition is None:
+        return None
+    x, names = content.condition.x, content.condition.names
+    if not x.ndim or len(x) != len(content.x):
+        count = f"{len(x):,} entries" if x.ndim else "no axis"
+        raise ValueError(f"{where} has {count}, and there are {len(content.x):,} samples: give one for each")
+    if x.dtype.kind not in "biufc":
+        raise ValueError(f"{where} has type {x.dtype}: give numbers, or make classes of them by dataset.labels")
+    check_numbers(where, x, names)
+    return channels_first(as_tensor(x), axes_beside(where, x.shape, axes))
+
+
+def fitted(split: Split, axes: str, names: tuple[str, ...]) -> Conditions | None:
+    """Returns what is known of the conditions of a training part: their scaling, their range and some of them.
+
+    Numbers and pictures of floats are scaled to mean 0 and standard deviation 1, by column or channel, and pictures of
+    uint8 to [-1, 1].
+    """
+    if split.conditions is None:
+        return None
+    training = Split(split.conditions, split.labels, split.where).to(torch.device("cpu"))
+    limits, shape = limits_of(training), training.images.shape[1:]
+    if training.images.dtype == torch.uint8 and len(shape) > 1:
+        half = torch.full((shape[0],), 127.5, dtype=torch.float64)
+        units = Units("minmax", torch.stack([half, half, torch.zeros_like(half)]), axes)
+    else:
+        units = fit(
+            "standard", training, limits, axes, names, "constant, so that it decides nothing: dataset.condition"
+        )
+    examples = draw(len(training), max(1, min(EXAMPLES, NUMBERS // shape.numel())), seed=0)
+    return Conditions(units, limits.low, limits.high, units.apply(training.pick(examples)[0]))
