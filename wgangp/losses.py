@@ -47,7 +47,7 @@ class LeastSquares(Loss):
 
 
 def content_loss(content: str, fake: Tensor, real: Tensor) -> Tensor:
-    """Returns the mean absolute (l1) or squared (l2) difference of G(z, y) and x of the pairs (x, y) (Isola et al. 2017)."""
+    """Returns the mean absolute (l1) or squared (l2) difference of G(z, y) and the x of y (Isola et al. 2017)."""
     difference = fake.float() - real
     return difference.abs().mean() if content == "l1" else difference.square().mean()
 

@@ -86,8 +86,9 @@ def load_generator(
     """Returns the generator of a run directory's newest checkpoint, or of a checkpoint file, on the CPU in eval mode.
 
     Called as generator(z, y=None) with z of (n, generator.nz) and y of (n,), or conditions as the networks see them,
-    which generator.data_conditions.units.apply makes of the data's; returns (n, *shape): images in [-1, 1], or arrays as the networks see them, which generator.data_units.invert takes to the data's units,
-    or for text the characters' probabilities (n, v, t), which wgangp.data.text.decode reads with generator.vocabulary.
+    which generator.data_conditions.units.apply makes of the data's; returns (n, *shape): images in [-1, 1], or arrays
+    as the networks see them, which generator.data_units.invert takes to the data's units, or for text the characters'
+    probabilities (n, v, t), which wgangp.data.text.decode reads with generator.vocabulary.
     BatchNorm uses statistics of many samples ("standing"), so that a sample depends on its own latent alone; or those
     of the batch that it is given ("batch"), as the paper does; or the averages over training ("running").
     `allow` names packages beside wgangp whose networks you trust. Raises FileNotFoundError or ValueError if there is no

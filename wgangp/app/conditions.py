@@ -114,9 +114,7 @@ def sweep(asked: Any, y: Tensor, known: Conditions) -> Tensor:
     """
     names = known.units.names or tuple(map(str, range(known.shape[0])))
     if len(known.shape) > 1 or str(asked) not in (*names, *map(str, range(len(names)))):
-        raise ValueError(
-            f"sweep_condition={asked}: this generator is given {known}: give a name or a position of numbers"
-        )
+        raise ValueError(f"sweep_condition={asked}: this generator is given {known}: name one of its numbers")
     i = names.index(str(asked)) if str(asked) in names else int(asked)
     ends = known.units.apply(torch.stack([known.low, known.high]))[:, i].tolist()
     swept = y.repeat_interleave(STEPS, dim=0)

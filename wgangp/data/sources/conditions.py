@@ -12,6 +12,7 @@ from wgangp.data.statistics import fit, limits_of
 from wgangp.units import Conditions, Units, channels_first
 
 EXAMPLES, NUMBERS = 100, 2**20  # conditions that a checkpoint records, and numbers of all of them, at most
+CONSTANT = "constant, so that it decides nothing: dataset.condition"
 
 
 def is_file(condition: object) -> bool:
@@ -34,10 +35,10 @@ def axes_beside(where: str, shape: tuple[int, ...], axes: str) -> str:
     comes first after n. Raises ValueError if they have others.
     """
     if len(shape) < 3:
-        return "nd"[: len(shape)] or "?"
+        return "nd"[: len(shape)]
     plain = axes.replace("c", "")
     choices = (axes, plain, plain.replace("n", "nc"))
-    found = next((choice for choice in choices if len(choice) == len(shape) and "d" != plain[-1]), None)
+    found = next((choice for choice in choices if len(choice) == len(shape) and plain[-1] != "d"), None)
     if found is None:
         raise ValueError(
             f"{where} has shape {shape}: give numbers (n, k), or pictures with the axes of the samples, {axes}"
@@ -76,8 +77,6 @@ def fitted(split: Split, axes: str, names: tuple[str, ...]) -> Conditions | None
         half = torch.full((shape[0],), 127.5, dtype=torch.float64)
         units = Units("minmax", torch.stack([half, half, torch.zeros_like(half)]), axes)
     else:
-        units = fit(
-            "standard", training, limits, axes, names, "constant, so that it decides nothing: dataset.condition"
-        )
+        units = fit("standard", training, limits, axes, names, CONSTANT)
     examples = draw(len(training), max(1, min(EXAMPLES, NUMBERS // shape.numel())), seed=0)
     return Conditions(units, limits.low, limits.high, units.apply(training.pick(examples)[0]))

@@ -1,0 +1,191 @@
+"""Runs with conditions that are numbers or pictures, by the commands: from the data file to samples."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+import wgangp
+from wgangp.api import make_trainer
+from wgangp.run_dir.checkpoint import load_checkpoint, newest_checkpoint
+from wgangp.units import Conditions, Units, conditions_of
+
+SMALL = ["batch_size=8", "generator=mlp", "critic=mlp", "generator.width=8", "critic.width=8", "generator.nz=4"]
+SMALL += ["evaluation_samples=100", "device=cpu", "log_every=2", "checkpoint_every=2", "sample_every=2", "n_critic=2"]
+SMALL += ["lr_decay=none", "generator_batch_multiple=2", "conditional=true"]
+rng = np.random.default_rng(0)
+
+
+def points():
+    """2-d points whose mean is the condition."""
+    y = rng.uniform((2, -50), (6, 50), (300, 2))
+    np.savez("x.npz", x=y + rng.normal(0, (0.2, 5), y.shape), params=y, labels=np.arange(300) % 3)
+    return ["dataset=array", "dataset.path=x.npz", "dataset.condition=params", "dataset.held_out=0.2"]
+
+
+def table():
+    y = rng.uniform(2, 6, (40, 2))
+    rows = "".join(f"{a:.4f},{b:.4f},{a + b:.4f}\n" for a, b in y)
+    Path("x.csv").write_text("slant,thickness,sum\n" + rows)
+    return ["dataset=table", "dataset.path=x.csv", "dataset.condition=[thickness,slant]", "dataset.held_out=0.2"]
+
+
+def pictures():
+    """Pictures, and the same at half their size, in a file of their own."""
+    small = rng.integers(0, 256, (40, 4, 4, 3), dtype=np.uint8)
+    np.save("small.npy", small)
+    np.save("x.npy", small.repeat(2, 1).repeat(2, 2))
+    data = ["dataset=array", "dataset.path=x.npy", "dataset.condition=small.npy", "dataset.flip=true"]
+    return [*data, "dataset.held_out=0.2", "content=l1", "generator=unet", "critic=resnet", "generator.norm=batch"]
+
+
+def weights(run):
+    state = load_checkpoint(newest_checkpoint(Path(run)))
+    return [*state["generator"].values(), *state["critic"].values(), *state["ema"].values()]
+
+
+def equal(run, other):
+    return all(torch.equal(a, b) for a, b in zip(weights(run), weights(other), strict=True))
+
+
+def npy(text):
+    path = text.strip().splitlines()[-1]
+    return np.load(path), np.load(path.replace(".npy", "_conditions.npy"))
+
+
+def test_generated_numbers_follow_the_condition(call):
+    """From the checkpoint alone: the data are gone."""
+    options = ["batch_size=64", "steps=300", "n_critic=1", "generator.width=32", "critic.width=32", "ema_decay=0.9"]
+    options += ["generator_optimizer.lr=0.005", "critic_optimizer.lr=0.005", "log_every=100", "sample_every=0"]
+    code, text = call("train", *points(), *SMALL, *options, "generator_batch_multiple=1", "hydra.run.dir=run")
+    assert code == 0 and "240 vectors of 2 columns" in text and "each with 2 numbers; 60 held out" in text, text
+    Path("x.npz").unlink()
+
+    asked = rng.uniform((2.5, -40), (5.5, 40), (20, 2))
+    np.save("asked.npy", asked)
+    code, text = call("sample", "run=run", "condition=asked.npy", "n=400", "format=npy")
+    x, y = npy(text)
+    assert np.allclose(y, np.tile(asked, (20, 1)), atol=1e-4)
+    means = x.reshape(20, 20, 2).mean(0)
+    for i in range(2):
+        assert np.corrcoef(means[:, i], asked[:, i])[0, 1] > 0.9
+
+    _, text = call("sample", "run=run", "condition=[3,25]", "n=5", "format=npy")
+    assert np.allclose(npy(text)[1], [[3, 25]] * 5, atol=1e-4) and "outside" not in text
+    code, text = call("sample", "run=run", "condition=[3,99]", "sweep_condition=0", "n=2")
+    assert code == 0 and "outside the range seen in training: number 1 was from -" in text
+    for asked, said in (
+        ("[3]", "is given 2 numbers: give as many, as in [4"),
+        ("[3,x]", "give as many"),
+        ("held_out", "x.npz"),
+        ("none.npy", "no .npy file"),
+    ):
+        code, text = call("sample", "run=run", f"condition={asked}")
+        assert code == 1 and said in text and text.count("\n") <= 1, text
+    with pytest.raises(ValueError, match="give it numbers y"):
+        wgangp.load_generator("run")(torch.zeros(1, 4))
+
+
+@pytest.mark.parametrize("data", [table, pictures])
+def test_a_run_is_resumed_drawn_scored_and_sampled_by_held_out_conditions(call, data, monkeypatch):
+    options = [*SMALL, *data()]
+    code, text = call("train", *options, "steps=4", "hydra.run.dir=whole", "debug=true")
+    assert code == 0, text
+    assert ("each with 2 numbers (thickness, slant)" if data is table else "each with pictures of 3x4x4") in text
+    assert call("train", *options, "steps=2", "hydra.run.dir=parts")[0] == 0
+    code, text = call("resume", "run=parts", "steps=4")
+    assert code == 0 and equal("whole", "parts"), text
+    monkeypatch.setattr("wgangp.data.splits.fits", lambda split, device: False)  # streamed, as if it were too large
+    assert call("train", *options, "steps=4", "hydra.run.dir=streamed")[0] == 0 and equal("whole", "streamed")
+
+    code, text = call("sample", "run=whole", "condition=held_out", "n=8", "format=npy", "debug=true")
+    x, y = npy(text)
+    if data is table:
+        assert x.shape == (8, 1) and y.shape == (8, 2) and 2 <= y.min() <= y.max() <= 6
+        assert call("sample", "run=whole", "sweep_condition=slant", "n=3")[0] == 0
+        return
+    assert x.shape == (8, 3, 8, 8) and {tuple(p.flat) for p in y} <= {tuple(p.flat) for p in np.load("small.npy")}
+    assert '"validation/content"' in Path("whole/metrics.jsonl").read_text()
+    with Image.open("whole/samples/step_00000004.png") as picture:
+        drawn = np.asarray(picture)[28:]  # below the title: a condition, a generated and a real one in turn
+    first, real = drawn[2:10, 2:10], drawn[2:10, 22:30]
+    assert np.abs(first.astype(int) - real).max() <= 1 and np.ptp(first) > 0  # of which the condition is the half
+
+
+def test_conditions_stay_with_their_samples_and_enter_the_content_term(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    networks = ["generator.width=4", "critic.width=4", "generator_batch_multiple=2", "batch_size=8", "device=cpu"]
+    trainer = make_trainer(*pictures(), *networks, "conditional=true", "content_weight=7", "compile=false")
+    pairs = [trainer.dataset.fetch(i, 8) for i in trainer.batches(3)[trainer.n_critic :]]
+    z, y, x = trainer.generator_inputs(pairs)
+    assert len(z) == len(x) == 16 and x.min() >= -1 and trainer.pairs == 2
+    torch.testing.assert_close(F.interpolate(y, scale_factor=2), x)  # flipped together, scaled alike
+    fake = trainer.generator(z, y)
+    torch.manual_seed(0)
+    content = trainer.generator_loss(z, y, x) - trainer.generator_loss(z, y)
+    torch.testing.assert_close(content, 7 * (fake - x).abs().mean())
+
+
+def test_a_condition_that_is_not_asked_for_is_left_alone(call):
+    code, text = call("train", *table(), *SMALL, "conditional=false", "steps=2", "hydra.run.dir=run")
+    assert code == 0 and "conditional=false: the networks are not given the data's condition" in text
+    code, text = call("sample", "run=run", "condition=[3,3]")
+    assert code == 1 and "this run has no condition" in text
+
+
+WRONG = {
+    "another length": ({"x": np.ones((9, 2)), "y": np.ones((8, 2))}, [], "has 8 entries, and there are 9 samples"),
+    "NaN": (
+        {"x": np.ones((9, 2)), "y": np.full((9, 2), np.nan)},
+        [],
+        "dataset.condition=y has 18 numbers that are miss",
+    ),
+    "strings": ({"x": np.ones((9, 2)), "y": np.array(["a"] * 9)}, [], "has type <U1: give numbers, or make classes"),
+    "no such array": ({"x": np.ones((9, 2))}, [], "dataset.condition=y: dataset.path=x.npz has no such array"),
+    "axes": ({"x": np.ones((9, 2)), "y": np.ones((9, 1, 4, 4))}, [], "give numbers (n, k), or pictures with the axes"),
+    "size": ({"x": np.ones((9, 1, 8, 8)), "y": np.ones((9, 1, 3, 8))}, ["generator=unet"], "by whole factors"),
+    "labels": ({"x": np.ones((9, 2)), "y": np.ones(9), "z": np.ones(9, int)}, ["dataset.labels=z"], "not both"),
+    "a list": ({"x": np.ones((9, 2)), "y": np.ones(9)}, ["dataset.condition=[x,y]"], "give the name of one array"),
+    "held out": ({"x": np.ones((9, 2)), "y": np.ones(9), "test_x": np.ones((9, 2))}, [], "held-out samples without"),
+    "pictures to a mlp": ({"x": np.ones((9, 1, 8, 8)), "y": np.ones((9, 1, 4, 4))}, [], "generator=unet"),
+    "text networks": ({"x": np.ones((9, 2)), "y": np.ones(9)}, ["generator=char"], "takes no numbers or pictures"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_conditions_are_refused_in_one_line(call, case):
+    arrays, more, said = WRONG[case]
+    np.savez("x.npz", **arrays)
+    another = any(option.startswith("generator=") for option in more)
+    small = [option for option in SMALL if not (another and option.startswith("generator"))]
+    data = ["dataset=array", "dataset.path=x.npz", "dataset.key=x", "dataset.condition=y", "dataset.axes=null"]
+    code, text = call("train", *data, *small, "batch_size=4", "steps=1", *more)
+    assert code == 1 and said in text, text
+    assert len([line for line in text.splitlines() if "constant" not in line]) == 1, text
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["content=l1"], "content=l1 compares G(z, y) with the sample that y belongs to"),
+        (["generator=unet"], "generator=unet needs condition pictures: set dataset.condition"),
+        (["dataset=mnist", "conditional=true", "generator.norm=none"], "set generator.condition=concat"),
+        (["content=l3"], "content=l3: choose none, l1, l2"),
+    ],
+)
+def test_options_without_a_condition_are_refused_in_one_line(call, options, said):
+    code, text = call("train", *options, "device=cpu", "steps=1")
+    assert code == 1 and said in text and text.count("\n") <= 1, text
+
+
+def test_conditions_of_a_forged_header_are_refused():
+    table = torch.stack([torch.zeros(2), torch.ones(2), torch.zeros(2)]).double()
+    known = Conditions(Units("standard", table, "nd"), torch.zeros(2), torch.ones(2), torch.rand(5, 2))
+    state = known.state()
+    assert conditions_of(state).shape == (2,) and torch.equal(conditions_of(state).cycled(7)[5:], known.examples[:2])
+    for wrong in ({"low": [0.0]}, {"examples": torch.rand(5, 3)}, {"high": [0.0, float("nan")]}, {"units": None}):
+        with pytest.raises(ValueError, match="its header has"):
+            conditions_of(state | wrong)
