@@ -149,7 +149,7 @@ def write_picture(cfg: DictConfig, generator: "Generator", label: int | None, ou
         columns, t = 8, torch.linspace(0, 1, 8)
         z = slerp(z[wanted], z[wanted].roll(1, 0), t).flatten(0, 1)  # n rows of 8
         y, wanted = y[wanted].repeat_interleave(columns, dim=0), list(range(len(z)))
-    elif cfg.sweep_condition is not None:
+    elif cfg.sweep_condition is not None and generator.data_conditions is not None:
         columns, y = STEPS, sweep(cfg.sweep_condition, y[wanted], generator.data_conditions)
         z, wanted = z[wanted].repeat_interleave(columns, dim=0), list(range(len(y)))
     if generator.num_classes > 1 and label is None and not cfg.seeds and not cfg.interpolate:

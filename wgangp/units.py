@@ -125,8 +125,8 @@ def conditions_of(state: object) -> Conditions:
             plain = examples.dtype == torch.float32 and examples.layout == torch.strided and 2 <= examples.ndim <= 5
             sizes = plain and len(low) == len(high) == k == examples.shape[1] and examples.numel() > 0
             if numbers and sizes and bool(examples.isfinite().all()):
-                limits = (torch.tensor(x, dtype=torch.float64) for x in (low, high))
-                return Conditions(units, *limits, examples)
+                low, high = torch.tensor([low, high], dtype=torch.float64)
+                return Conditions(units, low, high, examples)
     raise ValueError("its header has conditions that no dataset has")
 
 

@@ -9,6 +9,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from wgangp.app.checks import is_number
 from wgangp.app.data import recorded_dataset
 from wgangp.models import Generator
 from wgangp.run_dir.checkpoint import header_of, load_newest
@@ -56,8 +57,8 @@ def conditions_for(cfg: DictConfig, generator: Generator, n: int) -> Tensor | No
 
 def of_numbers(asked: Any, known: Conditions) -> Tensor:
     """Returns one condition of numbers, (1, k)."""
-    values = OmegaConf.to_container(asked) if OmegaConf.is_list(asked) else [asked]
-    numbers = isinstance(values, list) and all(type(v) in (int, float) and np.isfinite(v) for v in values)
+    values = list(asked) if OmegaConf.is_list(asked) else [asked]
+    numbers = all(is_number(value) for value in values)
     if len(known.shape) > 1:
         raise ValueError(f"condition={asked}: this generator is given {known}: give a .npy file of them, or held_out")
     if not numbers or len(values) != known.shape[0]:
@@ -116,12 +117,13 @@ def sweep(asked: Any, y: Tensor, known: Conditions) -> Tensor:
     if len(known.shape) > 1 or str(asked) not in (*names, *map(str, range(len(names)))):
         raise ValueError(f"sweep_condition={asked}: this generator is given {known}: name one of its numbers")
     i = names.index(str(asked)) if str(asked) in names else int(asked)
-    ends = known.units.apply(torch.stack([known.low, known.high]))[:, i].tolist()
+    low, high = known.units.apply(torch.stack([known.low, known.high]))[:, i].tolist()
     swept = y.repeat_interleave(STEPS, dim=0)
-    swept[:, i] = torch.linspace(*ends, STEPS).repeat(len(y))
+    swept[:, i] = torch.linspace(low, high, STEPS).repeat(len(y))
     return swept
 
 
 def in_units(y: Tensor, known: Conditions) -> np.ndarray:
-    """Returns conditions (n, *) in the units and axes of the data."""
-    return np.ascontiguousarray(axes_of_file(known.units.invert(y), known.units.axes).numpy())
+    """Returns conditions (n, *) in the units and axes of the data; those in [-1, 1] are pictures of uint8."""
+    x = axes_of_file(known.units.invert(y), known.units.axes)
+    return np.ascontiguousarray((x.round().to(torch.uint8) if known.units.bounded else x).numpy())
