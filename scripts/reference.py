@@ -47,6 +47,7 @@ TAGS = {  # what no line of code can say as well
     "throughput/steps_per_second": "generator updates per second",
     "validation/critic_loss": "the critic's loss on held-out samples",
     "validation/accuracy": "with labels: share of held-out samples whose class the critic names",
+    "validation/content": "with a content term: that of held-out samples, without its weight",
     "samples": "pictures: a grid of samples; for points a scatter over the critic's level sets",
 }
 

@@ -151,6 +151,10 @@ def test_arrays_of_your_own(call, workplace):
     run_page(DOCS / "how-to" / "arrays.md", call, workplace)
 
 
+def test_conditions_of_your_own(call, workplace):
+    run_page(DOCS / "how-to" / "conditions.md", call, workplace)
+
+
 def test_the_networks_page(call, workplace):
     names = run_page(DOCS / "how-to" / "networks.md", call, workplace)
     assert names["score"].shape == (4, 1) and names["loss"].isfinite()
