@@ -111,6 +111,8 @@ def small_trainer(compile=False, **changes):
         "n_critic": 3,
         "generator_batch_multiple": 1,
         "class_weight": 0.1,
+        "content": "none",
+        "content_weight": 100.0,
         "lr_decay": "none",
         "ema_decay": 0.9,
         "precision": "float32",
