@@ -16,6 +16,7 @@ from wgangp.run_dir.logger import Values
 from wgangp.sampling import CHUNK, generate, generate_chunk
 from wgangp.trainer import Logs, Trainer
 
+CLIPS = 8  # rows of a filmstrip
 Metrics = Callable[[Callable[[int], Tensor]], dict[str, float]]  # generate(n) gives samples (n, *); scores by name
 
 
@@ -93,10 +94,22 @@ class Observer:
             real, _ = t.dataset.batch(0, 1000)
             x, critic = self.generate(1000).to(t.device), frozen(t.critic)
             return pictures.draw(x, real=real, critic=critic, title=f"step {t.step:,}")
-        z, y = t.noise(64), torch.arange(64, device=t.device) % max(1, t.dataset.num_classes)
-        x = generate_chunk(frozen(t.ema.module), z, y)
+        x = self.fixed()
         own = t.dataset.picture(x)
+        x = x[:CLIPS] if t.dataset.is_video else x
         return pictures.draw(x, vocabulary=t.dataset.vocabulary) if own is None else own
+
+    def fixed(self) -> Tensor:
+        """Returns 64 samples (n, *) of latents that are the same every time."""
+        t = self.trainer
+        seed_step(t.seed, 0, "picture")
+        z, y = t.noise(64), torch.arange(64, device=t.device) % max(1, t.dataset.num_classes)
+        return generate_chunk(frozen(t.ema.module), z, y)
+
+    @torch.no_grad()
+    def film(self) -> list[np.ndarray]:
+        """Returns frames (h, w, 3) uint8 in which all clips of fixed latents move; [] if the data are no clips."""
+        return pictures.moving(self.fixed()) if self.trainer.dataset.is_video else []
 
     def status(self, logs: Logs, rate: float | None) -> str:
         """Returns the progress bar's figures. Reading them waits for the device, so ask at most once a second."""

@@ -113,6 +113,7 @@ def generator_of(state: State, ema: bool, batchnorm: str, allow: Sequence[str]) 
     generator.load_state_dict(weights)
     generator.vocabulary, generator.class_names = header.vocabulary, header.class_names
     generator.data_units = header.units
+    generator.is_video = header.units is None and len(header.shape) == 4
     if batchnorm == "batch":
         use_batch_statistics(generator)
     elif batchnorm == "standing":

@@ -18,7 +18,7 @@ CHOICES: dict[str, tuple[str | bool, ...]] = {
     "compile": ("auto", True, False),
     "lr_decay": ("none", "linear"),
     "on_divergence": ("stop", "rollback"),
-    "format": ("grid", "files", "npy"),
+    "format": ("grid", "files", "npy", "gif", "webp", "mp4"),
     "batchnorm": ("batch", "running", "standing"),
 }
 AT_LEAST = {

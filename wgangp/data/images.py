@@ -10,7 +10,9 @@ __all__ = ["Images", "Resident", "Split", "Streamed", "brightest", "fit", "fits"
 
 
 class Images(Labelled):
-    """Images (c, h, w) or clips (c, t, h, w): batches are gathered, scaled to [-1, 1], dequantised, flipped on the device.
+    """Images (c, h, w) or clips (c, t, h, w): batches are made on the device.
+
+    They are gathered, scaled to [-1, 1], dequantised and flipped.
 
     num_classes is 0 if the images have no labels. `dequantise` is the official 2 (x / 256 - 1/2) + U[0, 1/128) of
     gan_cifar_resnet.py; without it x / 127.5 - 1.
@@ -62,7 +64,7 @@ def brightest(images: Tensor, enough: int, chunk: int = 1024) -> int:
 
 
 def fit(images: Tensor, size: int | None, channels: int | None, chunk: int = 4096) -> Tensor:
-    """Returns images (N, c, h, w) or clips (N, c, t, h, w) uint8 as grey or RGB, cut to their central square and resized.
+    """Returns images (N, c, h, w) or clips (N, c, t, h, w) uint8, grey or RGB, their central squares resized.
 
     `size` or `channels` None keeps them as they are. Raises ValueError if the channels cannot be converted.
     """
@@ -70,7 +72,7 @@ def fit(images: Tensor, size: int | None, channels: int | None, chunk: int = 409
         return images  # perhaps mapped from a file, and larger than the memory
     if images.ndim == 5:
         frames = fit(images.transpose(1, 2).flatten(0, 1), size, channels, chunk)
-        return frames.unflatten(0, (len(images), -1)).transpose(1, 2)
+        return frames.view(len(images), -1, *frames.shape[1:]).transpose(1, 2)
     return torch.cat([_fit(part, size, channels) for part in torch.split(images, chunk)])
 
 

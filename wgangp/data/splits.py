@@ -29,6 +29,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def nbytes(self) -> int:
+        return self.images.nbytes
+
     def to(self, device: torch.device) -> "Split":
         where = None if self.where is None else self.where.to(device)
         return Split(self.images.to(device), self.labels.to(device), where)
@@ -99,7 +103,7 @@ class Streamed:
 
 def fits(split: Split, device: torch.device) -> bool:
     """Returns whether the images leave most of the device's free memory to the training; only CUDA has its own."""
-    return device.type != "cuda" or split.images.nbytes < 0.5 * torch.cuda.mem_get_info(device)[0]
+    return device.type != "cuda" or split.nbytes < 0.5 * torch.cuda.mem_get_info(device)[0]
 
 
 class Labelled(Dataset):

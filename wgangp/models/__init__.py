@@ -21,6 +21,7 @@ class Generator(nn.Module):
     vocabulary: str | None = None  # of text, if the generator was loaded from a run
     class_names: tuple[str, ...] = ()  # likewise
     data_units: Units | None = None  # likewise, of arrays that are no pictures
+    is_video: bool = False  # likewise: whether samples are clips (c, t, h, w) in [-1, 1]
     __call__: Callable[..., Tensor]
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:

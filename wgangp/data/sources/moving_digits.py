@@ -1,9 +1,9 @@
 """Moving MNIST: digits that bounce within a square (Srivastava et al. 2015), made as the official code makes them.
 
-The constants are those of data_handler.py in mansimov/unsupervised-videos. A digit of 28 pixels in a square of 64 starts
-at a uniform place and moves in a uniform direction by 0.1 of the room that it has. At a wall it stops, and that
-component of its velocity changes its sign. Places are cut to whole pixels, and where digits overlap the brighter pixel
-is seen. The first frame is one step after the start.
+The constants are those of data_handler.py in mansimov/unsupervised-videos. A digit has 28 pixels in a square of 64. It
+starts at a uniform place and moves in a uniform direction, by 0.1 of the room that it has in each frame. At a wall it
+stops, and that component of its velocity changes its sign. Places are cut to whole pixels. Where digits overlap, the
+brighter pixel is seen. The first frame is one step after the start.
 """
 
 import math
@@ -53,7 +53,9 @@ class MovingDigits(ImageSource):
         picked = torch.cat(epochs)[:count]
         images = resized(images[picked], images.shape[2] * size // SIDE)
         places = (trajectories(count, self.frames, generator) * (size - images.shape[2])).int()
-        clips = render(images.view(n, self.digits, *images.shape[2:]), places.view(self.frames, n, self.digits, 2), size)
+        clips = render(
+            images.view(n, self.digits, *images.shape[2:]), places.view(self.frames, n, self.digits, 2), size
+        )
         return array_part(clips, part.labels[picked] if self.digits == 1 else None)
 
 
@@ -79,7 +81,7 @@ def trajectories(n: int, frames: int, generator: torch.Generator) -> Tensor:
 
 
 def render(digits: Tensor, places: Tensor, size: int) -> Tensor:
-    """Draws digits (n, k, s, s) uint8 with their first pixels at places (frames, n, k, 2): (n, 1, frames, size, size)."""
+    """Returns clips (n, 1, frames, size, size) of digits (n, k, s, s) uint8, whose corners are at (frames, n, k, 2)."""
     n, k, s, _ = digits.shape
     clips, clip, pixels = torch.zeros(n, len(places), size, size, dtype=torch.uint8), torch.arange(n), torch.arange(s)
     for frame, corners in enumerate(places):
