@@ -7,6 +7,7 @@ leaky ReLU after the critic's last convolution, too. Different from the code: Ba
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -46,7 +47,7 @@ def small(layer: nn.Linear) -> None:
 
 
 class Generator(models.Generator):
-    """Linear to the smallest maps, then transposed convolutions; BatchNorm and ReLU after each layer except the last."""
+    """A linear layer and transposed convolutions, with BatchNorm and ReLU after each one but the last."""
 
     def __init__(self, *, shape: Sequence[int], num_classes: int, nz: int, width: int, norm: str, output: str) -> None:
         super().__init__()
@@ -70,14 +71,14 @@ class Generator(models.Generator):
 
 
 class Critic(models.Critic):
-    """Strided convolutions with LayerNorm and leaky ReLU, the last one to a single channel without a norm; then linear."""
+    """Strided convolutions with LayerNorm and leaky ReLU, a last one to 1 channel without a norm, and linear."""
 
     def __init__(self, *, shape: Sequence[int], num_classes: int, width: int, norm: str) -> None:
         super().__init__()
         check_counts("critic", width=width)
         sizes = sizes_of_clips(shape)
         channels = [shape[0], *(width * 2**k for k in range(len(sizes) - 1)), 1]
-        pairs = list(zip(channels, channels[1:], strict=False))
+        pairs = pairwise(channels)
         self.convs = nn.ModuleList(initialised(nn.Conv3d(a, b, 4, 2, padding=1), a, b) for a, b in pairs)
         self.norms = nn.ModuleList(Norm(norm, c, axes=3) for c in channels[1:-1])
         self.norms.append(nn.Identity())
