@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import write_mnist
+from conftest import array, write_mnist
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
@@ -99,6 +99,17 @@ def test_windows_share_the_memory_of_their_frames():
     x, y = split.pick(torch.tensor([1, 0, 1]))
     assert split.nbytes == frames.nbytes and x.is_contiguous() and y.tolist() == [5, 4, 5]
     assert torch.equal(x, clips[[7, 0, 7]]) and torch.equal(split.all(), clips[[0, 7]])
+
+
+@pytest.mark.parametrize(("axes", "shape"), [("nthw", (9, 5, 8, 6)), ("nthwc", (9, 5, 8, 6, 3))])
+def test_an_array_of_bytes_is_clips_by_its_axes(axes, shape, tmp_path):
+    x = rng.integers(0, 256, shape, dtype=np.uint8)
+    np.save(tmp_path / "x.npy", x)
+    data = array(path=str(tmp_path / "x.npy"), **(OPTIONS | {"channels": None, "size": None, "axes": axes}))
+    first = x if axes == "nthw" else x.transpose(0, 4, 1, 2, 3)
+    assert data.is_video and np.array_equal(data.train.images.numpy().reshape(first.shape), first)
+    small = array(path=str(tmp_path / "x.npy"), **(OPTIONS | {"channels": 1, "size": 4, "axes": axes}))
+    assert small.shape == (1, 5, 4, 4) and f"9 clips of {'x'.join(map(str, data.shape))}" in data.describe()
 
 
 # Films are read as they were written
