@@ -48,7 +48,8 @@ TAGS = {  # what no line of code can say as well
     "validation/critic_loss": "the critic's loss on held-out samples",
     "validation/accuracy": "with labels: share of held-out samples whose class the critic names",
     "validation/content": "with a content term: that of held-out samples, without its weight",
-    "samples": "pictures: a grid of samples; for points a scatter over the critic's level sets",
+    "samples": "pictures: a grid of samples; for points a scatter over the critic's level sets; for clips a filmstrip",
+    "film": "of clips: 64 samples that move, a GIF of 10 frames a second",
 }
 
 
@@ -163,7 +164,7 @@ def tags_in_code() -> set[str]:
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     logged = {text for text in literals if re.fullmatch(r"[a-z]+/[a-z_]+", text) and text.partition("/")[0] in first}
-    return logged - {"penalty/norm", "penalty/schedule"} | {"samples"}  # between trainer and penalty; a group
+    return logged - {"penalty/norm", "penalty/schedule"} | {"samples", "film"}  # between trainer and penalty; a group
 
 
 def scores() -> Iterator[tuple[str, str, str]]:

@@ -18,6 +18,7 @@ from wgangp.data.sources.source import array_part
 from wgangp.data.toy import gaussians8
 from wgangp.models.layers import couples_samples
 from wgangp.penalties import NoPenalty
+from wgangp.pictures import film
 
 DATA = {"shape": [3, 32, 32], "num_classes": 0}
 SHAPES = {
@@ -26,8 +27,10 @@ SHAPES = {
     "char_attention": [9, 12],
     "resnet101": [3, 64, 64],
     "real_plus_noise": [2],
+    "video": [3, 7, 18, 16],
 }
-NEEDS_PATH = ("array", "image_folder", "text")
+OWN_DATA = ("language", "ivgan")  # experiments without data of their own
+NEEDS_PATH = ("array", "image_folder", "text", "video_folder")
 
 
 @pytest.mark.parametrize("group", ["generator", "critic"])
@@ -123,13 +126,16 @@ def data(tmp_path_factory):
         for i in range(4):
             picture(root / folder / f"{i}.jpg")
     np.savez(root / "cifar10.npz", images=np.zeros((8, 32, 32, 3), np.uint8), labels=np.arange(8) % 4)
+    frames = [np.full((4, 4, 3), i, np.uint8) for i in range(40)]
+    (root / "videos").mkdir()
+    film(frames, root / "videos" / "clips.gif", fps=10)
     (root / "lines.txt").write_text("\n".join(f"sentence {i}" for i in range(700)))
     return root
 
 
 def narrow(option):
     """The experiment's own settings with few filters, where its networks have a width."""
-    cfg = composed(f"experiment={option}", *(["dataset.path=x"] if option.endswith("language") else []))
+    cfg = composed(f"experiment={option}", *(["dataset.path=x"] if option.endswith(OWN_DATA) else []))
     return [f"{group}.width=4" for group in ("generator", "critic") if "width" in cfg[group]]
 
 
@@ -141,6 +147,7 @@ def test_every_experiment_trains_for_two_steps(call, option, data, monkeypatch):
     if cifar10:
         monkeypatch.setattr(published, "read_parts", lambda *a: (array_part(*small_cifar10(data)), None, None))
     path = [f"dataset.path={data / 'lines.txt'}"] if option.endswith("language") else []
+    path = [f"dataset.path={data / 'videos'}", "dataset.size=16"] if option.endswith("ivgan") else path
     small = ["batch_size=2", "n_critic=1", "evaluation_samples=10", "steps=2", "log_every=2", *narrow(option)]
     small += ["dataset.limit=1000"] if option.startswith("paper/mnist") else []
     code, text = call("train", f"experiment={option}", *small, *path, "hydra.run.dir=run")

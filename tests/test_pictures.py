@@ -176,7 +176,7 @@ def test_signals(shape):
     assert draw(x, real=noise(*shape), title="step 1").ndim == 3
 
 
-@pytest.mark.parametrize("x", [noise(4), noise(2, 3, 4, 5, 6), noise(0, 2), noise(0, 3, 8, 8), ["words"]])
+@pytest.mark.parametrize("x", [noise(4), noise(2, 3, 4, 5, 6, 7), noise(0, 2), noise(0, 3, 8, 8), ["words"]])
 def test_other_data_have_no_picture(x):
     with pytest.raises(ValueError, match=r"this data has no picture .*: give the dataset a picture\(\) method"):
         draw(x)

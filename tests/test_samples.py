@@ -9,7 +9,7 @@ from PIL import Image
 from test_commands import digits, images
 
 import wgangp
-from wgangp.sample import class_rows
+from wgangp.sampling import class_rows
 
 OPTIONS = ["generator=dcgan", "critic=dcgan", "generator.first_norm=units", "device=cpu", "steps=2", "sample_every=0"]
 

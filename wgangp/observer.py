@@ -19,6 +19,7 @@ from wgangp.trainer import Logs, Trainer
 
 PAIRS = 32  # in a picture
 
+CLIPS = 8  # rows of a filmstrip
 Metrics = Callable[[Callable[[int], Tensor]], dict[str, float]]  # generate(n) gives samples (n, *); scores by name
 
 
@@ -102,11 +103,9 @@ class Observer:
             real, _ = t.dataset.batch(0, 1000)
             x, critic = self.generate(1000).to(t.device), frozen(t.critic)
             return pictures.draw(x, real=real, critic=critic, title=f"step {t.step:,}")
-        z, y = t.noise(64), torch.arange(64, device=t.device) % max(1, t.dataset.num_classes)
-        if (given := t.dataset.given("train", len(z))) is not None:
-            y = given.to(t.device)
-        x = generate_chunk(frozen(t.ema.module), z, y)
+        x = self.fixed()
         own = t.dataset.picture(x)
+        x = x[:CLIPS] if t.dataset.is_video else x
         return pictures.draw(x, vocabulary=t.dataset.vocabulary) if own is None else own
 
     def pictures_of_pairs(self) -> np.ndarray:
@@ -119,6 +118,20 @@ class Observer:
         fake = generate_chunk(frozen(t.ema.module), t.noise(len(x)), y)
         bounded = data.conditions is not None and data.conditions.units.bounded, data.bounded
         return pictures.pairs(y, fake, x, bounded=bounded, title=f"step {t.step:,}")
+
+    def fixed(self) -> Tensor:
+        """Returns 64 samples (n, *) of latents and conditions that are the same every time."""
+        t = self.trainer
+        seed_step(t.seed, 0, "picture")
+        z, y = t.noise(64), torch.arange(64, device=t.device) % max(1, t.dataset.num_classes)
+        if (given := t.dataset.given("train", len(z))) is not None:
+            y = given.to(t.device)
+        return generate_chunk(frozen(t.ema.module), z, y)
+
+    @torch.no_grad()
+    def film(self) -> list[np.ndarray]:
+        """Returns frames (h, w, 3) uint8 in which all clips of fixed latents move; [] if the data are no clips."""
+        return pictures.moving(self.fixed()) if self.trainer.dataset.is_video else []
 
     def status(self, logs: Logs, rate: float | None) -> str:
         """Returns the progress bar's figures. Reading them waits for the device, so ask at most once a second."""

@@ -116,6 +116,7 @@ def generator_of(state: State, ema: bool, batchnorm: str, allow: Sequence[str]) 
     generator.load_state_dict(weights)
     generator.vocabulary, generator.class_names = header.vocabulary, header.class_names
     generator.data_units, generator.data_conditions = header.units, header.conditions
+    generator.is_video = header.units is None and len(header.shape) == 4
     if batchnorm == "batch":
         use_batch_statistics(generator)
     elif batchnorm == "standing":

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from wgangp.models import Generator
 
 log = logging.getLogger(__name__)
-FILMS = (".gif", ".webp", ".mp4")
 MANY_FRAMES = 200
 PLAIN = {ord("["): None, ord("]"): None, ord(","): None, ord(" "): "_"}  # of a list in a name
 LONGEST_NAME = 200  # bytes; file systems take 255, with the ending
@@ -37,8 +36,8 @@ def sample(cfg: DictConfig) -> None:
     label = class_number(cfg.label, generator)
     out = Path(str(cfg.out)).expanduser() if cfg.out is not None else place(run.directory, name_of(cfg, step))
     generator = generator.to(device)
-    if cfg.interpolate and out.suffix in FILMS:
-        path = write_film(cfg, generator, label, out)
+    if kind := kind_of_film(cfg, generator, out):
+        path = write_film(cfg, generator, label, out, kind)
     elif cfg.format == "files":
         path = write_files(draw(generator, *latents_of(cfg, generator, label)), generator, out)
     elif cfg.format == "npy":
@@ -46,6 +45,20 @@ def sample(cfg: DictConfig) -> None:
     else:
         path = write_picture(cfg, generator, label, out)
     log.info("%s", path)
+
+
+def kind_of_film(cfg: DictConfig, generator: "Generator", out: Path) -> str | None:
+    """Returns gif, webp or mp4 if a film is asked for, by `format` or by the name of the file; else None."""
+    from wgangp.pictures.film import KINDS
+
+    moves, ending = generator.is_video or cfg.interpolate, out.suffix.lower().removeprefix(".")
+    if cfg.format in KINDS and not moves:
+        raise ValueError(
+            f"format={cfg.format} is for video: add interpolate=true for a film from one sample to the next"
+        )
+    if cfg.format in KINDS:
+        return str(cfg.format)
+    return ending if moves and ending in KINDS and cfg.format == "grid" else None
 
 
 def place(run: Path, name: str) -> Path:
@@ -82,7 +95,7 @@ def latents_of(cfg: DictConfig, generator: "Generator", label: int | None) -> "t
     import torch
 
     from wgangp.app.conditions import conditions_for
-    from wgangp.sampling import latents
+    from wgangp.sampling import latents, truncated
 
     wanted = list(cfg.seeds) if cfg.seeds else list(range(cfg.n))
     if any(type(i) is not int or i < 0 for i in wanted):
@@ -96,11 +109,6 @@ def latents_of(cfg: DictConfig, generator: "Generator", label: int | None) -> "t
     return z, y, wanted
 
 
-def truncated(z: "Tensor", at: float | None) -> "Tensor":
-    """Shrinks latents to `at` times their size: fewer odd samples, less variety (as Brock et al. 2019, section 3.1)."""
-    return z if at is None else at * z
-
-
 def draw(generator: "Generator", z: "Tensor", y: "Tensor", wanted: list[int]) -> "Tensor":
     """Returns the wanted samples (n, *), on the CPU; arrays that are no pictures in the data's units."""
     import torch
@@ -110,54 +118,15 @@ def draw(generator: "Generator", z: "Tensor", y: "Tensor", wanted: list[int]) ->
     return torch.cat(generate(generator, z, y, to_data(generator)))[wanted]
 
 
-def class_rows(generator: "Generator", z: "Tensor") -> "Tensor":
-    """Returns samples (num_classes * k, *): a row for each class, of the same latents z (k, nz).
-
-    The classes of one latent share their chunks, so that an image is the same whatever k is.
-    """
-    import torch
-
-    from wgangp.sampling import generate, to_data
-
-    y = torch.arange(generator.num_classes)
-    columns = [torch.cat(generate(generator, one.expand(len(y), -1), y, to_data(generator))) for one in z]
-    return torch.stack(columns, dim=1).flatten(0, 1)
-
-
-def slerp(a: "Tensor", b: "Tensor", t: "Tensor") -> "Tensor":
-    """Returns points (n, k, nz) at t (k,) on the great circles from a to b, both (n, nz) (White 2016)."""
-    cosine = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
-    angle = cosine.clamp(-1, 1).acos().clamp(min=1e-6)[:, None, None]  # (n, 1, 1)
-    t = t[None, :, None]
-    points: Tensor = (((1 - t) * angle).sin() * a[:, None] + (t * angle).sin() * b[:, None]) / angle.sin()
-    return points
-
-
 def write_picture(cfg: DictConfig, generator: "Generator", label: int | None, out: Path) -> Path:
     """Writes a grid, rows of interpolations, one row of the same latents for each class, or lines of text."""
-    import torch
     from PIL import Image
 
     from wgangp import pictures
-    from wgangp.app.conditions import STEPS, sweep
     from wgangp.data.text import decode
     from wgangp.run_dir.files import open_for_writing
 
-    columns, labels = None, None
-    z, y, wanted = latents_of(cfg, generator, label)
-    if cfg.interpolate:
-        columns, t = 8, torch.linspace(0, 1, 8)
-        z = slerp(z[wanted], z[wanted].roll(1, 0), t).flatten(0, 1)  # n rows of 8
-        y, wanted = y[wanted].repeat_interleave(columns, dim=0), list(range(len(z)))
-    elif cfg.sweep_condition is not None and generator.data_conditions is not None:
-        columns, y = STEPS, sweep(cfg.sweep_condition, y[wanted], generator.data_conditions)
-        z, wanted = z[wanted].repeat_interleave(columns, dim=0), list(range(len(y)))
-    if generator.num_classes > 1 and label is None and not cfg.seeds and not cfg.interpolate:
-        columns = max(1, cfg.n // generator.num_classes)
-        labels = torch.arange(generator.num_classes).repeat_interleave(columns)
-        x, wanted = class_rows(generator, z[:columns]), list(range(columns)) * generator.num_classes
-    else:
-        x = draw(generator, z, y, wanted)
+    x, columns, labels, wanted = in_rows(cfg, generator, label)
     out.parent.mkdir(parents=True, exist_ok=True)
     if generator.vocabulary and out.suffix == ".txt":
         with open_for_writing(out) as file:
@@ -177,6 +146,34 @@ def write_picture(cfg: DictConfig, generator: "Generator", label: int | None, ou
     with open_for_writing(out, "wb") as file:
         Image.fromarray(picture).save(file, Image.registered_extensions()[out.suffix.lower()])
     return out
+
+
+def in_rows(
+    cfg: DictConfig, generator: "Generator", label: int | None
+) -> "tuple[Tensor, int | None, Tensor | None, list[int]]":
+    """Returns samples of a grid, the columns and labels of its rows if it has some, and the samples' numbers."""
+    import torch
+
+    from wgangp.app.conditions import STEPS, sweep
+    from wgangp.sampling import class_rows, slerp
+
+    z, y, wanted = latents_of(cfg, generator, label)
+    if cfg.interpolate:
+        z = slerp(z[wanted], z[wanted].roll(1, 0), torch.linspace(0, 1, 8)).flatten(0, 1)  # n rows of 8
+        numbers = list(range(len(z)))
+        return draw(generator, z, y[wanted].repeat_interleave(8, dim=0), numbers), 8, None, numbers
+    if cfg.sweep_condition is not None and generator.data_conditions is not None:
+        z, y = (
+            z[wanted].repeat_interleave(STEPS, dim=0),
+            sweep(cfg.sweep_condition, y[wanted], generator.data_conditions),
+        )
+        numbers = list(range(len(y)))
+        return draw(generator, z, y, numbers), STEPS, None, numbers
+    if generator.num_classes > 1 and label is None and not cfg.seeds:
+        columns = max(1, cfg.n // generator.num_classes)
+        labels = torch.arange(generator.num_classes).repeat_interleave(columns)
+        return class_rows(generator, z[:columns]), columns, labels, list(range(columns)) * generator.num_classes
+    return draw(generator, z, y, wanted), None, None, wanted
 
 
 def write_array(cfg: DictConfig, generator: "Generator", label: int | None, out: Path) -> Path:
@@ -219,6 +216,7 @@ def write_files(x: "Tensor", generator: "Generator", out: Path) -> Path:
     if x.ndim != 4 or generator.data_units is not None:
         raise ValueError(
             "format=files is for images and text: choose format=npy for an array, format=grid for a picture"
+            + (", format=webp for a film" if generator.is_video else "")
         )
     out.mkdir(exist_ok=True)
     for i, image in enumerate(plots.to_uint8(x)):
@@ -227,20 +225,30 @@ def write_files(x: "Tensor", generator: "Generator", out: Path) -> Path:
     return out
 
 
-def write_film(cfg: DictConfig, generator: "Generator", label: int | None, out: Path) -> Path:
-    """Writes a closed loop through n latents, with `frames` pictures from each to the next."""
+def write_film(cfg: DictConfig, generator: "Generator", label: int | None, out: Path, kind: str) -> Path:
+    """Writes clips side by side; else a closed loop through n latents, `frames` pictures from each to the next."""
     import torch
 
     from wgangp import pictures
+    from wgangp.run_dir.files import open_for_writing
+    from wgangp.sampling import slerp
 
-    z, y, wanted = latents_of(cfg, generator, label)
-    t = torch.linspace(0, 1, cfg.frames + 1)[:-1]
-    path = slerp(z[wanted], z[wanted].roll(-1, 0), t).flatten(0, 1)
-    x = draw(generator, path, y[wanted].repeat_interleave(cfg.frames, dim=0), list(range(len(path))))
+    if generator.is_video:
+        x, columns, *_ = in_rows(cfg, generator, label)
+        shown, fps = pictures.moving(x, columns), pictures.FPS
+    else:
+        z, y, wanted = latents_of(cfg, generator, label)
+        t = torch.linspace(0, 1, cfg.frames + 1)[:-1]
+        path = slerp(z[wanted], z[wanted].roll(-1, 0), t).flatten(0, 1)
+        x = draw(generator, path, y[wanted].repeat_interleave(cfg.frames, dim=0), list(range(len(path))))
+        if len(x) > MANY_FRAMES:
+            log.info("drawing %s frames: a smaller n= or frames= makes a shorter film", f"{len(x):,}")
+        shown, fps = [pictures.draw(frame[None], units=generator.data_units) for frame in x], cfg.frames
+    content = pictures.encoded(shown, kind, fps)
     out.parent.mkdir(parents=True, exist_ok=True)
-    if len(x) > MANY_FRAMES:
-        log.info("drawing %s frames: a smaller n= or frames= makes a shorter film", f"{len(x):,}")
-    pictures.film([pictures.draw(frame[None], units=generator.data_units) for frame in x], out, fps=cfg.frames)
+    out = out if out.suffix.lower() == f".{kind}" else out.with_name(f"{out.name}.{kind}")
+    with open_for_writing(out, "wb") as file:
+        file.write(content)
     return out
 
 

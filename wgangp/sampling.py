@@ -11,7 +11,7 @@ from wgangp.data.text import decode
 from wgangp.machine import distributed
 from wgangp.machine.distributed import gather
 from wgangp.models import Generator
-from wgangp.pictures.images import to_uint8
+from wgangp.pictures.images import quantised
 from wgangp.units import axes_of_file
 
 CHUNK = 100  # samples that share BatchNorm's statistics, as in the official evaluation
@@ -31,6 +31,20 @@ def latents(generator: Generator, n: int) -> tuple[Tensor, Tensor]:
     ]
     z, y = (torch.cat(parts) for parts in zip(*pairs, strict=True))
     return z, y if generator.data_conditions is None else generator.data_conditions.cycled(len(z))
+
+
+def truncated(z: Tensor, at: float | None) -> Tensor:
+    """Shrinks latents to `at` times their size: fewer odd samples, less variety (as Brock et al. 2019, section 3.1)."""
+    return z if at is None else at * z
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Returns points (n, k, nz) at t (k,) on the great circles from a to b, both (n, nz) (White 2016)."""
+    cosine = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
+    angle = cosine.clamp(-1, 1).acos().clamp(min=1e-6)[:, None, None]  # (n, 1, 1)
+    t = t[None, :, None]
+    points: Tensor = (((1 - t) * angle).sin() * a[:, None] + (t * angle).sin() * b[:, None]) / angle.sin()
+    return points
 
 
 def generate(generator: Generator, z: Tensor, y: Tensor, finish: Callable[[Tensor], Made]) -> list[Made]:
@@ -53,17 +67,27 @@ def to_data(generator: Generator) -> Callable[[Tensor], Tensor]:
     return Tensor.cpu if generator.data_units is None else generator.data_units.invert
 
 
+def class_rows(generator: Generator, z: Tensor) -> Tensor:
+    """Returns samples (num_classes * k, *): a row for each class, of the same latents z (k, nz).
+
+    The classes of one latent share their chunks, so that an image is the same whatever k is.
+    """
+    y = torch.arange(generator.num_classes)
+    columns = [torch.cat(generate(generator, one.expand(len(y), -1), y, to_data(generator))) for one in z]
+    return torch.stack(columns, dim=1).flatten(0, 1)
+
+
 def as_array(x: Tensor, generator: Generator) -> np.ndarray:
     """Returns samples of to_data as an array for a file, in the units and axes of the data.
 
-    Images become uint8 (n, c, h, w), and text n strings.
+    Images and clips become uint8 (n, *shape), and text n strings.
     """
     if generator.vocabulary:
         return np.array(decode(x, generator.vocabulary))
     if generator.data_units is not None:
         x = axes_of_file(x, generator.data_units.axes)
         return np.ascontiguousarray(x.numpy())
-    return np.ascontiguousarray(to_uint8(x).transpose(0, 3, 1, 2)) if x.ndim == 4 else x.numpy()
+    return quantised(x).contiguous().numpy() if x.ndim >= 4 else x.numpy()
 
 
 def generate_chunk(generator: Generator, z: Tensor, y: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def load(overrides: list[str], device: torch.device) -> tuple[str, Images]:
     """Returns the dataset's name and the dataset. Raises ValueError if it has no labels."""
     name = choices_of(overrides)["dataset"]
     dataset = make_dataset(load_config(*overrides), device)
-    if not isinstance(dataset, Images) or not dataset.num_classes:
+    if not isinstance(dataset, Images) or dataset.is_video or not dataset.num_classes:
         raise ValueError(f"dataset={name}: a classifier needs images with labels, such as dataset=mnist")
     return name, dataset
 

@@ -134,6 +134,8 @@ class TrainingLoop:
         """Writes the picture of samples. Why it cannot be drawn is logged once: training continues."""
         try:
             self.logger.picture(self.trainer.step, self.observer.picture())
+            if frames := self.observer.film():
+                self.logger.film(self.trainer.step, frames)
         except Exception as error:
             reason = " ".join(str(error).split())
             if reason != self.not_drawn:

@@ -19,7 +19,7 @@ CHOICES: dict[str, tuple[str | bool, ...]] = {
     "lr_decay": ("none", "linear"),
     "content": ("none", "l1", "l2"),
     "on_divergence": ("stop", "rollback"),
-    "format": ("grid", "files", "npy"),
+    "format": ("grid", "files", "npy", "gif", "webp", "mp4"),
     "batchnorm": ("batch", "running", "standing"),
 }
 AT_LEAST = {

@@ -13,7 +13,8 @@ from wgangp.units import Conditions, Units
 class Dataset:
     """Data of one `shape` with `num_classes` classes (0: unlabelled). Batches are functions of their index.
 
-    The shape is (d,) of vectors, and (c, *spatial) of signals, images, fields and volumes: channels come first.
+    The shape is (d,) of vectors, and (c, *spatial) of signals, images, clips, fields and volumes: channels
+    come first.
     A batch is made in two steps. `fetch` runs on the host and chooses the samples. `make` runs on the device, so that
     it can be compiled and replayed as part of a CUDA graph; its random numbers come from torch's generator, which the
     trainer seeds once per step.
@@ -32,6 +33,11 @@ class Dataset:
     def bounded(self) -> bool:
         """Whether the data lie in [-1, 1] as the networks see them: images (c, h, w) do, unless a subclass differs."""
         return len(self.shape) == 3
+
+    @property
+    def is_video(self) -> bool:
+        """Whether samples are clips (c, t, h, w). Volumes have as many axes, and units."""
+        return len(self.shape) == 4 and self.units is None
 
     def __len__(self) -> int:
         """Returns the number of training samples. Raises TypeError if the data are an endless stream."""

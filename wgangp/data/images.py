@@ -1,4 +1,4 @@
-"""Labelled images, uint8, and images made to fit."""
+"""Labelled images and clips, uint8, and images made to fit."""
 
 import torch
 from torch import Tensor
@@ -10,13 +10,13 @@ __all__ = ["Images", "Resident", "Split", "Streamed", "brightest", "fit", "fits"
 
 
 class Images(Labelled):
-    """Batches are gathered, scaled to [-1, 1], dequantised and flipped on the device.
+    """Images (c, h, w) or clips (c, t, h, w): batches are made on the device.
+
+    They are gathered, scaled to [-1, 1], dequantised and flipped.
 
     num_classes is 0 if the images have no labels. `dequantise` is the official 2 (x / 256 - 1/2) + U[0, 1/128) of
     gan_cifar_resnet.py; without it x / 127.5 - 1.
     """
-
-    noun = "images"
 
     def __init__(
         self,
@@ -32,13 +32,14 @@ class Images(Labelled):
     ) -> None:
         super().__init__(train, held_out, num_classes, class_names=class_names, seed=seed, device=device)
         self.flip, self.dequantise = flip, dequantise
+        self.noun, self.bounded = "clips" if self.is_video else "images", True
 
     def make(self, *fetched: Tensor) -> tuple[Tensor, Tensor]:
-        x, y = super().make(*fetched)  # (n, c, h, w), (n,)
+        x, y = super().make(*fetched)  # (n, *shape), (n,)
         if self.flip:
-            flipped = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
-            x = torch.where(flipped, x.flip(3), x)
-            y = torch.where(flipped, y.flip(3), y) if y.ndim == 4 else y  # pictures that go with them
+            flipped = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) < 0.5
+            x = torch.where(flipped, x.flip(-1), x)
+            y = torch.where(flipped, y.flip(-1), y) if y.ndim == x.ndim else y  # pictures that go with them
         return x, y
 
     def scale(self, x: Tensor) -> Tensor:
@@ -47,11 +48,11 @@ class Images(Labelled):
         return (x + torch.rand_like(x)) / 128 - 1 if self.dequantise else x / 127.5 - 1
 
     def to_metric_input(self, x: Tensor) -> Tensor:
-        """Returns x (n, c, h, w) in [-1, 1] as uint8 on the CPU, as the official code: int((x + 1) * 255.99 / 2)."""
+        """Returns x (n, *shape) in [-1, 1] as uint8 on the CPU, as the official code: int((x + 1) * 255.99 / 2)."""
         return ((x.float() + 1) * (255.99 / 2)).clamp(0, 255).to(torch.uint8).cpu()
 
     def describe(self) -> str:
-        return f"{len(self):,} images of {'x'.join(map(str, self.shape))}{self._classes()}{self._held_out()}"
+        return f"{len(self):,} {self.noun} of {'x'.join(map(str, self.shape))}{self._classes()}{self._held_out()}"
 
 
 def brightest(images: Tensor, enough: int, chunk: int = 1024) -> int:
@@ -65,12 +66,15 @@ def brightest(images: Tensor, enough: int, chunk: int = 1024) -> int:
 
 
 def fit(images: Tensor, size: int | None, channels: int | None, chunk: int = 4096) -> Tensor:
-    """Returns images (N, c, h, w) uint8 as grey or RGB, cut to their central square and resized.
+    """Returns images (N, c, h, w) or clips (N, c, t, h, w) uint8, grey or RGB, their central squares resized.
 
     `size` or `channels` None keeps them as they are. Raises ValueError if the channels cannot be converted.
     """
-    if (size is None or images.shape[2:] == (size, size)) and channels in (None, images.shape[1]):
+    if (size is None or images.shape[-2:] == (size, size)) and channels in (None, images.shape[1]):
         return images  # perhaps mapped from a file, and larger than the memory
+    if images.ndim == 5:
+        frames = fit(images.transpose(1, 2).flatten(0, 1), size, channels, chunk)
+        return frames.view(len(images), -1, *frames.shape[1:]).transpose(1, 2)
     return torch.cat([_fit(part, size, channels) for part in torch.split(images, chunk)])
 
 

@@ -31,6 +31,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def nbytes(self) -> int:
+        return self.images.nbytes + (0 if self.conditions is None else self.conditions.nbytes)
+
     def to(self, device: torch.device) -> "Split":
         where, conditions = (None if t is None else t.to(device) for t in (self.where, self.conditions))
         return Split(self.images.to(device), self.labels.to(device), where, conditions)
@@ -108,8 +112,7 @@ class Streamed:
 
 def fits(split: Split, device: torch.device) -> bool:
     """Returns whether the samples leave most of the device's free memory to the training; only CUDA has its own."""
-    size = split.images.nbytes + (0 if split.conditions is None else split.conditions.nbytes)
-    return device.type != "cuda" or size < 0.5 * torch.cuda.mem_get_info(device)[0]
+    return device.type != "cuda" or split.nbytes < 0.5 * torch.cuda.mem_get_info(device)[0]
 
 
 class Labelled(Dataset):

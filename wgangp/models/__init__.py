@@ -22,6 +22,7 @@ class Generator(nn.Module):
     class_names: tuple[str, ...] = ()  # likewise
     data_units: Units | None = None  # likewise, of arrays that are no pictures
     data_conditions: Conditions | None = None  # if it is given numbers or pictures
+    is_video: bool = False  # likewise: whether samples are clips (c, t, h, w) in [-1, 1]
     __call__: Callable[..., Tensor]
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:

@@ -1,7 +1,12 @@
-"""Pictures of samples, as arrays (h, w, 3) uint8: `draw` makes one of any kind of samples, `film` a film of several."""
+"""Pictures of samples, as arrays (h, w, 3) uint8: `draw` makes one of any kind of samples, `film` a film of several.
 
-from wgangp.pictures.film import film
+
+`moving` makes the pictures of a film of clips, `pairs` one of condition pictures and their samples.
+"""
+
+from wgangp.pictures.clips import moving
+from wgangp.pictures.film import FPS, encoded, film
 from wgangp.pictures.pairs import pairs
 from wgangp.pictures.plots import draw
 
-__all__ = ["draw", "film", "pairs"]
+__all__ = ["FPS", "draw", "encoded", "film", "moving", "pairs"]

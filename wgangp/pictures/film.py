@@ -1,10 +1,14 @@
 """Pictures one after another."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+KINDS = ("gif", "webp", "mp4")
+FPS = 10  # frames a second of a clip: GIFs count in hundredths of a second
 
 
 def film(frames: Sequence[np.ndarray], path: Path, fps: int) -> None:
@@ -12,27 +16,37 @@ def film(frames: Sequence[np.ndarray], path: Path, fps: int) -> None:
 
     Raises ValueError if there are no frames, if their sizes differ, for another file type, and for .mp4 without PyAV.
     """
+    try:
+        content = encoded(frames, path.suffix.lower().removeprefix("."), fps)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    path.write_bytes(content)
+
+
+def encoded(frames: Sequence[np.ndarray], kind: str, fps: int) -> bytes:
+    """Returns the file of a film, whose kind is gif, webp or mp4. Raises ValueError as `film` does."""
     if len({frame.shape for frame in frames}) != 1:
-        raise ValueError(f"{path}: a film needs frames of one size, and at least one")
-    match path.suffix.lower():
-        case ".gif" | ".webp":
-            first, *rest = (Image.fromarray(frame) for frame in frames)
-            duration = round(1000 / fps)  # milliseconds
-            first.save(path, save_all=True, append_images=rest, duration=duration, loop=0, lossless=True)
-        case ".mp4":
-            _mp4(frames, path, fps)
-        case kind:
-            raise ValueError(f"{path}: a film is a .gif, .webp or .mp4 file, not {kind or 'one without an ending'}")
+        raise ValueError("a film needs frames of one size, and at least one")
+    if kind not in KINDS:
+        raise ValueError(f"a film is a .gif, .webp or .mp4 file, not {f'.{kind}' if kind else 'one without an ending'}")
+    file = io.BytesIO()
+    if kind == "mp4":
+        _mp4(frames, file, fps)
+    else:
+        first, *rest = (Image.fromarray(frame) for frame in frames)
+        duration = round(1000 / fps)  # milliseconds
+        first.save(file, kind, save_all=True, append_images=rest, duration=duration, loop=0, lossless=True)
+    return file.getvalue()
 
 
-def _mp4(frames: Sequence[np.ndarray], path: Path, fps: int) -> None:
+def _mp4(frames: Sequence[np.ndarray], target: io.BytesIO, fps: int) -> None:
     """H.264, whose pictures have even sides: an odd one gets another row or column of its last pixels."""
     try:
         import av
     except ImportError as error:
-        raise ValueError(f"{path}: writing .mp4 needs PyAV: `pip install av`, or choose .webp") from error
+        raise ValueError("writing .mp4 needs PyAV: `pip install av`, or choose .webp") from error
     h, w, _ = frames[0].shape
-    with av.open(str(path), "w") as file:
+    with av.open(target, "w", format="mp4") as file:
         stream = file.add_stream("libx264", rate=fps, options={"crf": "16"})
         stream.height, stream.width, stream.pix_fmt = h + h % 2, w + w % 2, "yuv420p"
         for frame in frames:

@@ -23,7 +23,12 @@ NAME, NAMED = 24, 2048  # characters of a class name, and rows with names
 
 def to_uint8(images: Tensor) -> np.ndarray:
     """(n, c, h, w) in [-1, 1] to (n, h, w, c) uint8, as the official code: int((x + 1) * 255.99 / 2)."""
-    return ((images.float() + 1) * (255.99 / 2)).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return quantised(images).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def quantised(x: Tensor) -> Tensor:
+    """Returns pixels in [-1, 1], of any shape, as uint8."""
+    return ((x.float() + 1) * (255.99 / 2)).clamp(0, 255).to(torch.uint8)
 
 
 def to_rgb(images: Tensor) -> np.ndarray:

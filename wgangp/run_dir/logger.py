@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard.summary import histogram, hparams, image, scalar
 from torch.utils.tensorboard.summary import text as as_text
 
+from wgangp.pictures import FPS, encoded
 from wgangp.run_dir.events import BINS, EventFile
 from wgangp.run_dir.files import append, open_for_writing, read_regular, replace_text
 
@@ -49,6 +51,10 @@ class Logger(ABC):
         """Logs samples as a picture (h, w, 3) uint8."""
 
     @abstractmethod
+    def film(self, step: int, frames: Sequence[np.ndarray]) -> None:
+        """Logs samples that move as frames (h, w, 3) uint8."""
+
+    @abstractmethod
     def text(self, name: str, text: str) -> None:
         """Logs Markdown."""
 
@@ -66,6 +72,8 @@ class NullLogger(Logger):
         return {}
 
     def picture(self, step: int, picture: np.ndarray) -> None: ...
+
+    def film(self, step: int, frames: Sequence[np.ndarray]) -> None: ...
 
     def text(self, name: str, text: str) -> None: ...
 
@@ -127,6 +135,15 @@ class RunLogger(Logger):
         with log_os_errors("the picture", step), open_for_writing(path, "wb") as file:
             Image.fromarray(picture).save(file, "PNG")
         self._log_events("TensorBoard's picture", step, [image("samples", picture, dataformats="HWC")])
+
+    def film(self, step: int, frames: Sequence[np.ndarray]) -> None:
+        """Writes samples/step_NNNNNNNN.webp, and TensorBoard's moving image, a GIF."""
+        path = self.run / "samples" / f"step_{step:08d}.webp"
+        with log_os_errors("the film", step), open_for_writing(path, "wb") as file:
+            file.write(encoded(frames, "webp", FPS))
+        h, w, _ = frames[0].shape
+        gif = Summary.Image(height=h, width=w, colorspace=3, encoded_image_string=encoded(frames, "gif", FPS))
+        self._log_events("TensorBoard's film", step, [Summary(value=[Summary.Value(tag="film", image=gif)])])
 
     def text(self, name: str, text: str) -> None:
         self._log_events("TensorBoard's text", self.step, [as_text(name, text)])

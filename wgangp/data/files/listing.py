@@ -42,7 +42,7 @@ class Files:
         self.path, self.lock = path, threading.Lock()
         self.passed_over: Counter[str] = Counter()
         if path.is_dir():
-            found = dict(_walk(str(path)))
+            found = dict(walk(str(path)))
         else:
             self.archive = open_zip(path)
             self.members = {_portable(m.filename): m for m in self.archive.infolist() if not _is_folder(m)}
@@ -101,7 +101,7 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part.lower() in SYSTEM for part in name.split("/"))
 
 
-def _walk(folder: str, prefix: str = "", above: tuple[str, ...] = ()) -> Iterator[tuple[str, Stamp]]:
+def walk(folder: str, prefix: str = "", above: tuple[str, ...] = ()) -> Iterator[tuple[str, Stamp]]:
     """Yields relative names of the files below a folder, with sizes and times; links back up are not followed."""
     here = os.path.realpath(folder)
     if here in above:
@@ -111,7 +111,7 @@ def _walk(folder: str, prefix: str = "", above: tuple[str, ...] = ()) -> Iterato
             if _is_hidden(entry.name):
                 continue
             if entry.is_dir():
-                yield from _walk(entry.path, f"{prefix}{entry.name}/", (*above, here))
+                yield from walk(entry.path, f"{prefix}{entry.name}/", (*above, here))
             else:
                 status = entry.stat(follow_symlinks=entry.is_file())  # of a broken link itself
                 yield prefix + entry.name, (status.st_size, status.st_mtime_ns)

@@ -45,8 +45,13 @@ def decode_bytes(content: bytes, ending: str, size: int, channels: int, levels: 
         file.draft("RGB", (2 * size, 2 * size))  # JPEGs may be decoded at a half or a quarter of their size
         deep = any(";16" in str(tile.args) for tile in file.tile)  # 16 bits a channel, of which PIL may keep 8
         image = _upright(file)
-        image = _to_8_bits(image, deep, levels).convert("L" if channels == 1 else "RGB")
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+        return squared(to_8_bits(image, deep, levels), size, channels)
+
+
+def squared(image: Image.Image, size: int, channels: int) -> np.ndarray:
+    """Returns the central square of an image of 8 bits, resized, (c, size, size)."""
+    image = image.convert("L" if channels == 1 else "RGB")
+    image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
     return np.ascontiguousarray(np.asarray(image).reshape(size, size, channels).transpose(2, 0, 1))
 
 
@@ -60,7 +65,7 @@ def _upright(image: Image.Image) -> Image.Image:
     return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
 
 
-def _to_8_bits(image: Image.Image, deep: bool, levels: float | None) -> Image.Image:
+def to_8_bits(image: Image.Image, deep: bool, levels: float | None) -> Image.Image:
     """Returns the image with 8 bits a channel, and transparency on white.
 
     `levels` is the pixel value of white; None: 65535 for 16 and 32 bits, 255 for 8 bits. Raises ValueError if the

@@ -1,4 +1,7 @@
-"""Your own arrays: pictures if they are uint8 of 1 to 4 channels, else vectors, signals, fields or volumes."""
+"""Your own arrays: pictures if they are uint8 of 1 to 4 channels, else vectors, signals, fields or volumes.
+
+With dataset.axes=nthw, or with c for channels, arrays of uint8 are clips.
+"""
 
 import functools
 import logging
@@ -24,7 +27,7 @@ from wgangp.units import channels_first
 log = logging.getLogger(__name__)
 
 TABLES = (".csv", ".tsv", ".parquet")
-PICTURES = {3: "nhw", 4: "nchw"}  # axes of uint8 pictures
+PICTURES = ({*"nhw"}, {*"nchw"}, {*"nthw"}, {*"ncthw"})  # axes of uint8 pictures and clips
 Parts = tuple[Part, Part | None, Sequence[str] | None]
 
 
@@ -98,10 +101,12 @@ class Array(ImageSource):
 
     def _picture_axes(self, x: np.ndarray) -> str | None:
         """Returns the axes if these are pictures: uint8 of 1 to 4 channels, of which nothing else is asked."""
-        if x.dtype != np.uint8 or not x.size or x.ndim not in PICTURES or self.scaling != "auto":
+        if x.dtype != np.uint8 or not x.size or x.ndim not in (3, 4, 5) or self.scaling != "auto":
             return None
         if self.axes is not None:
-            return self.axes if sorted(self.axes) in (["h", "n", "w"], ["c", "h", "n", "w"]) else None
+            return self.axes if {*self.axes} in PICTURES and len(self.axes) == x.ndim else None
+        if x.ndim == 5:
+            return None
         if x.ndim == 3:
             return "nhw"
         axes = "nhwc" if x.shape[3] <= 4 < x.shape[2] else "nchw"

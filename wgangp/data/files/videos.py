@@ -1,0 +1,96 @@
+"""Video files and folders of frames to frames: mp4, webm and others by PyAV, gif and webp by Pillow."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from wgangp.data.files.pixels import decode_bytes, squared, to_8_bits
+from wgangp.data.files.zips import shown
+
+FILMS = {".gif", ".webp"}
+VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".webm", ".mkv", ".mpg", ".mpeg", ".ogv", ".wmv", ".flv"}
+UNEVEN = 1.5  # of the shortest time between two frames: a longer one makes a frame rate variable; files round times
+
+
+@dataclass(frozen=True)
+class Film:
+    """Frames (f, c, h, w) uint8, and the times in seconds from each to the next where they are known."""
+
+    frames: np.ndarray
+    gaps: np.ndarray
+
+    @property
+    def rate(self) -> float:
+        """The usual number of frames a second; 0 if it is not known."""
+        return 1 / float(np.median(self.gaps)) if len(self.gaps) and np.median(self.gaps) > 0 else 0.0
+
+    @property
+    def is_variable(self) -> bool:
+        return bool(len(self.gaps) and self.gaps.max() > UNEVEN * self.gaps.min())
+
+
+def decode_videos(videos: dict[str, list[Path]], size: int, channels: int) -> dict[str, Film | Exception]:
+    """Returns the frames of each video, or why it cannot be read; the central squares, resized."""
+
+    def decoded(files: list[Path]) -> Film | Exception:
+        try:
+            return read_film(files, size, channels)
+        except Exception as error:  # PyAV and PIL have one for each fault of a file
+            return error
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        films = tqdm(pool.map(decoded, videos.values()), total=len(videos), desc="decoding", unit="video")
+        return dict(zip(videos, films, strict=True))
+
+
+def read_film(files: list[Path], size: int, channels: int) -> Film:
+    """Returns the frames of a video. Raises ValueError if it has none, and the errors of the decoders."""
+    ending = files[0].suffix.lower()
+    if ending not in FILMS | VIDEOS:
+        frames = [decode_bytes(file.read_bytes(), file.suffix.lower(), size, channels, None) for file in files]
+        return Film(np.stack(frames), np.zeros(0))
+    shown_at = [
+        (squared(image, size, channels), time) for image, time in (_film if ending in FILMS else _video)(files[0])
+    ]
+    if not shown_at:
+        raise ValueError("it has no frames")
+    times = [time for _, time in shown_at if time is not None]
+    return Film(np.stack([frame for frame, _ in shown_at]), np.diff(times))
+
+
+def _film(path: Path) -> Iterator[tuple[Image.Image, float | None]]:
+    """Yields the pictures of a .gif or .webp file, and the seconds at which each is shown."""
+    with Image.open(path, formats=("GIF", "WEBP")) as film:
+        time = 0.0
+        for i in range(getattr(film, "n_frames", 1)):
+            film.seek(i)
+            film.load()
+            yield to_8_bits(film.copy(), False, None), time
+            time += film.info.get("duration", 0) / 1000
+
+
+def _video(path: Path) -> Iterator[tuple[Image.Image, float | None]]:
+    """Likewise of a file that FFmpeg reads, upright: telephones write how they were held."""
+    import av
+
+    with av.open(str(path)) as file:
+        if not file.streams.video:
+            raise ValueError("it has no video")
+        for frame in file.decode(video=0):
+            image = frame.to_image()
+            yield image.rotate(frame.rotation, expand=True) if frame.rotation else image, frame.time
+
+
+def needs_pyav(videos: dict[str, list[Path]]) -> list[str]:
+    """Returns the names of the videos that cannot be decoded, since PyAV is not installed."""
+    try:
+        import av  # noqa: F401
+    except ImportError:
+        return [shown(name) for name, files in videos.items() if files[0].suffix.lower() in VIDEOS]
+    return []
