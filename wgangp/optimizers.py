@@ -1,10 +1,31 @@
-"""Optimizers that torch lacks."""
+"""The optimizers' part of a step, and optimizers that torch lacks."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from wgangp.machine.distributed import average_gradients
+
+Gradients = list[Tensor | None]  # of a network's weights
+
+
+def gradients_of(loss: Tensor, params: list[nn.Parameter]) -> Gradients:
+    return list(torch.autograd.grad(loss, params, allow_unused=True))
+
+
+def update(params: list[nn.Parameter], optimizer: torch.optim.Optimizer, gradients: Gradients) -> None:
+    """One optimizer step with these gradients, averaged over the ranks."""
+    for p, gradient in zip(params, gradients, strict=True):
+        p.grad = gradient if gradient is None else in_layout_of(p, gradient)
+    average_gradients(params)
+    optimizer.step()
+
+
+def in_layout_of(p: Tensor, gradient: Tensor) -> Tensor:
+    """Returns the gradient in the memory layout of its weight: fused optimizers pair numbers by their place."""
+    return gradient if gradient.stride() == p.stride() else torch.empty_like(p).copy_(gradient)
 
 
 class RMSProp(torch.optim.Optimizer):

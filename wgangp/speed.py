@@ -10,7 +10,8 @@ from wgangp.machine.compile import compile_if_equal
 from wgangp.machine.cuda_graphs import Replayed, make_capturable
 from wgangp.machine.device import seed_step
 from wgangp.machine.distributed import local_shard
-from wgangp.trainer import Gradients, Logs, Trainer
+from wgangp.optimizers import Gradients
+from wgangp.trainer import Logs, Trainer
 
 log = logging.getLogger(__name__)
 

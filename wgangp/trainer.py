@@ -13,19 +13,18 @@ from wgangp.losses import Loss, class_loss, content_loss
 from wgangp.machine import distributed
 from wgangp.machine.cuda_graphs import Batches, Replayed
 from wgangp.machine.device import seed_step
-from wgangp.machine.distributed import average_gradients, local_shard, mean_over_ranks
+from wgangp.machine.distributed import local_shard, mean_over_ranks
 from wgangp.machine.ema import EMA
 from wgangp.machine.state import load_state, state_of
 from wgangp.models import Generator, Given
 from wgangp.models.layers import couples_samples
 from wgangp.models.real_plus_noise import fakes
-from wgangp.optimizers import lr_scale, set_lr
+from wgangp.optimizers import Gradients, gradients_of, lr_scale, set_lr, update
 from wgangp.penalties import Penalty
 from wgangp.penalties.gradients import Critic, at_least_float32
 
 CHANNELS_LAST = {3: torch.channels_last, 4: torch.channels_last_3d}  # by the axes of a sample
 Logs = dict[str, Tensor]  # detached scalars, on the device until somebody reads them
-Gradients = list[Tensor | None]  # of a network's weights
 MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
 
@@ -35,23 +34,6 @@ class Functions(NamedTuple):
     critic_gradients: Callable[..., tuple[Gradients, Logs]]
     generator_gradients: Callable[..., tuple[Gradients, Logs]]
     updates: Callable[[tuple[bool, ...], Batches], Logs]
-
-
-def gradients_of(loss: Tensor, params: list[nn.Parameter]) -> Gradients:
-    return list(torch.autograd.grad(loss, params, allow_unused=True))
-
-
-def update(params: list[nn.Parameter], optimizer: torch.optim.Optimizer, gradients: Gradients) -> None:
-    """One optimizer step with these gradients, averaged over the ranks."""
-    for p, gradient in zip(params, gradients, strict=True):
-        p.grad = gradient if gradient is None else in_layout_of(p, gradient)
-    average_gradients(params)
-    optimizer.step()
-
-
-def in_layout_of(p: Tensor, gradient: Tensor) -> Tensor:
-    """Returns the gradient in the memory layout of its weight: fused optimizers pair numbers by their place."""
-    return gradient if gradient.stride() == p.stride() else torch.empty_like(p).copy_(gradient)
 
 
 class Trainer:
