@@ -18,6 +18,7 @@ from wgangp.units import Conditions, axes_of_file, channels_first
 log = logging.getLogger(__name__)
 
 STEPS = 8  # of a sweep
+SPREAD = 2  # standard deviations on both sides of the mean, where most of the training part is
 HELD_OUT = "held_out"
 
 
@@ -109,7 +110,7 @@ def held_out(cfg: DictConfig, n: int) -> Tensor:
 
 
 def sweep(asked: Any, y: Tensor, known: Conditions) -> Tensor:
-    """Returns 8 conditions (8, k) for each of y (n, k): one number goes through the range seen in training, (8 n, k).
+    """Returns 8 conditions (8, k) for each of y (n, k): one number goes through most of its range, (8 n, k).
 
     Raises ValueError if there is no number of this name or position.
     """
@@ -117,7 +118,7 @@ def sweep(asked: Any, y: Tensor, known: Conditions) -> Tensor:
     if len(known.shape) > 1 or str(asked) not in (*names, *map(str, range(len(names)))):
         raise ValueError(f"sweep_condition={asked}: this generator is given {known}: name one of its numbers")
     i = names.index(str(asked)) if str(asked) in names else int(asked)
-    low, high = known.units.apply(torch.stack([known.low, known.high]))[:, i].tolist()
+    low, high = known.units.apply(torch.stack([known.low, known.high]))[:, i].clamp(-SPREAD, SPREAD).tolist()
     swept = y.repeat_interleave(STEPS, dim=0)
     swept[:, i] = torch.linspace(low, high, STEPS).repeat(len(y))
     return swept
