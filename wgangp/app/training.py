@@ -149,7 +149,8 @@ def prepare(cfg: DictConfig, run: Path, start: Path, job: Job, attempt: int) -> 
     """
     device = set_up_device(cfg, job.number)
     dataset = make_dataset(cfg, device)
-    found = checkpoint_to_resume(start)
+    removed = start == run and not run.exists()  # by the main rank, which was refused before
+    found = None if removed else checkpoint_to_resume(start)
     with no_larger_than(found[1]) if found else nullcontext():
         trainer = make_trainer(cfg, dataset, device)
     scores = make_scores(cfg, dataset, device)
