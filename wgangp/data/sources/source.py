@@ -60,6 +60,10 @@ class ImageSource:
         split, test, class_names = self.splits(train, held_out, names)
         if (highest := brightest(split.images, DARK)) < DARK:
             log.warning("no training image has a pixel above %d of 255: %s", highest, self.brighten)
+        return self.made(split, test, class_names)
+
+    def made(self, split: Split, test: Split | None, class_names: tuple[str, ...]) -> Images:
+        """Returns the dataset of a training part and a held-out one, with the options that concern batches."""
         return Images(
             split,
             test,

@@ -61,16 +61,8 @@ class VideoFolder(ImageSource):
         if self.held_out is not None:
             parts = hold_out(Split(torch.arange(len(train[1])), train[1]), self.held_out)
             train, test = (part_of(train, part.all()) for part in parts)
-        return Images(
-            self._windows(train, table),
-            self._windows(test, table) if len(test[1]) else None,
-            len(class_names),
-            class_names=class_names,
-            flip=self.flip,
-            dequantise=self.dequantise,
-            seed=self.seed,
-            device=self.device,
-        )
+        held_out = self._windows(test, table) if len(test[1]) else None
+        return self.made(self._windows(train, table), held_out, class_names)
 
     def _check(self) -> None:
         """Raises ValueError if an option is out of range."""
