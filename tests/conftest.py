@@ -28,6 +28,7 @@ from wgangp.losses import Wasserstein
 from wgangp.machine import distributed
 from wgangp.models import mlp
 from wgangp.penalties import GradientPenalty
+from wgangp.pictures import encoded
 from wgangp.schedules import Constant
 from wgangp.speed import speed_up
 from wgangp.trainer import Trainer
@@ -246,3 +247,8 @@ def finished(processes, timeout=300):
     finally:
         for process in processes:
             process.kill()
+
+
+def write_film(frames, path):
+    """Writes frames as the kind of film that the file's name says."""
+    path.write_bytes(encoded(frames, path.suffix[1:], fps=10))

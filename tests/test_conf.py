@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import composed, options, picture, small_trainer, write_mnist
+from conftest import composed, options, picture, small_trainer, write_film, write_mnist
 
 from wgangp.app.build import build
 from wgangp.app.checks import plain
@@ -18,7 +18,6 @@ from wgangp.data.sources.source import array_part
 from wgangp.data.toy import gaussians8
 from wgangp.models.layers import couples_samples
 from wgangp.penalties import NoPenalty
-from wgangp.pictures import film
 
 DATA = {"shape": [3, 32, 32], "num_classes": 0}
 SHAPES = {
@@ -128,7 +127,7 @@ def data(tmp_path_factory):
     np.savez(root / "cifar10.npz", images=np.zeros((8, 32, 32, 3), np.uint8), labels=np.arange(8) % 4)
     frames = [np.full((4, 4, 3), i, np.uint8) for i in range(40)]
     (root / "videos").mkdir()
-    film(frames, root / "videos" / "clips.gif", fps=10)
+    write_film(frames, root / "videos" / "clips.gif")
     (root / "lines.txt").write_text("\n".join(f"sentence {i}" for i in range(700)))
     return root
 

@@ -15,7 +15,7 @@ from wgangp.data import Dataset
 
 
 class Blocks(Dataset):
-    shape, num_classes = (2, 3, 4, 5, 6), 0
+    shape, num_classes = (2, 3, 4, 5), 0
 
     def __init__(self, *, seed, device):
         self.device = device

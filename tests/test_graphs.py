@@ -144,7 +144,7 @@ def test_replayed_steps_equal_eager_ones(case, emulated):
             torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6, msg=name)
 
 
-@pytest.mark.skipif(torch.__version__ < TorchVersion("2.13"), reason="older torch then stops: it would lose its place")
+@pytest.mark.skipif(torch.__version__ < TorchVersion("2.13"), reason="a failed capture stops the run before torch 2.13")
 def test_what_cannot_be_captured_is_launched(emulated, caplog):
     trainer, plain = replayed(trainer_with()), trainer_with()
     inner = trainer.functions.updates.function

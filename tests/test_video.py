@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import array, write_mnist
+from conftest import array, write_film, write_mnist
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
@@ -20,7 +20,6 @@ from wgangp.data.sources import moving_digits, video_folder
 from wgangp.data.sources.moving_digits import render, resized, trajectories
 from wgangp.data.windows import Windows, windows
 from wgangp.models import video
-from wgangp.pictures import film
 
 CPU = torch.device("cpu")
 OPTIONS = {"channels": 3, "classes": None, "limit": None, "flip": False, "dequantise": False, "held_out": None}
@@ -123,7 +122,7 @@ def test_films_and_folders_are_read_back_bit_for_bit(kind, tmp_path):
             Image.fromarray(frame).save(file)
     else:
         files = [tmp_path / f"x.{kind}"]
-        film(FRAMES, files[0], fps=10)
+        write_film(FRAMES, files[0])
     found = read_film(files, 16, 3)
     assert np.array_equal(found.frames, FRAMES.transpose(0, 3, 1, 2))
     assert kind == "png" or (found.rate == pytest.approx(10) and not found.is_variable)
@@ -163,7 +162,7 @@ def test_videos_are_read_back_bit_for_bit(kind, tmp_path):
 def test_our_own_mp4_is_close(tmp_path):
     pytest.importorskip("av")
     smooth = np.linspace(0, 250, 6 * 16 * 16).reshape(6, 16, 16, 1).repeat(3, axis=3).astype(np.uint8)
-    film(smooth, tmp_path / "x.mp4", fps=10)
+    write_film(smooth, tmp_path / "x.mp4")
     found = read_film([tmp_path / "x.mp4"], 16, 3).frames.transpose(0, 2, 3, 1)
     assert np.abs(found.astype(int) - smooth).mean() < 3 and len(found) == 6
 
@@ -176,8 +175,8 @@ def folder(tmp_path):
     """Two classes: a film of odd sides, a folder of frames, a film that is too short, and a damaged one."""
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
-    film(rng.integers(0, 256, (7, 21, 33, 3), dtype=np.uint8), tmp_path / "cat" / "odd.webp", fps=10)
-    film(FRAMES[:3], tmp_path / "cat" / "short.webp", fps=10)
+    write_film(rng.integers(0, 256, (7, 21, 33, 3), dtype=np.uint8), tmp_path / "cat" / "odd.webp")
+    write_film(FRAMES[:3], tmp_path / "cat" / "short.webp")
     (tmp_path / "dog" / "clip").mkdir()
     for i in range(12):  # 10.png comes after 9.png
         Image.new("RGB", (16, 16), (20 * i, 0, 0)).save(tmp_path / "dog" / "clip" / f"{i}.png")

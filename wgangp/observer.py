@@ -104,8 +104,9 @@ class Observer:
             x, critic = self.generate(1000).to(t.device), frozen(t.critic)
             return pictures.draw(x, real=real, critic=critic, title=f"step {t.step:,}")
         x = self.fixed()
+        if t.dataset.is_video:
+            return pictures.strip(x[:CLIPS])
         own = t.dataset.picture(x)
-        x = x[:CLIPS] if t.dataset.is_video else x
         return pictures.draw(x, vocabulary=t.dataset.vocabulary) if own is None else own
 
     def pictures_of_pairs(self) -> np.ndarray:

@@ -19,6 +19,7 @@ from wgangp.run_dir.checkpoint import State, header_of, load_newest
 from wgangp.run_dir.record import Record, read_record
 from wgangp.run_dir.status import Status, read_status
 from wgangp.sampling import generate, latents, to_data, use_standing_statistics
+from wgangp.units import are_clips
 
 
 class Run:
@@ -116,7 +117,7 @@ def generator_of(state: State, ema: bool, batchnorm: str, allow: Sequence[str]) 
     generator.load_state_dict(weights)
     generator.vocabulary, generator.class_names = header.vocabulary, header.class_names
     generator.data_units, generator.data_conditions = header.units, header.conditions
-    generator.is_video = header.units is None and len(header.shape) == 4
+    generator.is_video = are_clips(header.shape, bool(header.bounded), header.units)
     if batchnorm == "batch":
         use_batch_statistics(generator)
     elif batchnorm == "standing":

@@ -134,14 +134,18 @@ def write_picture(cfg: DictConfig, generator: "Generator", label: int | None, ou
         return out
     out = out if out.suffix.lower() in Image.registered_extensions() else out.with_name(f"{out.name}.png")
     names = generator.class_names
-    picture = pictures.draw(
-        x,
-        vocabulary=generator.vocabulary,
-        labels=labels if names else None,
-        class_names=names,
-        columns=columns,
-        numbers=wanted if cfg.numbers else None,
-        units=generator.data_units,
+    picture = (
+        pictures.strip(x)
+        if generator.is_video
+        else pictures.draw(
+            x,
+            vocabulary=generator.vocabulary,
+            labels=labels if names else None,
+            class_names=names,
+            columns=columns,
+            numbers=wanted if cfg.numbers else None,
+            units=generator.data_units,
+        )
     )
     with open_for_writing(out, "wb") as file:
         Image.fromarray(picture).save(file, Image.registered_extensions()[out.suffix.lower()])

@@ -1,6 +1,7 @@
 """The units of arrays and of conditions: how the data's numbers and those of the networks map to one another."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -128,6 +129,11 @@ def conditions_of(state: object) -> Conditions:
                 low, high = torch.tensor([low, high], dtype=torch.float64)
                 return Conditions(units, low, high, examples)
     raise ValueError("its header has conditions that no dataset has")
+
+
+def are_clips(shape: Sequence[int], bounded: bool, units: Units | None) -> bool:
+    """Returns whether samples are clips (c, t, h, w) of pixels, in [-1, 1]. Volumes have as many axes, and units."""
+    return len(shape) == 4 and bounded and units is None
 
 
 def is_axes(axes: str) -> bool:

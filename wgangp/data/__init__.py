@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wgangp.units import Conditions, Units
+from wgangp.units import Conditions, Units, are_clips
 
 
 class Dataset:
@@ -36,8 +36,8 @@ class Dataset:
 
     @property
     def is_video(self) -> bool:
-        """Whether samples are clips (c, t, h, w). Volumes have as many axes, and units."""
-        return len(self.shape) == 4 and self.units is None
+        """Whether samples are clips (c, t, h, w) in [-1, 1]."""
+        return are_clips(self.shape, self.bounded, self.units)
 
     def __len__(self) -> int:
         """Returns the number of training samples. Raises TypeError if the data are an endless stream."""

@@ -32,7 +32,8 @@ class Images(Labelled):
     ) -> None:
         super().__init__(train, held_out, num_classes, class_names=class_names, seed=seed, device=device)
         self.flip, self.dequantise = flip, dequantise
-        self.noun, self.bounded = "clips" if self.is_video else "images", True
+        self.bounded = True
+        self.noun = "clips" if self.is_video else "images"
 
     def make(self, *fetched: Tensor) -> tuple[Tensor, Tensor]:
         x, y = super().make(*fetched)  # (n, *shape), (n,)

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -11,20 +10,11 @@ KINDS = ("gif", "webp", "mp4")
 FPS = 10  # frames a second of a clip: GIFs count in hundredths of a second
 
 
-def film(frames: Sequence[np.ndarray], path: Path, fps: int) -> None:
-    """Writes frames (h, w, 3) uint8 of one size as .gif, .webp or .mp4, which repeats without end where it can.
-
-    Raises ValueError if there are no frames, if their sizes differ, for another file type, and for .mp4 without PyAV.
-    """
-    try:
-        content = encoded(frames, path.suffix.lower().removeprefix("."), fps)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    path.write_bytes(content)
-
-
 def encoded(frames: Sequence[np.ndarray], kind: str, fps: int) -> bytes:
-    """Returns the file of a film, whose kind is gif, webp or mp4. Raises ValueError as `film` does."""
+    """Returns the file of a film of frames (h, w, 3) uint8, of kind gif, webp or mp4, which repeats where it can.
+
+    Raises ValueError if there are no frames, if their sizes differ, for another kind, and for mp4 without PyAV.
+    """
     if len({frame.shape for frame in frames}) != 1:
         raise ValueError("a film needs frames of one size, and at least one")
     if kind not in KINDS:

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from wgangp.data.text import PAD, decode
 from wgangp.pictures.arrays import VECTOR, arrays
-from wgangp.pictures.clips import strip
 from wgangp.pictures.images import grid, to_uint8
 from wgangp.pictures.points import scatter, signals, vectors
 from wgangp.pictures.text import page
@@ -37,7 +36,6 @@ def draw(
     | x | picture | uses |
     |---|---|---|
     | images (n, c, h, w) in [-1, 1] | a grid | labels (n,), class_names: a row for each class; columns, numbers |
-    | clips (n, c, t, h, w) in [-1, 1] | a filmstrip, a row for each clip | |
     | text (n, v, t), with its vocabulary | a page | numbers |
     | points (n, 2) | a scatter plot | real (m, 2); critic: its level sets |
     | vectors (n, d), d <= 16 | histograms and scatter plots | real (m, d) |
@@ -47,14 +45,12 @@ def draw(
     `critic` takes points (m, 2) on x's device and returns (m, 1 + num_classes), with f(x) in its first column.
     Raises ValueError if x is none of these, or empty.
     """
-    if not isinstance(x, Tensor) or not 2 <= x.ndim <= 5 or x.numel() == 0:
+    if not isinstance(x, Tensor) or not 2 <= x.ndim <= (4 if units is None else 5) or x.numel() == 0:
         shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
         raise ValueError(f"this data has no picture ({shape}): give the dataset a picture() method")
     x = x.detach()
     if units is not None:
         return arrays(x, units.names, real, columns, title)
-    if x.ndim == 5:
-        return strip(x, title)
     if x.ndim == 4:
         return grid(x, columns, labels, class_names, numbers, title)
     if x.ndim == 3 and vocabulary is not None:
