@@ -10,9 +10,7 @@ from wgangp.pictures.images import grid
 ACROSS = 4  # in a row
 
 
-def pairs(
-    condition: Tensor, fake: Tensor, real: Tensor, *, bounded: tuple[bool, bool] = (True, True), title: str = ""
-) -> np.ndarray:
+def pairs(condition: Tensor, fake: Tensor, real: Tensor, *, bounded: tuple[bool, bool], title: str) -> np.ndarray:
     """Conditions (n, c', h', w'), enlarged, | generated | real samples (n, c, h, w), 4 times in a row, (h, w, 3) uint8.
 
     `bounded` says whether the conditions, and the samples, lie in [-1, 1]; others are shown from their least to their
@@ -20,9 +18,7 @@ def pairs(
     """
     condition = F.interpolate(condition.float(), size=real.shape[2:])
     parts = [shown(condition, condition, bounded[0]), *(shown(x, real, bounded[1]) for x in (fake, real))]
-    return grid(
-        torch.stack(parts, 1).flatten(0, 1), 3 * ACROSS, title=f"{title}   condition | generated | real".strip()
-    )
+    return grid(torch.stack(parts, 1).flatten(0, 1), 3 * ACROSS, title=f"{title}   condition | generated | real")
 
 
 def shown(x: Tensor, by: Tensor, bounded: bool) -> Tensor:
