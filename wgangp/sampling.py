@@ -11,8 +11,7 @@ from wgangp.data.text import decode
 from wgangp.machine import distributed
 from wgangp.machine.distributed import gather
 from wgangp.models import Generator
-from wgangp.pictures.images import quantised
-from wgangp.units import axes_of_file
+from wgangp.units import axes_of_file, quantised
 
 CHUNK = 100  # samples that share BatchNorm's statistics, as in the official evaluation
 STANDING = 10  # chunks of which standing statistics are the means
@@ -87,7 +86,7 @@ def as_array(x: Tensor, generator: Generator) -> np.ndarray:
     if generator.data_units is not None:
         x = axes_of_file(x, generator.data_units.axes)
         return np.ascontiguousarray(x.numpy())
-    return quantised(x).contiguous().numpy() if x.ndim >= 4 else x.numpy()
+    return quantised(x).contiguous().numpy() if x.ndim == 4 or generator.is_video else x.numpy()
 
 
 def generate_chunk(generator: Generator, z: Tensor, y: Tensor) -> Tensor:

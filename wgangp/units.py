@@ -1,4 +1,4 @@
-"""The units of arrays and of conditions: how the data's numbers and those of the networks map to one another."""
+"""The units of arrays, of conditions and of pixels: how the data's numbers and those of the networks map to one another."""
 
 import math
 from collections.abc import Sequence
@@ -129,6 +129,11 @@ def conditions_of(state: object) -> Conditions:
                 low, high = torch.tensor([low, high], dtype=torch.float64)
                 return Conditions(units, low, high, examples)
     raise ValueError("its header has conditions that no dataset has")
+
+
+def quantised(x: Tensor) -> Tensor:
+    """Returns pixels in [-1, 1], of any shape, as uint8, as the official code: int((x + 1) * 255.99 / 2)."""
+    return ((x.float() + 1) * (255.99 / 2)).clamp(0, 255).to(torch.uint8)
 
 
 def are_clips(shape: Sequence[int], bounded: bool, units: Units | None) -> bool:

@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wgangp.data.splits import Labelled, Resident, Split, Streamed, fits
+from wgangp.units import quantised
 
 __all__ = ["Images", "Resident", "Split", "Streamed", "brightest", "fit", "fits"]
 
@@ -49,8 +50,8 @@ class Images(Labelled):
         return (x + torch.rand_like(x)) / 128 - 1 if self.dequantise else x / 127.5 - 1
 
     def to_metric_input(self, x: Tensor) -> Tensor:
-        """Returns x (n, *shape) in [-1, 1] as uint8 on the CPU, as the official code: int((x + 1) * 255.99 / 2)."""
-        return ((x.float() + 1) * (255.99 / 2)).clamp(0, 255).to(torch.uint8).cpu()
+        """Returns x (n, *shape) in [-1, 1] as uint8 on the CPU."""
+        return quantised(x).cpu()
 
     def describe(self) -> str:
         return f"{len(self):,} {self.noun} of {'x'.join(map(str, self.shape))}{self._classes()}{self._held_out()}"

@@ -5,11 +5,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from wgangp.pictures.fonts import Pen
+from wgangp.units import quantised
 
 log = logging.getLogger(__name__)
 
@@ -22,13 +22,8 @@ NAME, NAMED = 24, 2048  # characters of a class name, and rows with names
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
-    """(n, c, h, w) in [-1, 1] to (n, h, w, c) uint8, as the official code: int((x + 1) * 255.99 / 2)."""
+    """(n, c, h, w) in [-1, 1] to (n, h, w, c) uint8."""
     return quantised(images).permute(0, 2, 3, 1).cpu().numpy()
-
-
-def quantised(x: Tensor) -> Tensor:
-    """Returns pixels in [-1, 1], of any shape, as uint8."""
-    return ((x.float() + 1) * (255.99 / 2)).clamp(0, 255).to(torch.uint8)
 
 
 def to_rgb(images: Tensor) -> np.ndarray:
