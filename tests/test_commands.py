@@ -297,6 +297,11 @@ BAD = [
     (["generator=dcgan", "generator.nrom=batch"], "Did you mean generator.norm"),
     (["dataset=gausians25"], "dataset=gausians25: there is no such option. Did you mean gaussians25"),
     (["datset=mnist"], "datset: there is no such key. Did you mean dataset?"),
+    (
+        ["optimizer=adam"],
+        "optimizer: there is no such key. Did you mean optimizer@generator_optimizer or optimizer@critic_optimizer?",
+    ),
+    (["critic_optimizer=adam"], "critic_optimizer=adam: its options are chosen by optimizer@critic_optimizer=adam"),
     (["+generator.dim=3"], "TypeError: Generator.__init__() got an unexpected keyword argument 'dim'"),
     (["n_critic=0"], "n_critic=0: give a whole number of at least 1"),
     (["steps=many"], "steps=many: give a whole number of at least 1"),

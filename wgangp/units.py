@@ -1,4 +1,4 @@
-"""The units of arrays, of conditions and of pixels: how the data's numbers and those of the networks map to one another."""
+"""Units of arrays, conditions and pixels: how the data's numbers and those of the networks map to one another."""
 
 import math
 from collections.abc import Sequence

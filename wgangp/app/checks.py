@@ -57,6 +57,9 @@ def check(cfg: DictConfig) -> None:
 
     Whole numbers among the betas become the floats that torch needs, and ~ in the dataset's paths the home folder.
     """
+    for key in ("generator_optimizer", "critic_optimizer"):
+        if key in cfg and not OmegaConf.is_dict(cfg[key]):
+            raise ValueError(f"{key}={shown(cfg[key])}: its options are chosen by optimizer@{key}={shown(cfg[key])}")
     for key, choices in CHOICES.items():
         if key in cfg and not any(type(cfg[key]) is type(c) and cfg[key] == c for c in choices):  # 1 is not true
             raise ValueError(f"{key}={shown(cfg[key])}: choose {', '.join(map(shown, choices))}")

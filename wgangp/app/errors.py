@@ -18,7 +18,7 @@ from omegaconf.errors import MissingMandatoryValue
 
 from wgangp.app.paths import CONF, VERSION_BASE
 from wgangp.run_dir.files import printable
-from wgangp.run_dir.record import flatten
+from wgangp.run_dir.record import flatten, parse_yaml
 
 
 def one_line(error: BaseException) -> str:
@@ -64,9 +64,9 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -
 
 
 def near(name: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=2, cutoff=0.7) or [
-        n for n in names if n.split(".")[-1] == name.split(".")[-1]
-    ]
+    close = [n for n in names if n.startswith(f"{name}@")]  # a group that fills several places
+    close = close or difflib.get_close_matches(name, names, n=2, cutoff=0.7)
+    close = close or [n for n in names if n.split(".")[-1] == name.split(".")[-1]]
     return f" Did you mean {' or '.join(close)}?" if close else f" Choose from {', '.join(sorted(names))}."
 
 
@@ -91,4 +91,7 @@ def keys(config_name: str, arguments: Sequence[str]) -> list[str]:
                 cfg = hydra.compose(config_name)
     finally:
         GlobalHydra.instance().hydra = running
-    return [*flatten(OmegaConf.to_container(cfg)), *groups()]  # type: ignore[arg-type]
+    defaults = parse_yaml((CONF / f"{config_name}.yaml").read_text(), config_name)["defaults"]
+    placed = [key for entry in defaults if isinstance(entry, dict) for key in entry if "@" in key]  # optimizer@...
+    alone = set(groups()) - {key.partition("@")[0] for key in placed}
+    return [*flatten(OmegaConf.to_container(cfg)), *placed, *sorted(alone)]  # type: ignore[arg-type]
