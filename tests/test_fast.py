@@ -11,8 +11,8 @@ from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, Points, small_trainer
 from textbook import stock_layers
 
 from wgangp.machine.compile import compile_if_equal, relative_difference, undisturbed
+from wgangp.machine.convolutions import Convolutions, is_giant
 from wgangp.machine.device import seed_step
-from wgangp.machine.giant_kernels import GiantKernels, is_giant
 from wgangp.models import dcgan, mlp, resnet, resnet101
 from wgangp.speed import gradients
 
@@ -118,7 +118,7 @@ def test_compiled_functions_draw_the_random_numbers_of_eager_ones():
     assert compiled is not draws
 
 
-class Counted(GiantKernels):
+class Counted(Convolutions):
     """The pass that CUDA gets; `found` counts the giant kernels before and after it."""
 
     def __init__(self):
@@ -145,6 +145,36 @@ def test_fifty_compiled_steps_follow_the_eager_ones(critic, giants, caplog, floa
         eager.train_step(), compiled.train_step()
     pairs = [[p.detach() for p in t.critic_params + t.generator_params] for t in (eager, compiled)]
     assert relative_difference(*pairs) < 1e-8
+
+
+class Asked(Convolutions):
+    """Counts the tensors of weight gradients, and those that are laid out in channels last."""
+
+    def __call__(self, graph):
+        super().__call__(graph)
+        nodes = graph.find_nodes(op="call_function", target=torch.ops.aten.convolution_backward.default)
+        examples = [tensor.meta["val"] for node in nodes for tensor in node.args[:2]]
+        self.tensors, self.last = len(examples), sum(x.stride(1) == 1 for x in examples)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_convolutions_get_the_layout_of_the_network(layout, float64):
+    """The mean's gradient is contiguous, whatever the network's layout is."""
+    torch.manual_seed(0)
+    critic = CRITICS["resnet"]().to(memory_format=layout)
+    x = torch.randn(4, *DATA["shape"])
+
+    def gradients():
+        points = x.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
+        loss = (slope.flatten(1).norm(dim=1) - 1).square().mean()
+        return torch.autograd.grad(loss, list(critic.parameters()), allow_unused=True, materialize_grads=True)
+
+    asked = Asked()
+    with torch._dynamo.config.patch(trace_autograd_ops=True):
+        compiled = torch.compile(gradients, fullgraph=True, options={"post_grad_custom_pre_pass": asked})()
+    assert relative_difference(list(gradients()), list(compiled)) < 1e-12
+    assert asked.tensors > 6 and (asked.last == asked.tensors) == (layout == torch.channels_last)
 
 
 PLATEAU = """

@@ -151,9 +151,9 @@ def prepare(cfg: DictConfig, run: Path, start: Path, job: Job, attempt: int) -> 
     dataset = make_dataset(cfg, device)
     removed = start == run and not run.exists()  # by the main rank, which was refused before
     found = None if removed else checkpoint_to_resume(start)
+    scores = make_scores(cfg, dataset, device)  # what they lack is said before the compiler's minutes
     with no_larger_than(found[1]) if found else nullcontext():
         trainer = make_trainer(cfg, dataset, device)
-    scores = make_scores(cfg, dataset, device)
     check_batch(trainer)
     check_memory(trainer, lambda n: make_trainer(DictConfig(plain(cfg) | {"batch_size": n}), dataset, device))
     if found:

@@ -36,9 +36,9 @@ def compile_if_equal(
     if torch.__version__ < TorchVersion("2.14"):  # these passes also moved random numbers past one another
         options |= {"reorder_for_locality": False, "reorder_for_peak_memory": False}
     if device.type == "cuda":  # a CPU is as fast at these
-        from wgangp.machine.giant_kernels import GiantKernels  # loads the compiler
+        from wgangp.machine.convolutions import Convolutions  # loads the compiler
 
-        options["post_grad_custom_pre_pass"] = GiantKernels()
+        options["post_grad_custom_pre_pass"] = Convolutions()
     compiled = [torch.compile(f, fullgraph=True, dynamic=False, options=options) for f in functions]
     log.info("compiling the gradients, once for this machine: a minute, or several on busy cores")
     started = time.perf_counter()

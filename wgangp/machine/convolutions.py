@@ -1,8 +1,11 @@
-"""A pass of the compiler: convolutions with giant kernels become the weight gradients that they are.
+"""A pass of the compiler for convolutions on CUDA: weight gradients as such, and no copies between layouts.
 
 The penalty's second derivatives hold gradients of a convolution's weight. Autograd writes them as convolutions of
 activations (c, n, h, w) with kernels (o, n, h', w'), as large as the feature maps. cuDNN is known to be slow at these
 (pytorch issues 22577, 54840); aten's convolution_backward computes the same with its ordinary kernels.
+
+The compiler gives convolution_backward its inputs in the layout that eager gradients have there. Some of these are
+contiguous, where cuDNN wants channels last and copies them: an eighth of the time of a step of cifar10 in bfloat16.
 """
 
 import operator
@@ -15,13 +18,15 @@ aten = torch.ops.aten
 LARGEST = 7  # of the kernels that networks have
 
 
-class GiantKernels(CustomGraphPass):
-    """conv(a, b) = grad_w <b', conv(a', w)>, where ' swaps the first two axes; stride and dilation change places."""
-
+class Convolutions(CustomGraphPass):
     def __call__(self, graph: fx.Graph) -> None:
         for node in graph.find_nodes(op="call_function", target=aten.convolution.default):
             if is_giant(node):
                 replace(graph, node)
+        if any(is_channels_last(weight) for weight in graph.find_nodes(op="placeholder")):
+            for node in graph.find_nodes(op="call_function", target=aten.convolution_backward.default):
+                for tensor in node.args[:2]:
+                    ask_for_channels_last(tensor)
 
     def uuid(self) -> bytes:
         """Returns what the compiler's cache tells this pass by."""
@@ -36,6 +41,7 @@ def is_giant(node: fx.Node) -> bool:
 
 
 def replace(graph: fx.Graph, node: fx.Node) -> None:
+    """conv(a, b) = grad_w <b', conv(a', w)>, where ' swaps the first two axes; stride and dilation change places."""
     x, kernel, _, stride, padding, dilation, _, zeros, groups = node.args
     value, axes = node.meta["val"], [1, 0, *range(2, node.meta["val"].ndim)]
     with graph.inserting_before(node):
@@ -43,7 +49,7 @@ def replace(graph: fx.Graph, node: fx.Node) -> None:
         def call(target: object, *args: object, **kwargs: object) -> fx.Node:
             return graph.call_function(target, args, kwargs)  # type: ignore[arg-type]
 
-        swapped = [call(aten.permute.default, tensor, axes) for tensor in (kernel, x)]
+        swapped = [before_swap(tensor) or call(aten.permute.default, tensor, axes) for tensor in (kernel, x)]
         shape = [value.shape[1], value.shape[0], *value.shape[2:]]
         weight = call(aten.empty.memory_format, shape, dtype=value.dtype, device=value.device)  # for its shape
         options = (None, dilation, padding, stride, False, zeros, groups, [False, True, False])
@@ -51,3 +57,26 @@ def replace(graph: fx.Graph, node: fx.Node) -> None:
         found = call(aten.permute.default, call(operator.getitem, gradients, 1), axes)
     node.replace_all_uses_with(found)
     graph.erase_node(node)
+
+
+def before_swap(node: object) -> fx.Node | None:
+    """Returns the tensor that `node` is, or is a copy of, with its first two axes swapped; None if it is not such."""
+    assert isinstance(node, fx.Node)
+    if node.target is aten.clone.default:  # autograd copies the gradients that it swaps
+        return before_swap(node.args[0])
+    if node.target is aten.permute.default and node.args[1][:2] == [1, 0]:  # type: ignore[index]
+        return node.args[0]  # type: ignore[return-value]
+    return None
+
+
+def is_channels_last(node: fx.Node) -> bool:
+    example = node.meta["val"]
+    four = isinstance(example, torch.Tensor) and example.ndim == 4
+    return four and example.is_contiguous(memory_format=torch.channels_last) and not example.is_contiguous()
+
+
+def ask_for_channels_last(node: object) -> None:
+    """The compiler lays a tensor out by the strides of its example; it has no such layout but for 4 axes."""
+    assert isinstance(node, fx.Node)
+    if (example := node.meta["val"]).ndim == 4:
+        node.meta["val"] = example.to(memory_format=torch.channels_last)
