@@ -102,7 +102,7 @@ def constructor(node):
 
 @pytest.mark.parametrize("option", options("dataset"))
 def test_every_dataset_option_has_the_keys_that_its_function_takes(option):
-    path = ["dataset.path=x"] if option in NEEDS_PATH else []
+    path = ["dataset.path=x"] if option in NEEDS_PATH else ["dataset.name=x"] if option == "huggingface" else []
     node = plain(composed(f"dataset={option}", *path))["dataset"]
     arguments = {key: value for key, value in node.items() if key != "_target_"}
     inspect.signature(constructor(node)).bind(**arguments, seed=0, device="cpu")

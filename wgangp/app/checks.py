@@ -43,6 +43,8 @@ def to_record(cfg: DictConfig) -> dict[str, Any]:
     absolute = {key: _absolute(dataset[key]) for key in PATHS if isinstance(dataset.get(key), str | list)}
     if isinstance(given := dataset.get("condition"), str) and given.lower().endswith(".npy"):
         absolute["condition"] = _absolute(given)
+    if isinstance(name := dataset.get("name"), str) and Path(name).expanduser().is_dir():  # and none of the Hub
+        absolute["name"] = _absolute(name)
     return config | {"dataset": dataset | absolute}
 
 

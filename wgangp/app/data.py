@@ -33,7 +33,9 @@ def located(recorded_dataset: DictConfig, given: DictConfig, run: Path) -> DictC
         if given[key] is not None and key in recorded_dataset:
             several = OmegaConf.is_list(given[key])
             recorded_dataset[key] = given[key] if several else str(Path(str(given[key])).expanduser())
-    if given.path is not None and "path" not in recorded_dataset:
+    if given.path is not None and "name" in recorded_dataset:
+        recorded_dataset.name = str(given.path)
+    elif given.path is not None and "path" not in recorded_dataset:
         raise ValueError(f"dataset.path={given.path}: this run's dataset has no path; try dataset.root=FOLDER")
     if given.root is None and "download" in recorded_dataset:
         recorded_dataset.download = False

@@ -9,7 +9,10 @@ import torch
 
 from wgangp.machine.bounded import tensors_of
 
-SOURCES = ("array", "celeba", "image_folder", "moving_digits", "stacked_digits", "torchvision_dataset", "video_folder")
+SOURCES = (
+    *("array", "celeba", "huggingface", "image_folder", "moving_digits", "stacked_digits", "torchvision_dataset"),
+    "video_folder",
+)
 TOYS = ("gaussians8", "gaussians25", "swissroll")
 DATA = {
     "wgangp.data.text.text",

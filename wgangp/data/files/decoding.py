@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from wgangp.data.files import cache as caches
 from wgangp.data.files.cache import Decoded, Shape
-from wgangp.data.files.listing import Files
+from wgangp.data.files.listing import Encoded
 from wgangp.data.files.pixels import Unreadable, decode_file
 from wgangp.data.files.zips import shown
 
@@ -28,7 +28,7 @@ Keep = Callable[[int, np.ndarray], None]  # (number of the image, its pixels)
 
 
 def decode(
-    files: Files,
+    files: Encoded,
     names: Sequence[str],
     *,
     size: int | None,
@@ -64,7 +64,9 @@ def decode(
 class _Work:
     """The files to decode, and how."""
 
-    def __init__(self, files: Files, names: Sequence[str], shape: Shape, levels: float | None, skippable: int) -> None:
+    def __init__(
+        self, files: Encoded, names: Sequence[str], shape: Shape, levels: float | None, skippable: int
+    ) -> None:
         self.files, self.names, self.shape, self.levels, self.skippable = files, names, shape, levels, skippable
 
     def __call__(self, keep: Keep) -> list[int]:

@@ -8,7 +8,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from PIL import Image
 
@@ -29,6 +29,15 @@ SYSTEM = {
 LARGEST_FILE = 2**29  # bytes of an encoded image: more than PIL decodes
 
 Stamp = tuple[int, int]  # the size of a file, and its time of change or check sum
+
+
+class Encoded(Protocol):
+    """Encoded images by their names. `read` raises ValueError if a name can have no image."""
+
+    path: Path
+    stamps: dict[str, Stamp]
+
+    def read(self, name: str) -> bytes: ...
 
 
 class Files:

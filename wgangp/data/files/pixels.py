@@ -6,7 +6,7 @@ import os
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from wgangp.data.files.listing import FORMATS, TGA, Files
+from wgangp.data.files.listing import FORMATS, TGA, Encoded
 from wgangp.data.files.zips import shown
 
 ORIENTATION = 0x0112  # the EXIF tag
@@ -25,7 +25,7 @@ class Unreadable(ValueError):
     """A file that is no sound image, on whatever machine."""
 
 
-def decode_file(files: Files, name: str, size: int, channels: int, levels: float | None) -> np.ndarray:
+def decode_file(files: Encoded, name: str, size: int, channels: int, levels: float | None) -> np.ndarray:
     """Returns the central square of an image, (c, size, size) uint8.
 
     Raises Unreadable, naming the file, if it is damaged, and ValueError if the system fails to read it.

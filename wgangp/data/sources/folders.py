@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from wgangp.data.files import Files, decode, shown
+from wgangp.data.files import Encoded, Files, decode, shown
 from wgangp.data.labels import listed
 from wgangp.data.sources.layout import read_layout
 from wgangp.data.sources.source import ImageSource, Part, image_source, local_path
@@ -30,7 +30,7 @@ class FileSource(ImageSource):
     brighten: ClassVar[str] = "set dataset.levels to the pixel value of white, as in dataset.levels=4095 for 12 bits"
 
     def part(
-        self, files: Files, names: Sequence[str], labels: Tensor, beside: Path, title: str, notes: Sequence[str] = ()
+        self, files: Encoded, names: Sequence[str], labels: Tensor, beside: Path, title: str, notes: Sequence[str] = ()
     ) -> Part:
         """Returns the part of these files, cached in the folder `beside` or in dataset.cache, in a file named by title.
 

@@ -1,0 +1,89 @@
+"""Data sets of the Hugging Face Hub, as folders: what the package `datasets` reads and writes itself."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from wgangp.app.build import make_dataset
+from wgangp.app.compose import load_config
+
+datasets = pytest.importorskip("datasets")
+SMALL = ["steps=2", "dataset.size=8", "generator.width=4", "critic.width=4", "batch_size=4", "hydra.run.dir=run"]
+
+
+def png(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return {"bytes": file.getvalue(), "path": None}
+
+
+def pictures(n, first):
+    return np.random.default_rng(first).integers(0, 256, (n, 8, 8, 3), dtype=np.uint8)
+
+
+def split(n, first, label, **more):
+    data = datasets.Dataset.from_dict({"image": [png(p) for p in pictures(n, first)], "label": label, **more})
+    return data.cast_column("image", datasets.Image())
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A folder that save_to_disk wrote, with classes; and the cache of this test alone."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    classes = datasets.ClassLabel(names=["cat", "dog"])
+    parts = {"train": split(12, 0, [0, 1] * 6), "test": split(4, 1, [1, 0, 1, 0])}
+    folder = datasets.DatasetDict({name: part.cast_column("label", classes) for name, part in parts.items()})
+    folder.save_to_disk(str(tmp_path / "pets"))
+    return tmp_path
+
+
+def test_pixels_classes_and_the_test_part_are_those_of_the_folder(hub):
+    cfg = load_config("dataset=huggingface", f"dataset.name={hub / 'pets'}", "dataset.size=8")
+    data = make_dataset(cfg, torch.device("cpu"))
+    assert torch.equal(data.train.images, torch.from_numpy(pictures(12, 0)).permute(0, 3, 1, 2))
+    assert torch.equal(data.test.images, torch.from_numpy(pictures(4, 1)).permute(0, 3, 1, 2))
+    assert data.train.labels.tolist() == [0, 1] * 6 and data.test.labels.tolist() == [1, 0, 1, 0]
+    assert data.class_names == ("cat", "dog")
+    assert len(list((hub / "cache" / "wgangp").glob("*.cache"))) == 2
+
+
+def test_a_run_trains_on_the_classes_and_is_resumed_from_elsewhere(call, hub, monkeypatch):
+    code, text = call("train", "dataset=huggingface", "dataset.name=pets", "conditional=true", *SMALL)
+    assert code == 0 and "12 images of 3x8x8, 2 classes: cat (6), dog (6); 4 held out" in text
+    monkeypatch.chdir("cache")
+    code, text = call("resume", "run=../run", "steps=3")
+    assert code == 0 and "decoding" not in text
+
+
+def test_parquet_files_with_names_as_labels(call, hub):
+    Path("folder").mkdir()
+    split(6, 2, ["red", "blue", "red"] * 2).to_parquet("folder/train.parquet")
+    code, text = call("train", "dataset=huggingface", "dataset.name=folder", "dataset.label=label", *SMALL)
+    assert code == 0 and "6 images of 3x8x8, 2 classes: blue (2), red (4)" in text
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["dataset.name=no/such", "dataset.download=false"], "cannot be loaded, neither as a folder nor from the Hub"),
+        (["dataset.name=pets", "dataset.split=dev"], "dataset.split=dev: choose from train, test"),
+        (["dataset.name=pets", "dataset.image=label"], "has the columns image, label, of which image can be the image"),
+        (["dataset.name=pets", "dataset.label=kind"], "of which image, label can be the label"),
+        (["dataset.name=numbers"], "of which none can be the image; tables of numbers are taken by dataset=table"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_one_line(call, hub, monkeypatch, asked, message):
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    datasets.Dataset.from_dict({"a": [1, 2], "b": [0.5, 1.0]}).save_to_disk("numbers")
+    code, text = call("train", "dataset=huggingface", *asked, *SMALL)
+    assert code == 1 and message in text and not Path("run").exists()
+
+
+def test_the_package_is_named_if_it_is_missing(call, hub, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "datasets", None)
+    code, text = call("train", "dataset=huggingface", "dataset.name=pets", *SMALL)
+    assert code == 1 and "datasets is not installed: pip install -e '.[huggingface]'" in text
