@@ -81,5 +81,5 @@ def test_the_script_refuses_data_without_labels_in_one_line(train_classifier, ca
     with pytest.raises(SystemExit, match="1"):
         train_classifier("dataset=gaussians8")
     assert capsys.readouterr().err.strip() == (
-        "dataset=gaussians8: a classifier needs images with labels, such as dataset=mnist"
+        "dataset=gaussians8: a classifier needs images or clips with labels, such as dataset=mnist"
     )

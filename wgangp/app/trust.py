@@ -19,7 +19,7 @@ DATA = {
     *(f"wgangp.data.sources.{source}" for source in SOURCES),
     *(f"wgangp.data.toy.{toy}" for toy in TOYS),
 }
-KINDS = ("arrays", "images", "synthetic", "text", "toy")  # and not what reads files
+KINDS = ("arrays", "images", "synthetic", "text", "toy", "videos")  # and not what reads files
 METRICS = tuple(f"wgangp.metrics.{kind}" for kind in KINDS)
 PARTS = ("models", "penalties", "schedules", "losses", "optimizers")
 PACKAGES = (*METRICS, *(f"wgangp.{part}" for part in PARTS))

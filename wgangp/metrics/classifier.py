@@ -36,7 +36,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Classifies images (n, c, h, w) uint8 of 1 or 3 channels, by 6 * blocks + 2 layers."""
+    """Classifies images (n, c, h, w) uint8 by 6 * blocks + 2 layers. The frames of clips are channels."""
 
     mean: Tensor
     std: Tensor
@@ -56,6 +56,7 @@ class ResNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Returns the last stage's means over space (n, 64)."""
+        x = x.flatten(1, -3)  # clips (n, c, t, h, w), too
         x = (x.float() / 255 - self.mean) / self.std
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
@@ -101,7 +102,7 @@ def load_classifier(path: Path) -> ResNet:
 
 
 def read(network: ResNet, images: Tensor, chunk: int = 500) -> tuple[Tensor, Tensor]:
-    """Returns features (n, 64) and logits (n, num_classes) of images (n, c, h, w) uint8, on the network's device."""
+    """Returns features (n, 64) and logits (n, num_classes) of images or clips uint8, on the network's device."""
     parts = [network(part.to(network.mean.device)) for part in torch.split(images, chunk)]
     features, logits = zip(*parts, strict=True)
     return torch.cat(features), torch.cat(logits)

@@ -23,11 +23,15 @@ from wgangp.metrics.reference import Once, training_samples
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 VGG16_SHA256 = "397923af"  # its beginning, which is part of the file's name
 BATCH = 64
+CLIPS = 10_000  # of the data: videos have as many clips as frames
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """A network that makes of images (n, channels, h, w) uint8 a tuple: features (n, d) and, perhaps, logits (n, k)."""
+    """A network that makes of images (n, channels, h, w) uint8 a tuple: features (n, d) and, perhaps, logits (n, k).
+
+    Our classifiers take clips (n, c, t, h, w), too, with channels = c * t.
+    """
 
     name: str
     weights: Path
@@ -39,6 +43,7 @@ class Extractor:
 
         Raises ValueError if the images have other channels.
         """
+        images = images.flatten(1, -3)
         if images.shape[1] not in (1, self.channels):
             raise ValueError(f"{self.name} takes images of {self.channels} channels: these have {images.shape[1]}")
         device = device if device.type == "cuda" else torch.device("cpu")
@@ -73,8 +78,9 @@ class Features:
 
     @cached_property
     def real(self) -> Tensor:
-        """(m, d), of all training images."""
-        return kept_features(training_samples(self.dataset), self.extractor, self.device)
+        """(m, d), of all training images, or of so many clips."""
+        n = CLIPS if self.dataset.is_video else None
+        return kept_features(training_samples(self.dataset, n), self.extractor, self.device)
 
     @cached_property
     def held_out(self) -> Tensor | None:

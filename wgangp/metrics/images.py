@@ -124,6 +124,9 @@ class ByClassifier(FeatureMetric):
         self.classifier = classifier
         self.missing = None if classifier else "classifier=FILE; python -m wgangp.train_classifier writes one"
 
+    def suits(self, dataset: Dataset) -> bool:
+        return super().suits(dataset) or dataset.is_video
+
     def extractor(self) -> Extractor:
         return classifier(str(self.classifier))
 

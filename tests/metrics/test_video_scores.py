@@ -1,0 +1,67 @@
+"""Scores of clips: the way of the centre of brightness, and the features of a classifier that learned velocities."""
+
+import sys
+
+import pytest
+import torch
+from conftest import write_mnist
+
+from wgangp import train_classifier
+from wgangp.app.build import make_dataset
+from wgangp.app.compose import load_config
+from wgangp.metrics.images import ByClassifier
+from wgangp.metrics.videos import Motion, paths
+
+CPU = torch.device("cpu")
+
+
+def moving(root, **options):
+    given = {"digits": 1, "clips": 400, "root": root} | options
+    return ["dataset=moving_mnist", "dataset.download=false", *(f"dataset.{k}={v}" for k, v in given.items())]
+
+
+@pytest.fixture
+def root(tmp_path):
+    write_mnist(tmp_path / "MNIST" / "raw")
+    return tmp_path
+
+
+def spot(ways):
+    """Clips (n, 1, t, 16, 16) of one bright pixel at the places (n, t, 2)."""
+    clips = torch.zeros(len(ways), 1, len(ways[0]), 16, 16, dtype=torch.uint8)
+    for clip, way in zip(clips, ways, strict=True):
+        for frame, (y, x) in zip(clip[0], way, strict=True):
+            frame[y, x] = 200
+    return clips
+
+
+def test_the_way_of_a_spot():
+    way = [(1, 2), (4, 6), (7, 10), (7, 5)]  # 5 pixels a frame, and one turn
+    assert paths(spot([way])).tolist() == [[list(map(float, place)) for place in way]]
+    found = Motion(10).measured(spot([way]))
+    assert found["speed"] == pytest.approx(5) and found["turn"] == pytest.approx((0 + (9**2 + 3**2) ** 0.5) / 2)
+
+
+def test_motion_is_that_of_the_data(root):
+    data = make_dataset(load_config(*moving(root, clips=800)), CPU)
+    clips, _ = data.reference("held_out")
+    frozen = clips[:, :, :1].expand_as(clips)
+    scores = {name: Motion(2000)(x, None, data, CPU) for name, x in {"real": clips, "frozen": frozen}.items()}
+    assert scores["frozen"].values == {"speed_difference": 1.0, "turn_difference": 1.0}
+    assert max(scores["real"].values.values()) < 0.2
+    assert 1.5 < scores["real"].how("speed_difference")["real"] < 2  # 0.1 of a room of 18 pixels, less at walls
+    assert not Motion(10).suits(make_dataset(load_config("dataset=gaussians8"), CPU))
+
+
+def test_features_of_a_clip_classifier_see_motion(root, monkeypatch, tmp_path):
+    """Frames in another order, and frozen ones, are farther from the data than held-out clips."""
+    file, data = tmp_path / "c.pt", moving(root)
+    monkeypatch.setattr(sys, "argv", ["-", *data, "--out", str(file), "--epochs", "8", "--device", "cpu"])
+    train_classifier.main()
+    clips = make_dataset(load_config(*moving(root, clips=200)), CPU)
+    real = clips.train.all()
+    other = real[:, :, torch.tensor([3, 0, 6, 1, 7, 4, 2, 5])]
+    shown = {"real": real.clone(), "frozen": real[:, :, 3:4].expand_as(real).clone(), "shuffled": other}
+    metric = ByClassifier(str(file))
+    scores = {name: metric(x, None, clips, CPU).values["classifier_frechet"] for name, x in shown.items()}
+    assert scores["real"] < 0.05 * scores["frozen"] and scores["frozen"] < scores["shuffled"]

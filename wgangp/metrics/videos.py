@@ -1,0 +1,51 @@
+"""Scores of how clips move, by their pixels alone."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from wgangp.data import Dataset
+from wgangp.metrics import Metric, Result
+from wgangp.metrics.reference import drawn, training_samples
+
+
+def paths(clips: Tensor) -> Tensor:
+    """Returns the centres of brightness (n, t, 2) of clips (n, c, t, h, w) uint8: y and x, in pixels."""
+    centres = []
+    for other in (4, 3):
+        light = clips.sum(dim=(1, other), dtype=torch.float32)  # (n, t, pixels of one axis)
+        at = torch.arange(light.shape[2], device=clips.device)
+        centres.append((light * at).sum(2) / light.sum(2).clamp(min=1))
+    return torch.stack(centres, dim=2)
+
+
+class Motion(Metric):
+    """`speed_difference` and `turn_difference`: how much the mean speed, and its mean change, are not the data's.
+
+    Speed is the way of the centre of brightness from frame to frame, in pixels; turning is the change of that way. A
+    difference is |generated / real - 1|: 1 for clips that stand still.
+    """
+
+    higher_is_better: ClassVar = {"speed_difference": False, "turn_difference": False}
+    quick = True
+
+    def __init__(self, samples: int) -> None:
+        self.samples = samples
+
+    def suits(self, dataset: Dataset) -> bool:
+        return dataset.is_video and dataset.shape[1] > 2
+
+    def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
+        fake, real = (self.measured(drawn(x, self.samples)) for x in (samples, training_samples(dataset, self.samples)))
+        values = {name: abs(fake[name] / max(real[name], 1e-9) - 1) for name in fake}
+        details = {f"{name}_difference": {"generated": fake[name], "real": real[name]} for name in fake}
+        return Result(
+            {f"{name}_difference": value for name, value in values.items()},
+            {"samples": min(len(samples), self.samples), "reference": "train"},
+            details,
+        )
+
+    def measured(self, clips: Tensor) -> dict[str, float]:
+        way = paths(clips).diff(dim=1)  # (n, t - 1, 2)
+        return {"speed": way.norm(dim=2).mean().item(), "turn": way.diff(dim=1).norm(dim=2).mean().item()}
