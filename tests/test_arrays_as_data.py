@@ -94,6 +94,12 @@ def test_a_run_is_resumed_sampled_and_scored_in_the_units_of_its_data(call, kind
     assert all(f'"eval/{score}"' in json.dumps(found) for score in scores | {"wasserstein1"})
 
 
+def test_training_scores_know_the_classes_that_were_asked_for(call):
+    options = [*KINDS["table"][0](), *SMALL, "steps=2", "evaluate_every=1", "hydra.run.dir=run"]
+    code, text = call("train", *options, "evaluate.metrics=[tstr]", "monitor=tstr_accuracy", "conditional=true")
+    assert code == 0 and text.count("eval/tstr_accuracy ") == 3, text
+
+
 def test_a_run_keeps_the_units_that_it_began_with(call):
     """A file with more samples has other units; the networks are trained on those of the first."""
     options = [*signal(), *SMALL, "hydra.run.dir=run"]

@@ -151,7 +151,7 @@ class Sentences(Dataset):
 def test_the_trainers_scores_of_strings():
     data = Sentences()
     values = Scores(data, choose(CATALOGUE, data, None, only_quick=True), n=400, device=CPU)(
-        lambda n: data.batch(0, n)[0]
+        lambda n: (data.batch(0, n)[0], None)
     )
     assert values["ngram_js_2"] == pytest.approx(0, abs=1e-4) and values["ngram_js_2_floor"] == pytest.approx(1)
     assert values.keys() == {f"ngram_js_{n}{end}" for n in (1, 2, 3, 4) for end in ("", "_floor")}
@@ -162,7 +162,7 @@ def test_what_cannot_be_computed_is_told_once_and_training_goes_on(caplog):
     assert list(choose(CATALOGUE, data, None, only_quick=False)) == ["wasserstein1"]
     trainer_metrics = Scores(data, {name: CATALOGUE[name] for name in ("modes", "wasserstein1")}, n=50, device=CPU)
     for _ in range(2):
-        assert trainer_metrics(lambda n: data.batch(0, n)[0]).keys() == {"wasserstein1"}
+        assert trainer_metrics(lambda n: (data.batch(0, n)[0], None)).keys() == {"wasserstein1"}
     assert [r.getMessage() for r in caplog.records] == [
         "modes cannot be computed and is left out: modes: this data has no modes; use wasserstein1"
     ]
@@ -173,7 +173,7 @@ def test_the_trainers_scores_of_real_points_in_closed_form():
     data = gaussians8(seed=0, device=CPU)
     torch.manual_seed(0)
     values = Scores(data, choose(CATALOGUE, data, ["modes"], only_quick=True), n=20_000, device=CPU)(
-        lambda n: data.batch(0, n)[0]
+        lambda n: (data.batch(0, n)[0], None)
     )
     assert values == {"modes": 8, "high_quality": pytest.approx(1 - math.exp(-4.5), abs=0.003)}
 

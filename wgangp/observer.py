@@ -20,7 +20,8 @@ from wgangp.trainer import Logs, Trainer
 PAIRS = 32  # in a picture
 
 CLIPS = 8  # rows of a filmstrip
-Metrics = Callable[[Callable[[int], Tensor]], dict[str, float]]  # generate(n) gives samples (n, *); scores by name
+Draw = Callable[[int], tuple[Tensor, Tensor | None]]  # draw(n): samples (n, *), and the labels (n,) asked for, if any
+Metrics = Callable[[Draw], dict[str, float]]  # scores by name
 
 
 def weight_gradient_norm(params: list[nn.Parameter]) -> Tensor:
@@ -75,15 +76,20 @@ class Observer:
     def evaluate(self) -> dict[str, float]:
         """Returns the metrics of the averaged generator, as eval/NAME."""
         seed_step(self.trainer.seed, self.trainer.step, "evaluate")
-        return {f"eval/{name}": value for name, value in self.metrics(self.generate).items()}
+        return {f"eval/{name}": value for name, value in self.metrics(self.draw).items()}
 
     def generate(self, n: int) -> Tensor:
         """Returns n samples (n, *) of the averaged generator, on the CPU."""
+        return self.draw(n)[0]
+
+    def draw(self, n: int) -> tuple[Tensor, Tensor | None]:
+        """Returns n samples (n, *) of the averaged generator, on the CPU, and the labels (n,) that it was asked for."""
         chunks = [(self.trainer.noise(CHUNK), self.trainer.labels(CHUNK)) for _ in range(-(-n // CHUNK))]
         z, y = (torch.cat(parts) for parts in zip(*chunks, strict=True))
         if (given := self.trainer.dataset.given("train", len(z))) is not None:
             y = given
-        return torch.cat(generate(frozen(self.trainer.ema.module), z, y, Tensor.cpu))[:n]
+        x = torch.cat(generate(frozen(self.trainer.ema.module), z, y, Tensor.cpu))[:n]
+        return x, y[:n] if self.trainer.generator.num_classes else None
 
     @torch.no_grad()
     def picture(self) -> np.ndarray:

@@ -57,6 +57,10 @@ def test_a_run_trains_on_the_classes_and_is_resumed_from_elsewhere(call, hub, mo
     monkeypatch.chdir("cache")
     code, text = call("resume", "run=../run", "steps=3")
     assert code == 0 and "decoding" not in text
+    monkeypatch.chdir("..")
+    Path("pets").rename("moved")
+    code, text = call("evaluate", "run=run", "dataset.path=moved", "n=10", "metrics=[kid]")
+    assert code == 1 and "Inception" in text and "decoding moved" in text  # found, and then no score of it
 
 
 def test_parquet_files_with_names_as_labels(call, hub):

@@ -144,7 +144,7 @@ def test_a_metric_that_raises_is_reported_once_and_the_others_go_on(caplog):
         device=torch.device("cpu"),
     )
     for _ in range(2):
-        assert scores(lambda n: torch.zeros(n, 2)) == {"good": 1.0}
+        assert scores(lambda n: (torch.zeros(n, 2), None)) == {"good": 1.0}
     told = [record.getMessage() for record in caplog.records]
     assert told == ["bad, worse cannot be computed and are left out: KeyError: 'a\\nb'"]
     assert [result.values for result in scores.results] == [{"good": 1.0}]

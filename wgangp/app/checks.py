@@ -1,6 +1,7 @@
 """Checks of a configuration's values, without torch: wrong ones end a command in half a second."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,14 @@ def to_record(cfg: DictConfig) -> dict[str, Any]:
     absolute = {key: _absolute(dataset[key]) for key in PATHS if isinstance(dataset.get(key), str | list)}
     if isinstance(given := dataset.get("condition"), str) and given.lower().endswith(".npy"):
         absolute["condition"] = _absolute(given)
-    if isinstance(name := dataset.get("name"), str) and Path(name).expanduser().is_dir():  # and none of the Hub
-        absolute["name"] = _absolute(name)
+    if is_of_hub(dataset) and Path(str(dataset["name"])).expanduser().is_dir():
+        absolute["name"] = _absolute(str(dataset["name"]))
     return config | {"dataset": dataset | absolute}
+
+
+def is_of_hub(dataset: Mapping[Any, Any]) -> bool:
+    """Whether a dataset's name is one of the Hugging Face Hub, or a folder."""
+    return dataset.get("_target_") == "wgangp.data.sources.huggingface"
 
 
 def _absolute(path: str | list[Any]) -> str | list[str]:

@@ -6,6 +6,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from wgangp.app.build import build
+from wgangp.app.checks import is_of_hub
 from wgangp.app.defaults import part_with_defaults
 from wgangp.data import Dataset
 from wgangp.run_dir.checkpoint import Header
@@ -33,7 +34,7 @@ def located(recorded_dataset: DictConfig, given: DictConfig, run: Path) -> DictC
         if given[key] is not None and key in recorded_dataset:
             several = OmegaConf.is_list(given[key])
             recorded_dataset[key] = given[key] if several else str(Path(str(given[key])).expanduser())
-    if given.path is not None and "name" in recorded_dataset:
+    if given.path is not None and is_of_hub(recorded_dataset):
         recorded_dataset.name = str(given.path)
     elif given.path is not None and "path" not in recorded_dataset:
         raise ValueError(f"dataset.path={given.path}: this run's dataset has no path; try dataset.root=FOLDER")
