@@ -24,6 +24,7 @@ from wgangp.models import video
 CPU = torch.device("cpu")
 OPTIONS = {"channels": 3, "classes": None, "limit": None, "flip": False, "dequantise": False, "held_out": None}
 OPTIONS |= {"seed": 0, "device": CPU}
+FOLDER = OPTIONS | {"stacked": False}
 rng = np.random.default_rng(0)
 FRAMES = rng.integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
 FRAMES //= 64  # few colours, so that a GIF has them all
@@ -187,7 +188,7 @@ def folder(tmp_path):
 
 def test_a_folder_of_videos(folder, caplog):
     caplog.set_level(logging.INFO)
-    data = video_folder(path=str(folder), size=16, frames=3, stride=2, **OPTIONS)
+    data = video_folder(path=str(folder), size=16, frames=3, stride=2, **FOLDER)
     assert data.describe() == "11 clips of 3x3x16x16, 2 classes: cat (3), dog (8)"
     assert "1 of 4 videos cannot be read: dog/damaged.gif" in caplog.text
     assert "a clip spans 5 frames, and 1 of 4 videos have fewer: cat/short.webp (3)" in caplog.text
@@ -200,13 +201,24 @@ def test_a_folder_of_videos(folder, caplog):
         )  # the central square
     x, _ = data.batch(0, 4)
     assert x.shape == (4, 3, 3, 16, 16) and -1 <= x.min() <= x.max() <= 1 and data.bounded
-    held = video_folder(path=str(folder), size=16, frames=3, stride=2, **(OPTIONS | {"held_out": 1}))
+    held = video_folder(path=str(folder), size=16, frames=3, stride=2, **(FOLDER | {"held_out": 1}))
     assert sorted((len(held), len(held.test))) == [3, 8]  # whole videos
+
+
+def test_stacked_frames(tmp_path, caplog):
+    """One JPEG a video, as Vondrick et al. (2016) publish theirs."""
+    for name, clip in {"a": FRAMES, "b": FRAMES[::-1]}.items():
+        Image.fromarray(clip.reshape(6 * 16, 16, 3)).save(tmp_path / f"{name}.png")
+    Image.new("RGB", (16, 40)).save(tmp_path / "c.jpg")
+    data = video_folder(path=str(tmp_path), size=16, frames=6, stride=1, **(FOLDER | {"stacked": True}))
+    clips = torch.from_numpy(FRAMES).permute(3, 0, 1, 2)
+    assert torch.equal(data.train.all(), torch.stack([clips, clips.flip(1)]))
+    assert "c.jpg (16x40 pixels are no squares one below the other)" in caplog.text
 
 
 def test_videos_that_cannot_be_used(folder, tmp_path, monkeypatch, caplog):
     def read(**options):
-        return video_folder(**({"path": str(folder), "size": 16, "frames": 3, "stride": 2} | OPTIONS | options))
+        return video_folder(**({"path": str(folder), "size": 16, "frames": 3, "stride": 2} | FOLDER | options))
 
     with pytest.raises(ValueError, match=r"a clip spans 59 frames, and 3 of 4 videos have fewer: cat/odd.webp \(7\)"):
         read(frames=30)

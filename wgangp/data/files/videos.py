@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from wgangp.data.files.listing import FORMATS
 from wgangp.data.files.pixels import decode_bytes, squared, to_8_bits
 from wgangp.data.files.zips import shown
 
@@ -35,11 +36,18 @@ class Film:
         return bool(len(self.gaps) and self.gaps.max() > UNEVEN * self.gaps.min())
 
 
-def decode_videos(videos: dict[str, list[Path]], size: int, channels: int) -> dict[str, Film | Exception]:
-    """Returns the frames of each video, or why it cannot be read; the central squares, resized."""
+def decode_videos(
+    videos: dict[str, list[Path]], size: int, channels: int, stacked: bool = False
+) -> dict[str, Film | Exception]:
+    """Returns the frames of each video, or why it cannot be read; the central squares, resized.
+
+    A `stacked` video is one image.
+    """
 
     def decoded(files: list[Path]) -> Film | Exception:
         try:
+            if stacked and files[0].suffix.lower() not in FILMS | VIDEOS:
+                return read_stacked(files[0], size, channels)
             return read_film(files, size, channels)
         except Exception as error:  # PyAV and PIL have one for each fault of a file
             return error
@@ -62,6 +70,20 @@ def read_film(files: list[Path], size: int, channels: int) -> Film:
         raise ValueError("it has no frames")
     times = [time for _, time in shown_at if time is not None]
     return Film(np.stack([frame for frame, _ in shown_at]), np.diff(times))
+
+
+def read_stacked(path: Path, size: int, channels: int) -> Film:
+    """Returns the square frames of an image that has them one below the other.
+
+    Raises ValueError if its height is no multiple of its width, and the errors of PIL.
+    """
+    with Image.open(path, formats=FORMATS) as image:
+        width, height = image.size
+        if height % width:
+            raise ValueError(f"{width}x{height} pixels are no squares one below the other")
+        whole = to_8_bits(image.copy(), False, None)
+    squares = [whole.crop((0, top, width, top + width)) for top in range(0, height, width)]
+    return Film(np.stack([squared(square, size, channels) for square in squares]), np.zeros(0))
 
 
 def _film(path: Path) -> Iterator[tuple[Image.Image, float | None]]:

@@ -38,6 +38,7 @@ class VideoFolder(ImageSource):
     path: str
     frames: int
     stride: int
+    stacked: bool
 
     def images(self) -> Images:
         self._check()
@@ -69,6 +70,8 @@ class VideoFolder(ImageSource):
         for key in ("size", "frames", "stride"):
             if (getattr(self, key) or 0) < 1:
                 raise ValueError(f"dataset.{key}={getattr(self, key)}: give a whole number of at least 1")
+        if type(self.stacked) is not bool:
+            raise ValueError(f"dataset.stacked={self.stacked}: choose true or false")
         if self.channels not in (1, 3):
             raise ValueError(f"dataset.channels={self.channels}: choose 1 for grey, or 3 for colours")
 
@@ -77,7 +80,7 @@ class VideoFolder(ImageSource):
         root = local_path(self.path)
         if not root.is_dir():
             raise FileNotFoundError(f"dataset.path={self.path}: there is no such folder")
-        videos, others = list_videos(root)
+        videos, others = list_videos(root, self.stacked)
         if not videos:
             kinds = [f"{ending} ({count:,})" for ending, count in others.most_common()]
             found = f"; it has {shown(listed(kinds))}" if kinds else ""
@@ -100,7 +103,7 @@ class VideoFolder(ImageSource):
     def _decoded(self, videos: dict[str, list[Path]]) -> dict[str, Film]:
         """Returns the videos that can be used, by name; logs the others. Raises ValueError if there are none."""
         assert self.size and self.channels  # as _check says
-        found = decode_videos(videos, self.size, self.channels)
+        found = decode_videos(videos, self.size, self.channels, self.stacked)
         damaged = [f"{shown(name)} ({shown(film)})" for name, film in found.items() if isinstance(film, Exception)]
         films = {name: film for name, film in found.items() if isinstance(film, Film)}
         short = [f"{shown(name)} ({len(f.frames)})" for name, f in films.items() if len(f.frames) < self.span]
@@ -128,15 +131,16 @@ class VideoFolder(ImageSource):
         return Windows(frames, table[labels].repeat_interleave(counts), starts, self.frames, self.stride)
 
 
-def list_videos(root: Path) -> tuple[dict[str, list[Path]], Counter[str]]:
+def list_videos(root: Path, stacked: bool) -> tuple[dict[str, list[Path]], Counter[str]]:
     """Returns the files of each video below a folder by its relative name, and how many other files have which ending.
 
-    A video is one file, or the images of one folder: its frames, in the order of the numbers in their names.
+    A video is one file, or the images of one folder: its frames, in the order of the numbers in their names. If images
+    are `stacked`, each is a video.
     """
     videos, others = dict[str, list[Path]](), Counter[str]()
     for name in sorted((name for name, _ in walk(str(root))), key=by_numbers):
         path, ending = root / name, os.path.splitext(name)[1].lower()
-        if ending in FILMS | VIDEOS:
+        if ending in FILMS | VIDEOS or (stacked and ending in ENDINGS):
             videos[name] = [path]
         elif ending in ENDINGS:
             videos.setdefault(str(Path(name).parent.as_posix()), []).append(path)
