@@ -45,14 +45,14 @@ UPDATES = 80  # of the critic, for each rollout of the policy
 CLONING_UPDATES = 3000
 ENVIRONMENTS, ROLLOUT = 8, 256  # steps of each environment
 POLICY = {
-    "gamma": 0.9,
+    "gamma": 0.95,
     "batch_size": 64,
     "use_sde": True,
     "sde_sample_freq": 4,
     "device": "cpu",
     "stats_window_size": 16,
 }
-LR = 1e-3  # of the policy; it falls to 0 over the second half
+LR = 5e-4  # of the policy; it falls to 0 over the second half
 SHOWN = ["wasserstein/wgan_gp", "wasserstein/wgan_lp", "wasserstein/r1", "wasserstein/none"]
 SHOWN += ["standard/wgan_gp", "standard/r1", "standard/none", "cloning"]
 
@@ -175,7 +175,7 @@ def main() -> None:
     parser.add_argument("methods", nargs="*", default=SHOWN, metavar="LOSS/PENALTY | cloning")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="for the critic of all methods")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--steps", type=int, default=60_000, help="in the environments")
+    parser.add_argument("--steps", type=int, default=100_000, help="in the environments")
     parser.add_argument("--out", type=Path, default=Path("imitation.csv"), help="each seed's return")
     options = parser.parse_args()
     curves_file = options.out.with_stem(options.out.stem + "_curves")
