@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from wgangp.app.build import build
 from wgangp.app.compose import load_config
 from wgangp.models import Given
+from wgangp.models.conditions import CriticCondition
 from wgangp.models.layers import Norm
 from wgangp.observer import Observer
 
@@ -186,3 +187,12 @@ def test_a_critic_that_sees_the_labels_is_trained(way, penalty):
     if penalty != "ct":  # dropout
         expected = (trainer.critic(real, y) - trainer.critic(fake, y)).mean()
         torch.testing.assert_close(logs["critic/wasserstein"], expected.detach())
+
+
+@pytest.mark.parametrize("features", [64, 1024])
+def test_the_projection_of_numbers_begins_as_large_as_the_score(features):
+    """Of features of size 1 the score has a variance of 2 features / (features + 1), however wide the critic is."""
+    torch.manual_seed(0)
+    embedding = CriticCondition("auto", [features], 0, [2]).embedding(features, width=256)
+    projected = embedding(torch.randn(2000, 2)) @ torch.randn(features).sign()
+    assert 0.2 < projected.std().item() < 5

@@ -116,7 +116,9 @@ class CriticCondition:
         if not self.projection:
             return None
         if self.numbers:
-            return nn.Sequential(linear(self.numbers, width, he=True), nn.ReLU(), linear(width, features))
+            last = linear(width, features)
+            uniform(last.weight, 2 / (features + 1) / width)  # so <., .> begins as large as the score beside it
+            return nn.Sequential(linear(self.numbers, width, he=True), nn.ReLU(), last)
         layer = nn.Embedding(self.num_classes, features)
         uniform(layer.weight, 2 / (self.num_classes + features))
         return layer
