@@ -40,10 +40,10 @@ def load(overrides: list[str], device: torch.device) -> tuple[str, Images]:
 
 def parts(dataset: Images) -> tuple[Split, Split]:
     """What to train on and what to test on: a tenth of the images, where none are held out."""
+    images, labels = dataset.train.all(), dataset.train.labels
     if dataset.test is not None:
-        return Split(dataset.train.all(), dataset.train.labels), Split(dataset.test.all(), dataset.test.labels)
+        return Split(images, labels), Split(dataset.test.all(), dataset.test.labels)
     test, train = dataset.feed.order.permutation(0).tensor_split([len(dataset) // 10])
-    images, labels = dataset.train.images, dataset.train.labels
     return Split(images[train], labels[train]), Split(images[test], labels[test])
 
 
