@@ -10,6 +10,7 @@ Markdown, and draws the returns of the training episodes.
 """
 
 import argparse
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,7 +42,7 @@ SETTING = [  # of the critic
     *("critic=mlp", "critic.width=64", "critic.depth=2", "batch_size=256"),
     *("optimizer@critic_optimizer=adam", "critic_optimizer.lr=3e-4", "critic_optimizer.betas=[0.5,0.9]"),
 ]
-UPDATES = 80  # of the critic, for each rollout of the policy
+UPDATES, REPLAYED = 80, 10  # of the critic after each rollout of the policy, on the pairs of so many rollouts
 CLONING_UPDATES = 3000
 ENVIRONMENTS, ROLLOUT = 8, 256  # steps of each environment
 POLICY = {
@@ -81,18 +82,24 @@ class Rewarded(VecEnvWrapper):
 
 
 class LearnAfterRollout(BaseCallback):
-    """Trains the discriminator after each rollout, and keeps the training episodes' true returns."""
+    """Trains the discriminator after each rollout, and keeps the training episodes' true returns.
+
+    It sees the last rollouts, as DAC's replay buffer: of the last one alone it forgets what the policy did before, and
+    the policy goes back to it.
+    """
 
     def __init__(self, environments: Rewarded, discriminator: Discriminator) -> None:
         super().__init__()
         self.environments, self.discriminator = environments, discriminator
         self.curve: Curve = []
+        self.rollouts: deque[Tensor] = deque(maxlen=REPLAYED)
 
     def _on_step(self) -> bool:
         return True
 
     def _on_rollout_end(self) -> None:
-        self.discriminator.learn(torch.cat(self.environments.pairs), UPDATES)
+        self.rollouts.append(torch.cat(self.environments.pairs))
+        self.discriminator.learn(torch.cat(list(self.rollouts)), UPDATES)
         self.environments.pairs.clear()
         returns = [episode["r"] for episode in self.model.ep_info_buffer]
         self.curve.append((self.num_timesteps, float(np.mean(returns))))
