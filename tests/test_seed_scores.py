@@ -19,6 +19,9 @@ def test_the_table_has_the_median_and_its_interval(tmp_path):
         SeedScores(tmp_path / "s.csv", ["accuracy"])
 
 
-@pytest.mark.parametrize(("page", "file", "scores"), [("few-labels.md", "few_labels.csv", ["accuracy"])])
+@pytest.mark.parametrize(
+    ("page", "file", "scores"),
+    [("few-labels.md", "few_labels.csv", ["accuracy"]), ("imitation.md", "imitation.csv", ["return"])],
+)
 def test_the_pages_tables_are_those_of_the_seeds(page, file, scores):
     assert table(read(RESULTS / "data" / file), scores) in (RESULTS / page).read_text()
