@@ -18,7 +18,6 @@ from wgangp.sampling import CHUNK, generate, generate_chunk
 from wgangp.trainer import Logs, Trainer
 
 PAIRS = 32  # in a picture
-
 CLIPS = 8  # rows of a filmstrip
 Draw = Callable[[int], tuple[Tensor, Tensor | None]]  # draw(n): samples (n, *), and the labels (n,) asked for, if any
 Metrics = Callable[[Draw], dict[str, float]]  # scores by name

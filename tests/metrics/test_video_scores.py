@@ -10,7 +10,7 @@ from wgangp import train_classifier
 from wgangp.app.build import make_dataset
 from wgangp.app.compose import load_config
 from wgangp.metrics.images import ByClassifier
-from wgangp.metrics.videos import Motion, paths
+from wgangp.metrics.videos import Motion, measured, paths
 
 CPU = torch.device("cpu")
 
@@ -38,8 +38,7 @@ def spot(ways):
 def test_the_way_of_a_spot():
     way = [(1, 2), (4, 6), (7, 10), (7, 5)]  # 5 pixels a frame, and one turn
     assert paths(spot([way])).tolist() == [[list(map(float, place)) for place in way]]
-    found = Motion(10).measured(spot([way]))
-    assert found["speed"] == pytest.approx(5) and found["turn"] == pytest.approx((0 + (9**2 + 3**2) ** 0.5) / 2)
+    assert measured(spot([way])) == pytest.approx({"speed_difference": 5, "turn_difference": (9**2 + 3**2) ** 0.5 / 2})
 
 
 def test_motion_is_that_of_the_data(root):

@@ -64,6 +64,7 @@ class Features:
 
     def __init__(self, extractor: Extractor, images: Tensor, dataset: Dataset, device: torch.device) -> None:
         self.extractor, self.dataset, self.device = extractor, dataset, device
+        self.most = CLIPS if dataset.is_video else None
         self.layers = extractor(images, device)  # the images themselves are not kept: see `features`
 
     @property
@@ -79,13 +80,12 @@ class Features:
     @cached_property
     def real(self) -> Tensor:
         """(m, d), of all training images, or of so many clips."""
-        n = CLIPS if self.dataset.is_video else None
-        return kept_features(training_samples(self.dataset, n), self.extractor, self.device)
+        return kept_features(training_samples(self.dataset, self.most), self.extractor, self.device)
 
     @cached_property
     def held_out(self) -> Tensor | None:
-        """(m, d), of all held-out images; None if there are none."""
-        found = self.dataset.reference("held_out")
+        """(m, d), of all held-out images, or of so many clips; None if there are none."""
+        found = self.dataset.reference("held_out", self.most)
         return None if found is None else kept_features(found[0], self.extractor, self.device)
 
 

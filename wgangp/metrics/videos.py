@@ -37,15 +37,14 @@ class Motion(Metric):
         return dataset.is_video and dataset.shape[1] > 2
 
     def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
-        fake, real = (self.measured(drawn(x, self.samples)) for x in (samples, training_samples(dataset, self.samples)))
+        fake, real = (measured(drawn(x, self.samples)) for x in (samples, training_samples(dataset, self.samples)))
         values = {name: abs(fake[name] / max(real[name], 1e-9) - 1) for name in fake}
-        details = {f"{name}_difference": {"generated": fake[name], "real": real[name]} for name in fake}
-        return Result(
-            {f"{name}_difference": value for name, value in values.items()},
-            {"samples": min(len(samples), self.samples), "reference": "train"},
-            details,
-        )
+        details = {name: {"generated": fake[name], "real": real[name]} for name in fake}
+        return Result(values, {"samples": min(len(samples), self.samples), "reference": "train"}, details)
 
-    def measured(self, clips: Tensor) -> dict[str, float]:
-        way = paths(clips).diff(dim=1)  # (n, t - 1, 2)
-        return {"speed": way.norm(dim=2).mean().item(), "turn": way.diff(dim=1).norm(dim=2).mean().item()}
+
+def measured(clips: Tensor) -> dict[str, float]:
+    """Returns the mean speed and turning of clips, by the names of their scores."""
+    way = paths(clips).diff(dim=1)  # (n, t - 1, 2)
+    turn = way.diff(dim=1)
+    return {"speed_difference": way.norm(dim=2).mean().item(), "turn_difference": turn.norm(dim=2).mean().item()}

@@ -37,7 +37,7 @@ class Film:
 
 
 def decode_videos(
-    videos: dict[str, list[Path]], size: int, channels: int, stacked: bool = False
+    videos: dict[str, list[Path]], size: int, channels: int, stacked: bool
 ) -> dict[str, Film | Exception]:
     """Returns the frames of each video, or why it cannot be read; the central squares, resized.
 
