@@ -70,14 +70,30 @@ def test_parquet_files_with_names_as_labels(call, hub):
     assert code == 0 and "6 images of 3x8x8, 2 classes: blue (2), red (4)" in text
 
 
+def test_a_folder_of_images_and_a_subset_of_parquet_files(call, hub):
+    """The package's own readings of a folder: classes by sub-folders, and the configurations of its README."""
+    for i, pixels in enumerate(pictures(6, 3)):
+        Path(f"tree/train/{'ab'[i % 2]}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(f"tree/train/{'ab'[i % 2]}/{i}.png")
+    code, text = call("train", "dataset=huggingface", "dataset.name=tree", *SMALL)
+    assert code == 0 and "6 images of 3x8x8, 2 classes: a (3), b (3)" in text
+    Path("parts").mkdir()
+    configs = "".join(f"- config_name: {name}\n  data_files: {name}.parquet\n" for name in ("few", "many"))
+    Path("parts/README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    for name, n in {"few": 4, "many": 9}.items():
+        split(n, 4, [0] * n).to_parquet(f"parts/{name}.parquet")
+    code, text = call("train", "dataset=huggingface", "dataset.name=parts", "dataset.subset=many", *SMALL[:-1])
+    assert code == 0 and "9 images of 3x8x8" in text
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
         (["dataset.name=no/such", "dataset.download=false"], "cannot be loaded, neither as a folder nor from the Hub"),
         (["dataset.name=pets", "dataset.split=dev"], "dataset.split=dev: choose from train, test"),
-        (["dataset.name=pets", "dataset.image=label"], "has the columns image, label, of which image can be the image"),
-        (["dataset.name=pets", "dataset.label=kind"], "of which image, label can be the label"),
-        (["dataset.name=numbers"], "of which none can be the image; tables of numbers are taken by dataset=table"),
+        (["dataset.name=pets", "dataset.image=label"], "has no such column of images; choose from image"),
+        (["dataset.name=pets", "dataset.label=kind"], "has no such column of labels; choose from image, label"),
+        (["dataset.name=numbers"], "of images; tables of numbers are taken by dataset=table"),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_one_line(call, hub, monkeypatch, asked, message):

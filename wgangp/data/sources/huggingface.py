@@ -1,8 +1,10 @@
 """Image data sets of the Hugging Face Hub, or a folder of one, by the package `datasets`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import importlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -49,60 +51,70 @@ class HuggingFace(FileSource):
     label: str | None
 
     def read(self) -> tuple[Part, Part | None, Sequence[str] | None]:
-        found, Image, ClassLabel = self._load()
+        datasets = package()
+        found = self._splits(datasets)
         if self.split not in found:
             raise ValueError(f"dataset.split={self.split}: choose from {shown(listed(list(found)))}")
         features = found[self.split].features
-        images, classes = ([c for c in features if isinstance(features[c], kind)] for kind in (Image, ClassLabel))
-        image = self._column("image", images, images, features)
-        label = self._column("label", classes, list(features), features) if self.label or len(classes) == 1 else None
+        images = [column for column, kind in features.items() if isinstance(kind, datasets.Image)]
+        classes = [column for column, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
+        image = self._column("image", self.image or the_only(images), images)
+        label = self.label or the_only(classes)
+        if label is not None:
+            self._column("label", label, list(features))
         held_out = [split for split in HELD_OUT if split in found and split != self.split][:1]
-        splits = {split: found[split] for split in (self.split, *held_out)}
-        given = [None if label is None else np.array(data[label][:]) for data in splits.values()]
-        labels, names = as_labels(f"dataset.label={shown(label)}", given)
-        train, *rest = (self._part(split, splits[split], image, y) for split, y in zip(splits, labels, strict=True))
-        return train, rest[0] if rest else None, features[label].names if label in classes else names
+        names = [self.split, *held_out]
+        given = [None if label is None else np.array(found[name][label][:]) for name in names]
+        labels, class_names = as_labels(f"dataset.label={shown(label)}", given)
+        beside = Path(datasets.config.HF_DATASETS_CACHE) / "wgangp"
+        train, *rest = (self._part(n, found[n], image, y, beside) for n, y in zip(names, labels, strict=True))
+        return train, rest[0] if rest else None, features[label].names if label in classes else class_names
 
-    def _load(self) -> tuple[Mapping[str, Any], type, type]:
-        """Returns the splits by their names, and the package's types of images and of classes."""
-        try:
-            import datasets
-        except ModuleNotFoundError as error:
-            raise ValueError(
-                f"dataset=huggingface: {error.name} is not installed: pip install -e '.[huggingface]'"
-            ) from error
-        folder = local_path(self.name)
+    def _splits(self, datasets: ModuleType) -> Mapping[str, Any]:
+        """Returns the splits by their names. Raises ValueError if they cannot be loaded."""
+        folder, offline = local_path(self.name), datasets.config.HF_HUB_OFFLINE
+        datasets.config.HF_HUB_OFFLINE = offline or not self.download
         try:
             if any((folder / file).is_file() for file in SAVED):
                 found = datasets.load_from_disk(str(folder))
             else:
-                datasets.config.HF_HUB_OFFLINE |= not self.download
                 found = datasets.load_dataset(str(folder) if folder.is_dir() else self.name, self.subset)
         except Exception as error:  # of the package, of its caches, of the network
             what = f"dataset.name={shown(self.name)} cannot be loaded, neither as a folder nor from the Hub"
             raise ValueError(f"{what} ({shown(error)})") from error
-        return found if isinstance(found, dict) else {self.split: found}, datasets.Image, datasets.ClassLabel
+        finally:
+            datasets.config.HF_HUB_OFFLINE = offline
+        return found if isinstance(found, dict) else {self.split: found}
 
-    def _column(self, option: str, likely: Sequence[str], possible: Sequence[str], columns: Iterable[str]) -> str:
-        """Returns the column that the option names, or else the only likely one. Raises ValueError if there is none."""
-        asked: str | None = getattr(self, option)
-        if asked is None and len(likely) == 1:
-            return likely[0]
-        if asked is not None and asked in possible:
-            return asked
-        held = f"the columns {shown(listed(list(columns)))}, of which {shown(listed(possible)) if possible else 'none'}"
+    def _column(self, option: str, name: str | None, possible: Sequence[str]) -> str:
+        """Returns the name, if it is one of the possible columns. Raises ValueError if it is not."""
+        if name is not None and name in possible:
+            return name
+        choices = (
+            f"choose from {shown(listed(possible))}" if possible else "tables of numbers are taken by dataset=table"
+        )
         raise ValueError(
-            f"dataset.{option}={shown(asked)}: dataset.name={shown(self.name)} has {held} can be the {option}"
-            + ("" if possible else "; tables of numbers are taken by dataset=table")
+            f"dataset.{option}={shown(name)}: dataset.name={shown(self.name)} has no such column of {option}s; {choices}"
         )
 
-    def _part(self, split: str, data: Any, image: str, labels: Tensor | None) -> Part:
-        from datasets import config
-
+    def _part(self, split: str, data: Any, image: str, labels: Tensor | None, beside: Path) -> Part:
         rows = Rows(self.name, data, image)
         title = "_".join(part for part in (Path(self.name).name, self.subset, split, image) if part)
-        beside = Path(config.HF_DATASETS_CACHE) / "wgangp"
         return self.part(rows, rows.names, zeros(len(data)) if labels is None else labels, beside, title)
+
+
+def package() -> ModuleType:
+    """Returns the package `datasets`. Raises ValueError, with the command that installs it, if it is missing."""
+    try:
+        return importlib.import_module("datasets")
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"dataset=huggingface: {error.name} is not installed: pip install -e '.[huggingface]'"
+        ) from error
+
+
+def the_only(names: Sequence[str]) -> str | None:
+    return names[0] if len(names) == 1 else None
 
 
 huggingface = image_source(HuggingFace)
