@@ -93,7 +93,7 @@ def test_a_folder_of_images_and_a_subset_of_parquet_files(call, hub):
         (["dataset.name=pets", "dataset.split=dev"], "dataset.split=dev: choose from train, test"),
         (["dataset.name=pets", "dataset.image=label"], "has no such column of images; choose from image"),
         (["dataset.name=pets", "dataset.label=kind"], "has no such column of labels; choose from image, label"),
-        (["dataset.name=numbers"], "of images; tables of numbers are taken by dataset=table"),
+        (["dataset.name=numbers"], "no such column of images; dataset=table takes tables of numbers"),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_one_line(call, hub, monkeypatch, asked, message):

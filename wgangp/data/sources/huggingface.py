@@ -90,12 +90,9 @@ class HuggingFace(FileSource):
         """Returns the name, if it is one of the possible columns. Raises ValueError if it is not."""
         if name is not None and name in possible:
             return name
-        choices = (
-            f"choose from {shown(listed(possible))}" if possible else "tables of numbers are taken by dataset=table"
-        )
-        raise ValueError(
-            f"dataset.{option}={shown(name)}: dataset.name={shown(self.name)} has no such column of {option}s; {choices}"
-        )
+        where = f"dataset.{option}={shown(name)}: dataset.name={shown(self.name)} has no such column of {option}s"
+        choices = f"choose from {shown(listed(possible))}" if possible else "dataset=table takes tables of numbers"
+        raise ValueError(f"{where}; {choices}")
 
     def _part(self, split: str, data: Any, image: str, labels: Tensor | None, beside: Path) -> Part:
         rows = Rows(self.name, data, image)
