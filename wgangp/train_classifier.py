@@ -27,7 +27,6 @@ from wgangp.metrics.videos import paths
 
 BATCH = 128
 SHIFT = 2  # pixels, of the random crops
-Part = tuple[Split, Tensor]  # and the positions (n,) of the samples in it
 
 
 def load(overrides: list[str], device: torch.device) -> tuple[str, Images]:
@@ -39,12 +38,13 @@ def load(overrides: list[str], device: torch.device) -> tuple[str, Images]:
     return name, dataset
 
 
-def parts(dataset: Images) -> tuple[Part, Part]:
+def parts(dataset: Images) -> tuple[Split, Split]:
     """What to train on and what to test on: a tenth of the images, where none are held out."""
+    images, labels = dataset.train.all(), dataset.train.labels
     if dataset.test is not None:
-        return (dataset.train, torch.arange(len(dataset))), (dataset.test, torch.arange(len(dataset.test)))
-    test, train = dataset.feed.order.permutation(0).cpu().tensor_split([len(dataset) // 10])
-    return (dataset.train, train), (dataset.train, test)
+        return Split(images, labels), Split(dataset.test.all(), dataset.test.labels)
+    test, train = dataset.feed.order.permutation(0).tensor_split([len(dataset) // 10])
+    return Split(images[train], labels[train]), Split(images[test], labels[test])
 
 
 def augmented(x: Tensor, flip: bool) -> Tensor:
@@ -55,31 +55,23 @@ def augmented(x: Tensor, flip: bool) -> Tensor:
     return x.flip(-1) if flip and torch.rand(()) < 0.5 else x
 
 
-def batch(part: Part, picked: Tensor) -> tuple[Tensor, Tensor]:
-    """The images (n, *) and labels (n,) of these samples of the part."""
-    split, positions = part
-    where = positions[picked].to(split.labels.device)
-    return split.pick(where)[0], split.labels[where]
-
-
-def train(network: ResNet, part: Part, epochs: int, flip: bool) -> None:
+def train(network: ResNet, split: Split, epochs: int, flip: bool) -> None:
     """SGD with momentum, its learning rate rising and falling once (Smith 2018).
 
     Of clips it learns the velocity of the centre of brightness, too, by squared errors in pixels per frame.
     """
-    shape, n = part[0].images.shape, len(part[1])
-    batches, moves = n // BATCH, len(shape) == 5
-    velocity = nn.Linear(network.linear.in_features, 2 * (shape[2] - 1)) if moves else nn.Identity()
-    parameters = [*network.parameters(), *velocity.to(network.mean.device).parameters()]
+    batches, moves = len(split.labels) // BATCH, split.images.ndim == 5
+    velocity = nn.Linear(network.linear.in_features, 2 * (split.images.shape[2] - 1)) if moves else nn.Identity()
+    parameters = [*network.parameters(), *velocity.to(split.labels.device).parameters()]
     optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.2, total_steps=epochs * batches)
     for epoch in range(epochs):
-        order = torch.randperm(n)
+        order = torch.randperm(len(split.labels)).to(split.labels.device)
         for i in (bar := trange(batches, desc=f"epoch {epoch + 1}", unit="batch")):
-            images, labels = (x.to(network.mean.device) for x in batch(part, order[i * BATCH : (i + 1) * BATCH]))
-            images = augmented(images, flip)
+            picked = order[i * BATCH : (i + 1) * BATCH]
+            images = augmented(split.images[picked], flip)
             features, logits = network(images)
-            loss = F.cross_entropy(logits, labels)
+            loss = F.cross_entropy(logits, split.labels[picked])
             if moves:  # its features see how clips move, beside what they show
                 loss = loss + F.mse_loss(velocity(features), paths(images).diff(dim=1).flatten(1))
             optimizer.zero_grad(set_to_none=True)
@@ -91,12 +83,9 @@ def train(network: ResNet, part: Part, epochs: int, flip: bool) -> None:
 
 
 @torch.no_grad()
-def accuracy(network: ResNet, part: Part) -> float:
-    right = 0
-    for picked in torch.arange(len(part[1])).split(500):
-        images, labels = batch(part, picked)
-        right += int((read(network.eval(), images)[1].argmax(1).to(labels.device) == labels).sum())
-    return right / len(part[1])
+def accuracy(network: ResNet, split: Split) -> float:
+    _, logits = read(network.eval(), split.images)
+    return (logits.argmax(1).to(split.labels.device) == split.labels).float().mean().item()
 
 
 def main() -> None:
@@ -117,13 +106,13 @@ def main() -> None:
         name, dataset = load(options.overrides, device)
     except Exception as error:
         parser.exit(1, one_line(error) + "\n")
-    part, test = parts(dataset)
+    split, test = parts(dataset)
     network = ResNet(math.prod(dataset.shape[:-2]), dataset.num_classes, options.blocks).to(device)
-    train(network, part, options.epochs, flip=dataset.flip)
+    train(network, split, options.epochs, flip=dataset.flip)
     score, out = accuracy(network, test), options.out or Path(f"classifier_{name}.pt")
     state = {key: value.cpu() for key, value in network.state_dict().items()}
     torch.save({"state_dict": state, "dataset": name, "accuracy": score, "classes": dataset.num_classes}, out)
-    print(f"{score:.2%} of {len(test[1]):,} test images, {time.perf_counter() - started:.0f} s: {out}")
+    print(f"{score:.2%} of {len(test.labels):,} test images, {time.perf_counter() - started:.0f} s: {out}")
 
 
 if __name__ == "__main__":
