@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import pytest
 import torch
 from conftest import write_mnist
@@ -9,7 +10,7 @@ from conftest import write_mnist
 from wgangp import train_classifier
 from wgangp.app.build import make_dataset
 from wgangp.app.compose import load_config
-from wgangp.metrics.images import ByClassifier
+from wgangp.metrics.images import FVD, ByClassifier
 from wgangp.metrics.videos import Motion, measured, paths
 
 CPU = torch.device("cpu")
@@ -64,3 +65,45 @@ def test_features_of_a_clip_classifier_see_motion(root, monkeypatch, tmp_path):
     metric = ByClassifier(str(file))
     scores = {name: metric(x, None, clips, CPU).values["classifier_frechet"] for name, x in shown.items()}
     assert scores["real"] < 0.05 * scores["frozen"] and scores["frozen"] < scores["shuffled"]
+
+
+class Script(torch.nn.Module):
+    """Called as I3D's TorchScript is; its features are the mean and the contrast of each channel, in [-1, 1]."""
+
+    def forward(self, x: torch.Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False):
+        assert rescale and resize and return_features and x.shape[1] == 3
+        x = (x / 127.5 - 1).flatten(2)
+        return torch.cat([x.mean(2), x.std(2)], dim=1)
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    torch.jit.script(Script()).save(str(tmp_path / "i3d.pt"))
+    return tmp_path / "i3d.pt"
+
+
+def test_fvd_is_the_frechet_distance_of_the_features_of_clips(root, script):
+    data = make_dataset(load_config(*moving(root, frames=9)), CPU)
+    real = data.train.all()
+    assert FVD(str(script))(real, None, data, CPU).values["fvd"] == pytest.approx(0, abs=1e-5)
+    brighter = (real.float() * 0.5 + 64).to(torch.uint8)
+    here, there = (Script()(x.float().expand(-1, 3, -1, -1, -1), True, True, True).double() for x in (real, brighter))
+    a, b = (torch.cov(x.T).numpy() for x in (here, there))
+    root_of_product = np.sqrt(np.linalg.eigvals(a @ b).astype(complex)).real.sum()
+    distance = (here.mean(0) - there.mean(0)).square().sum() + np.trace(a + b) - 2 * root_of_product
+    found = FVD(str(script))(brighter, None, data, CPU)
+    assert found.values["fvd"] == pytest.approx(float(distance), rel=1e-4)
+    assert found.measured_with["extractor"] == "i3d"
+
+
+def test_what_fvd_lacks_is_said(root, script):
+    data = make_dataset(load_config(*moving(root, frames=8)), CPU)
+    with pytest.raises(ValueError, match="at least 9 frames: these have 8"):
+        FVD(str(script))(data.train.all(), None, data, CPU)
+    with pytest.raises(FileNotFoundError, match="there is no such file"):
+        FVD("none.pt").check()
+    script.write_bytes(b"no script")
+    with pytest.raises(ValueError, match="no TorchScript"):
+        FVD(str(script)).check()
+    assert FVD(None).missing.startswith("scores.fvd.weights=FILE")

@@ -23,6 +23,7 @@ from wgangp.metrics.reference import Once, training_samples
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 VGG16_SHA256 = "397923af"  # its beginning, which is part of the file's name
 BATCH = 64
+I3D_BATCH, I3D_FRAMES = 4, 9  # clips of 224x224 at once, and the fewest frames that its pooling leaves one of
 CLIPS = 10_000  # of the data: videos have as many clips as frames
 
 
@@ -30,28 +31,29 @@ CLIPS = 10_000  # of the data: videos have as many clips as frames
 class Extractor:
     """A network that makes of images (n, channels, h, w) uint8 a tuple: features (n, d) and, perhaps, logits (n, k).
 
-    Our classifiers take clips (n, c, t, h, w), too, with channels = c * t.
+    Clips (n, c, t, h, w) are images with c * t channels, or stay clips if it takes `clips`.
     """
 
     name: str
     weights: Path
     channels: int
     load: Callable[[Path], nn.Module]
+    clips: bool = False
+    batch: int = BATCH
 
     def __call__(self, images: Tensor, device: torch.device) -> tuple[Tensor, ...]:
-        """Returns the layers of images (n, c, h, w) uint8, on the CPU; grey images are repeated in every channel.
+        """Returns the layers of images (n, c, h, w) or clips, uint8, on the CPU; grey is repeated in every channel.
 
         Raises ValueError if the images have other channels.
         """
-        images = images.flatten(1, -3)
+        images = images if self.clips else images.flatten(1, -3)
         if images.shape[1] not in (1, self.channels):
             raise ValueError(f"{self.name} takes images of {self.channels} channels: these have {images.shape[1]}")
         device = device if device.type == "cuda" else torch.device("cpu")
         network = self.load(self.weights).requires_grad_(False).eval().to(device)
-        batches = tqdm(
-            torch.split(images, BATCH), unit_scale=BATCH, unit="img", desc="features", leave=False, disable=None
-        )
-        layers = [network(x.to(device).expand(-1, self.channels, -1, -1)) for x in batches]
+        parts = torch.split(images, self.batch)
+        batches = tqdm(parts, "features", unit_scale=self.batch, unit="img", leave=False, disable=None)
+        layers = [network(x.to(device).expand(-1, self.channels, *x.shape[2:])) for x in batches]
         return tuple(torch.cat([x.cpu() for x in layer]) for layer in zip(*layers, strict=True))
 
     def measured_with(self) -> dict[str, str]:
@@ -193,6 +195,41 @@ def _load_vgg16(weights: Path) -> nn.Module:
     torch.load(weights, map_location="meta", weights_only=True)  # torch-fidelity would unpickle code, too
     network: nn.Module = Network("vgg16", ["fc2_relu"], feature_extractor_weights_path=str(weights))
     return network
+
+
+def i3d(path: str) -> Extractor:
+    """The I3D network of FVD, trained on Kinetics-400, as TorchScript: StyleGAN-V's i3d_torchscript.pt.
+
+    Raises FileNotFoundError or ValueError if the file is not TorchScript, or torch-fidelity is not installed.
+    """
+    need_torch_fidelity()
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"scores.fvd.weights={path}: there is no such file")
+    _load_i3d(Path(path))
+    return Extractor("i3d", Path(path), 3, _load_i3d, clips=True, batch=I3D_BATCH)
+
+
+class I3D(nn.Module):
+    """The features (n, 400) of clips (n, 3, t, h, w) uint8; the TorchScript resizes them and scales them to [-1, 1]."""
+
+    def __init__(self, script: nn.Module) -> None:
+        super().__init__()
+        self.script = script
+
+    def forward(self, clips: Tensor) -> tuple[Tensor]:
+        """Raises ValueError if the clips have too few frames."""
+        if clips.shape[2] < I3D_FRAMES:
+            raise ValueError(f"FVD needs clips of at least {I3D_FRAMES} frames: these have {clips.shape[2]}")
+        return (self.script(clips.float(), rescale=True, resize=True, return_features=True),)
+
+
+def _load_i3d(weights: Path) -> nn.Module:
+    try:
+        return I3D(torch.jit.load(weights, map_location="cpu"))
+    except RuntimeError as error:
+        raise ValueError(
+            f"scores.fvd.weights={weights} is no TorchScript: give StyleGAN-V's i3d_torchscript.pt"
+        ) from error
 
 
 def classifier(path: str) -> Extractor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from wgangp.data import Dataset
 from wgangp.metrics import Metric, Result
 from wgangp.metrics.classifier import class_balance, nearest
-from wgangp.metrics.features import Extractor, Features, classifier, features, inception, measured_with, vgg16
+from wgangp.metrics.features import Extractor, Features, classifier, features, i3d, inception, measured_with, vgg16
 
 
 class FeatureMetric(Metric):
@@ -99,6 +99,31 @@ class PRCVGG16(PRC):
 
     def extractor(self) -> Extractor:
         return vgg16(str(self.weights))
+
+
+class FVD(FeatureMetric):
+    """`fvd`, the Fréchet distance of I3D's features to 10,000 training clips (Unterthiner et al. 2018).
+
+    By the file and the call of StyleGAN-V (Skorokhodov et al. 2022), whose published values are of 2,048 clips of 16
+    frames at 256x256: the value depends on all three.
+    """
+
+    higher_is_better: ClassVar = {"fvd": False}
+
+    def __init__(self, weights: str | None) -> None:
+        self.weights = weights
+        self.missing = None if weights else "scores.fvd.weights=FILE, StyleGAN-V's i3d_torchscript.pt"
+
+    def suits(self, dataset: Dataset) -> bool:
+        return dataset.is_video
+
+    def extractor(self) -> Extractor:
+        return i3d(str(self.weights))
+
+    def score(self, found: Features) -> dict[str, float]:
+        from wgangp.metrics.fidelity import frechet
+
+        return {"fvd": frechet(found.fake, found.real)}
 
 
 class ByClassifier(FeatureMetric):
