@@ -16,8 +16,7 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -73,9 +72,8 @@ class Ours:
         return fetched
 
 
-@contextmanager
-def surroundings(variant: str, precision: str) -> Iterator[None]:
-    """Each variant in the process that it would have for itself: torch's defaults and glibc's for the textbook."""
+def surround(variant: str, precision: str) -> None:
+    """Gives a variant the process that it would have for itself: torch's defaults and glibc's for the textbook."""
     if variant == "textbook":
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = False, True
         torch.backends.cudnn.benchmark = False
@@ -86,7 +84,6 @@ def surroundings(variant: str, precision: str) -> Iterator[None]:
     else:
         set_precision(precision)
         keep_freed_memory()
-    yield
 
 
 Key = tuple[str, str]  # variant, precision
@@ -132,19 +129,19 @@ def measure(
     """A row per variant, the textbook's first."""
     variants, facts = dict[Key, Any](), dict[Key, dict[str, Any]]()
     for key, make in makers(recipe, precisions, compile, jax, device).items():
-        with surroundings(*key):
-            variants[key], facts[key] = warmed_up(key, make, device)
+        surround(*key)
+        variants[key], facts[key] = warmed_up(key, make, device)
     for key in variants.keys() - {TEXTBOOK}:
         facts[key]["critic_gflop"] = facts["eager", precisions[0]]["critic_gflop"]
     times: dict[Any, list[float]] = {(key, what): [] for key in variants for what in ("critic", "step", "waited")}
     for _ in range(rounds):
         for key, variant in variants.items():
-            with surroundings(*key):
-                variant.update_critic()  # memory that the one before gave back is had again
-                variant.waited = 0.0
-                times[key, "step"].append(seconds(variant.train_step, device))
-                times[key, "waited"].append(variant.waited)
-                times[key, "critic"].append(seconds(variant.update_critic, device))
+            surround(*key)
+            variant.update_critic()  # memory that the one before gave back is had again
+            variant.waited = 0.0
+            times[key, "step"].append(seconds(variant.train_step, device))
+            times[key, "waited"].append(variant.waited)
+            times[key, "critic"].append(seconds(variant.update_critic, device))
     rates = {precision: matrix_rate(precision, device) for precision in {p for _, p in variants}}
     return [
         {"recipe": recipe, "variant": key[0], "precision": key[1]}

@@ -58,9 +58,10 @@ class Textbook:
 
     def __init__(self, trainer: Trainer) -> None:
         self.t, self.waited = trainer, 0.0
-        adam = partial(torch.optim.Adam, lr=1e-4, betas=(0.5, 0.9))
-        self.generator_optimizer = adam(trainer.generator.parameters())
-        self.critic_optimizer = adam(trainer.critic.parameters())
+        self.generator_optimizer, self.critic_optimizer = (
+            torch.optim.Adam(network.parameters(), lr=ours.defaults["lr"], betas=ours.defaults["betas"])
+            for network, ours in zip((trainer.generator, trainer.critic), trainer.optimizers, strict=True)
+        )
         loader = DataLoader(Decoded(trainer), trainer.batch_size, shuffle=True, drop_last=True)
         self.batches = (batch for _ in iter(int, 1) for batch in loader)
 

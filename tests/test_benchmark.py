@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import textbook
 import torch
+from conftest import write_mnist
 
+from wgangp.metrics.classifier import ResNet
 from wgangp.penalties import gradient_norm
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "benchmark.py"
@@ -66,6 +68,35 @@ def test_recipes_are_the_papers_sizes(recipe):
     networks = (trainer.generator, trainer.critic)
     counts = [sum(p.numel() for p in network.parameters()) for network in networks]
     assert (*counts, trainer.batch_size, trainer.n_critic) == sizes[recipe]
+
+
+def test_the_textbook_learns_at_our_rates():
+    benchmark = load_script()
+    trainer = benchmark.trainer_of("mnist", "float32", False, torch.device("cpu"), "critic_optimizer.lr=3e-4", n=64)
+    book = textbook.Textbook(trainer)
+    groups = [o.param_groups[0] for o in (book.generator_optimizer, book.critic_optimizer)]
+    assert [(g["lr"], g["betas"]) for g in groups] == [(1e-4, (0.5, 0.9)), (3e-4, (0.5, 0.9))]
+    assert [len(g["params"]) for g in groups] == [len(trainer.generator_params), len(trainer.critic_params)]
+
+
+def test_both_programs_at_equal_time(tmp_path, monkeypatch, capsys):
+    import equal_time
+
+    write_mnist(tmp_path / "MNIST" / "raw")
+    torch.save({"state_dict": ResNet(1, 4, 1).state_dict()}, tmp_path / "c.pt")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    small = ["generator.width=2", "critic.width=2", "batch_size=10", "evaluation_samples=100", "compile=false"]
+    data = ["dataset=mnist", f"dataset.root={tmp_path}", "dataset.download=false"]
+    limits = ["--seconds", "1", "--moments", "2", "--seeds", "0", "1", "--classifier", "c.pt"]
+    monkeypatch.setattr(sys, "argv", ["equal_time.py", *data, *small, *limits])
+    equal_time.main()
+    assert capsys.readouterr().out.count("| 2 |") == 2
+    rows = [line.split(",") for line in (tmp_path / "equal_time.csv").read_text().split()[1:]]
+    assert [row[:2] for row in rows] == [[name, seed] for seed in "01" for name in ("textbook", "wgangp") for _ in "ab"]
+    for first, second in zip(rows[::2], rows[1::2], strict=True):
+        assert float(first[2]) >= 0.5 and float(second[2]) >= 1 and int(first[3]) <= int(second[3])
+    assert (tmp_path / "equal_time.png").stat().st_size > 5000
 
 
 def test_the_costs_of_penalties():

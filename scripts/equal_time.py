@@ -1,0 +1,100 @@
+"""What speed buys: the Fréchet distance over the wall clock, of a textbook program and of this one.
+
+    python scripts/equal_time.py dataset=mnist [KEY=VALUE ...] --classifier FILE [--seconds 600] [--seeds 0 1 2]
+
+Both train the same networks on the same data, with the same batches, optimizers and learning rates; no weights are
+averaged, and no rate falls. `textbook` is scripts/textbook.py, the step of most public programs, in float32; `wgangp`
+takes the options given, such as compile=true. The clock starts before the data are read, so that it has the
+compilation, and stands still while samples are scored. Prints a table, and draws the curves.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from benchmark import surround
+from omegaconf import DictConfig
+from seed_scores import SeedScores, table
+from textbook import Textbook
+from timing import seconds
+
+from wgangp.app.build import make_dataset, make_trainer, set_up_device
+from wgangp.app.compose import load_config
+from wgangp.app.errors import one_line
+from wgangp.machine.device import seed_step
+from wgangp.metrics.images import ByClassifier
+from wgangp.models.layers import frozen
+from wgangp.pictures import style
+from wgangp.sampling import generate, latents
+from wgangp.trainer import Trainer
+
+BOTH = ["ema_decay=0", "lr_decay=none"]
+VARIANTS = {"textbook": ["precision=float32", "compile=false"], "wgangp": []}
+STEPS = 5  # between two looks at the clock
+SCORES = ["seconds", "steps", "frechet"]
+
+
+def curve(variant: str, cfg: DictConfig, limit: float, moments: int, metric: ByClassifier) -> Iterator[list[float]]:
+    """Yields SCORES at the ends of `moments` equal parts of the time."""
+    started = time.perf_counter()
+    device = set_up_device(cfg)
+    trainer = make_trainer(cfg, make_dataset(cfg, device), device)
+    program = Textbook(trainer) if variant == "textbook" else trainer
+    if variant == "textbook":
+        surround(variant, "float32")
+    steps, spent = 0, time.perf_counter() - started
+    for moment in range(1, moments + 1):
+        while spent < limit * moment / moments:
+            spent += seconds(lambda: [program.train_step() for _ in range(STEPS)], device)
+            steps += STEPS
+        yield [spent, steps, frechet(trainer, cfg, metric)]
+
+
+def frechet(trainer: Trainer, cfg: DictConfig, metric: ByClassifier) -> float:
+    seed_step(cfg.seed, 0, "evaluate")  # the same latents every time
+    z, y = latents(trainer.generator, cfg.evaluation_samples)
+    images = torch.cat(generate(frozen(trainer.generator), z, y, trainer.dataset.to_metric_input))
+    return metric(images, None, trainer.dataset, trainer.device).values["classifier_frechet"]
+
+
+def plot(rows: list[dict[str, str]], out: Path) -> None:
+    """Each seed's curve; seconds and distance on logarithmic axes."""
+    with style.apply():
+        figure = style.figure(7, 4)
+        axes = figure.add_subplot(xlabel="seconds", ylabel="Fréchet distance (lower is better)", yscale="log")
+        for color, name in zip(style.SERIES, VARIANTS, strict=False):
+            for i, seed in enumerate(dict.fromkeys(row["seed"] for row in rows)):
+                mine = [row for row in rows if (row["name"], row["seed"]) == (name, seed)]
+                points = [[float(row[key]) for row in mine] for key in ("seconds", "frechet")]
+                axes.plot(*points, marker=".", color=color, label=None if i else name)
+        axes.legend()
+        figure.savefig(out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("overrides", nargs="+", metavar="KEY=VALUE", help="a dataset of images, and options")
+    parser.add_argument("--classifier", required=True, help="a file of wgangp.train_classifier, for the distance")
+    parser.add_argument("--seconds", type=float, default=600, help="of training, for each program and seed")
+    parser.add_argument("--moments", type=int, default=6, help="at which samples are scored")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=Path("equal_time.csv"), help="each moment's score")
+    options = parser.parse_args()
+    try:
+        scores, metric = SeedScores(options.out, SCORES), ByClassifier(options.classifier)
+        for seed in options.seeds:
+            for variant in (variant for variant in VARIANTS if not scores.has(variant, seed)):
+                cfg = load_config(*options.overrides, *BOTH, *VARIANTS[variant], f"seed={seed}")
+                for found in list(curve(variant, cfg, options.seconds, options.moments, metric)):
+                    scores.add(variant, seed, *found)
+    except Exception as error:
+        parser.exit(1, one_line(error) + "\n")
+    ends = {(row["name"], row["seed"]): row for row in scores.rows}  # the last moment of each
+    print(table(list(ends.values()), SCORES))
+    plot(scores.rows, options.out.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
