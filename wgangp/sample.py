@@ -123,15 +123,12 @@ def write_picture(cfg: DictConfig, generator: "Generator", label: int | None, ou
     from PIL import Image
 
     from wgangp import pictures
-    from wgangp.data.text import decode
     from wgangp.run_dir.files import open_for_writing
 
     x, columns, labels, wanted = in_rows(cfg, generator, label)
     out.parent.mkdir(parents=True, exist_ok=True)
     if generator.vocabulary and out.suffix == ".txt":
-        with open_for_writing(out) as file:
-            file.write("".join(f"{line}\n" for line in decode(x, generator.vocabulary)))
-        return out
+        return write_lines(x, generator.vocabulary, out)
     out = out if out.suffix.lower() in Image.registered_extensions() else out.with_name(f"{out.name}.png")
     names = generator.class_names
     picture = (
@@ -206,17 +203,12 @@ def write_files(x: "Tensor", generator: "Generator", out: Path) -> Path:
     """Writes each image to a file of its own, or text to one file of lines."""
     from PIL import Image
 
-    from wgangp.data.text import decode
     from wgangp.pictures import plots
     from wgangp.run_dir.files import open_for_writing
 
-    vocabulary = generator.vocabulary
     out.parent.mkdir(parents=True, exist_ok=True)
-    if vocabulary:
-        out = out.with_name(f"{out.name}.txt") if out.suffix != ".txt" else out
-        with open_for_writing(out) as file:
-            file.write("".join(f"{line}\n" for line in decode(x, vocabulary)))
-        return out
+    if generator.vocabulary:
+        return write_lines(x, generator.vocabulary, out)
     if x.ndim != 4 or generator.data_units is not None:
         raise ValueError(
             "format=files is for images and text: choose format=npy for an array, format=grid for a picture"
@@ -226,6 +218,17 @@ def write_files(x: "Tensor", generator: "Generator", out: Path) -> Path:
     for i, image in enumerate(plots.to_uint8(x)):
         with open_for_writing(out / f"{i:06d}.png", "wb") as file:
             Image.fromarray(image.squeeze()).save(file, "PNG")
+    return out
+
+
+def write_lines(x: "Tensor", vocabulary: str, out: Path) -> Path:
+    """Writes text to a file of lines."""
+    from wgangp.data.text import decode
+    from wgangp.run_dir.files import open_for_writing
+
+    out = out if out.suffix == ".txt" else out.with_name(f"{out.name}.txt")
+    with open_for_writing(out) as file:
+        file.write("".join(f"{line}\n" for line in decode(x, vocabulary)))
     return out
 
 
