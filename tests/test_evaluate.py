@@ -178,6 +178,27 @@ def test_the_trainers_scores_of_real_points_in_closed_form():
     assert values == {"modes": 8, "high_quality": pytest.approx(1 - math.exp(-4.5), abs=0.003)}
 
 
+def test_the_papers_score_is_beside_ours(call):
+    """By the score's name; what was not measured, and what differs from the preset, are told in a line each."""
+    start = ["train", *SMALL, "steps=4", "hydra.run.dir=run"]
+    call(*start, "batch_size=32", "+paper_scores.modes=25", "+paper_scores.is=7.86 +- 0.07")
+    call("resume", "run=run", "steps=9")
+    code, text = call("evaluate", "run=run/checkpoints/step_00000004.pt", "n=200", "metrics=[modes]")
+    assert code == 0, text
+    (modes,) = (line for line in text.splitlines() if line.startswith("modes "))
+    (quality,) = (line for line in text.splitlines() if line.startswith("high_quality "))
+    assert "   the paper 25; " in modes and "the paper" not in quality
+    assert "the paper reports is 7.86 +- 0.07: not measured here" in text
+    (differs,) = (line for line in text.splitlines() if line.startswith("this run differs from its preset: "))
+    assert "step 4 of " in differs and "batch_size=32" in differs and "steps=4" not in differs
+    assert "hydra.run.dir" not in differs and "log_every" not in differs
+
+
+def test_a_run_that_no_paper_reports_has_no_such_line(call):
+    call("train", *SMALL, "steps=4", "hydra.run.dir=run")
+    assert "paper" not in call("evaluate", "run=run", "n=200", "metrics=[modes]")[1]
+
+
 def test_a_checkpoint_file_is_scored_too(call):
     call("train", *SMALL, "steps=4", "checkpoint_every=2", "hydra.run.dir=run")
     older = sorted(Path("run/checkpoints").glob("step_*.pt"))[0]

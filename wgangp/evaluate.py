@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from wgangp.app.compose import command
+from wgangp.app.paper import beside_the_paper, reported
 from wgangp.app.ranks import joined
+from wgangp.sweeps.escape import terminal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +42,8 @@ def evaluate(cfg: DictConfig) -> None:
     run = checkpoint.parents[1]
     refuse_links(run)
     device = choose_device(cfg.device)
-    dataset = recorded_dataset(header_of(state), cfg, run, device)
+    header = header_of(state)
+    dataset = recorded_dataset(header, cfg, run, device)
     metrics = choose_metrics(cfg, dataset)
     generator = generator_of(state, cfg.ema, cfg.batchnorm, cfg.allow).to(device)
     x, y = draw(generator, dataset, cfg.n, cfg.seed)
@@ -48,7 +51,9 @@ def evaluate(cfg: DictConfig) -> None:
         return
     results, errors = score(metrics, x, y if generator.num_classes else None, dataset, device)
     leave_out(errors, metrics, strict=cfg.metrics is not None)
-    print_table(results)
+    print_table(results, reported(header.config))
+    for line in beside_the_paper(run, header.config, state["step"], {name for r in results for name in r.values}):
+        log.info("%s", terminal(line))
     which = {"generator": "ema" if cfg.ema else "last", "batchnorm": cfg.batchnorm, "seed": cfg.seed}
     log.info("%s", record(run, state["step"], which, results))
 
@@ -82,15 +87,16 @@ def draw(generator: "Generator", dataset: "Dataset", n: int, seed: int) -> "tupl
     return x[:n], y[:n]
 
 
-def print_table(results: "list[Result]") -> None:
-    """One line a score: its value, what real data have, the samples, the reference and the extractor."""
+def print_table(results: "list[Result]", paper: dict[str, str]) -> None:
+    """One line a score: its value, what real data and the paper have, the samples, the reference and the extractor."""
     for result in results:
         for name, value in result.values.items():
             how = result.how(name)  # a user's own metric may say nothing
             parts = [f"{how['samples']:,} samples"] if "samples" in how else []
             parts += [f"reference: {how['reference']}"] if "reference" in how else []
             using = f" by {how['extractor']}" if "extractor" in how else ""
-            log.info("%-28s %12.5g   %s%s%s", name, value, bound(how), ", ".join(parts), using)
+            theirs = f"the paper {terminal(paper[name])}; " if name in paper else ""
+            log.info("%-28s %12.5g   %s%s%s%s", name, value, theirs, bound(how), ", ".join(parts), using)
 
 
 def bound(how: dict[str, Any]) -> str:
