@@ -2,10 +2,11 @@
 
     python scripts/equal_time.py dataset=mnist [KEY=VALUE ...] --classifier FILE [--seconds 600] [--seeds 0 1 2]
 
-Both train the same networks on the same data, with the same batches, optimizers and learning rates; no weights are
-averaged, and no rate falls. `textbook` is scripts/textbook.py, the step of most public programs, in float32; `wgangp`
-takes the options given, such as compile=true. The clock starts before the data are read, so that it has the
-compilation, and stands still while samples are scored. Prints a table, and draws the curves.
+Both train the same networks on the same data by WGAN-GP and Adam, with the same batch size, learning rates and weight
+of the penalty; no weights are averaged, and no rate falls. `textbook` is scripts/textbook.py, the step of most public
+programs, in float32; `wgangp` takes the options given, such as compile=true. The clock starts when the data are there,
+so it has the compilation, which torch keeps for the next runs on a machine; it stands still while samples are scored.
+Prints a table, and draws the curves.
 """
 
 import argparse
@@ -30,17 +31,43 @@ from wgangp.pictures import style
 from wgangp.sampling import generate, latents
 from wgangp.trainer import Trainer
 
-BOTH = ["ema_decay=0", "lr_decay=none"]
+BOTH = ["ema_decay=0", "lr_decay=none", "dataset.flip=false", "dataset.dequantise=false"]
+SAME = ["loss=wasserstein", "penalty=wgan_gp", "optimizer@generator_optimizer=adam", "optimizer@critic_optimizer=adam"]
 VARIANTS = {"textbook": ["precision=float32", "compile=false"], "wgangp": []}
 STEPS = 5  # between two looks at the clock
 SCORES = ["seconds", "steps", "frechet"]
 
 
+def composed(overrides: list[str], variant: str, seed: int) -> DictConfig:
+    """Raises ValueError if the options are not of what the textbook program does."""
+    cfg = load_config(*overrides, *BOTH, *VARIANTS[variant], f"seed={seed}")
+    theirs = load_config(*SAME)
+    other = [
+        key
+        for key in ("loss", "penalty", "generator_optimizer", "critic_optimizer")
+        if kind(cfg[key]) != kind(theirs[key])
+    ]
+    if other or cfg.conditional:
+        raise ValueError(
+            f"{', '.join(other) or 'conditional'}: the textbook program has WGAN-GP and Adam alone, without labels"
+        )
+    return cfg
+
+
+def kind(node: DictConfig) -> dict[str, object]:
+    """What an option is, beside its numbers that both programs take."""
+    return {key: value for key, value in node.items() if key not in ("weight", "lr", "betas")}
+
+
 def curve(variant: str, cfg: DictConfig, limit: float, moments: int, metric: ByClassifier) -> Iterator[list[float]]:
-    """Yields SCORES at the ends of `moments` equal parts of the time."""
-    started = time.perf_counter()
+    """Yields SCORES at the ends of `moments` equal parts of the time. Raises ValueError if the data are no images."""
     device = set_up_device(cfg)
-    trainer = make_trainer(cfg, make_dataset(cfg, device), device)
+    dataset = make_dataset(cfg, device)
+    if not metric.suits(dataset):
+        raise ValueError("give a dataset of images: others have no such distance")
+    torch.zeros(1, device=device)  # starts CUDA
+    started = time.perf_counter()
+    trainer = make_trainer(cfg, dataset, device)
     program = Textbook(trainer) if variant == "textbook" else trainer
     if variant == "textbook":
         surround(variant, "float32")
@@ -53,14 +80,16 @@ def curve(variant: str, cfg: DictConfig, limit: float, moments: int, metric: ByC
 
 
 def frechet(trainer: Trainer, cfg: DictConfig, metric: ByClassifier) -> float:
-    seed_step(cfg.seed, 0, "evaluate")  # the same latents every time
-    z, y = latents(trainer.generator, cfg.evaluation_samples)
-    images = torch.cat(generate(frozen(trainer.generator), z, y, trainer.dataset.to_metric_input))
-    return metric(images, None, trainer.dataset, trainer.device).values["classifier_frechet"]
+    """Of samples of the same latents every time; the program's random numbers go on as if there were no scoring."""
+    with torch.random.fork_rng():
+        seed_step(cfg.seed, 0, "evaluate")
+        z, y = latents(trainer.generator, cfg.evaluation_samples)
+        images = torch.cat(generate(frozen(trainer.generator), z, y, trainer.dataset.to_metric_input))
+        return metric(images, None, trainer.dataset, trainer.device).values["classifier_frechet"]
 
 
 def plot(rows: list[dict[str, str]], out: Path) -> None:
-    """Each seed's curve; seconds and distance on logarithmic axes."""
+    """Each seed's curve; the distance on a logarithmic axis."""
     with style.apply():
         figure = style.figure(7, 4)
         axes = figure.add_subplot(xlabel="seconds", ylabel="Fréchet distance (lower is better)", yscale="log")
@@ -84,9 +113,10 @@ def main() -> None:
     options = parser.parse_args()
     try:
         scores, metric = SeedScores(options.out, SCORES), ByClassifier(options.classifier)
+        metric.check()
         for seed in options.seeds:
             for variant in (variant for variant in VARIANTS if not scores.has(variant, seed)):
-                cfg = load_config(*options.overrides, *BOTH, *VARIANTS[variant], f"seed={seed}")
+                cfg = composed(options.overrides, variant, seed)
                 for found in list(curve(variant, cfg, options.seconds, options.moments, metric)):
                     scores.add(variant, seed, *found)
     except Exception as error:

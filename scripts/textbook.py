@@ -74,7 +74,7 @@ class Textbook:
             alpha = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
             x = (alpha * real + (1 - alpha) * fake).requires_grad_()
             (grad,) = torch.autograd.grad(self.t.critic(x).sum(), x, create_graph=True)
-            penalty = 10 * ((grad.flatten(1).norm(2, dim=1) - 1) ** 2).mean()
+            penalty = self.t.penalty.weight * ((grad.flatten(1).norm(2, dim=1) - 1) ** 2).mean()
             loss = self.t.critic(fake).mean() - self.t.critic(real).mean() + penalty
             self.critic_optimizer.zero_grad()
             loss.backward()

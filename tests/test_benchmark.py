@@ -12,6 +12,7 @@ import textbook
 import torch
 from conftest import write_mnist
 
+from wgangp.metrics import Result
 from wgangp.metrics.classifier import ResNet
 from wgangp.penalties import gradient_norm
 
@@ -97,6 +98,35 @@ def test_both_programs_at_equal_time(tmp_path, monkeypatch, capsys):
     for first, second in zip(rows[::2], rows[1::2], strict=True):
         assert float(first[2]) >= 0.5 and float(second[2]) >= 1 and int(first[3]) <= int(second[3])
     assert (tmp_path / "equal_time.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("option", "answer"),
+    [
+        ("penalty=r1", "penalty: the textbook program has WGAN-GP and Adam alone"),
+        ("optimizer@critic_optimizer=rmsprop", "critic_optimizer: the textbook program"),
+        ("conditional=true", "conditional: the textbook program"),
+    ],
+)
+def test_what_the_textbook_does_not_is_refused(option, answer):
+    import equal_time
+
+    with pytest.raises(ValueError, match=answer):
+        equal_time.composed(["dataset=mnist", option], "wgangp", 0)
+    assert equal_time.composed(["dataset=mnist", "penalty.weight=3"], "wgangp", 0).penalty.weight == 3
+
+
+def test_scoring_leaves_the_random_numbers_alone(tmp_path):
+    import equal_time
+
+    write_mnist(tmp_path / "MNIST" / "raw")
+    data = ["dataset=mnist", f"dataset.root={tmp_path}", "dataset.download=false"]
+    cfg = equal_time.composed([*data, "generator.width=2", "critic.width=2", "batch_size=10"], "wgangp", 0)
+    device = torch.device("cpu")
+    trainer = equal_time.make_trainer(cfg, equal_time.make_dataset(cfg, device), device)
+    before = torch.get_rng_state()
+    equal_time.frechet(trainer, cfg, lambda *given: Result({"classifier_frechet": 1.0}, {}))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_costs_of_penalties():

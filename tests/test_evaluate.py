@@ -11,6 +11,9 @@ import torch
 from conftest import run_command, write_mnist
 from test_commands import DCGAN, SMALL, digits, images
 
+from wgangp.app.checks import plain
+from wgangp.app.compose import load_config
+from wgangp.app.paper import beside_the_paper, reported
 from wgangp.data import Dataset
 from wgangp.data.toy import gaussians8, swissroll
 from wgangp.metrics import Result
@@ -180,23 +183,34 @@ def test_the_trainers_scores_of_real_points_in_closed_form():
 
 def test_the_papers_score_is_beside_ours(call):
     """By the score's name; what was not measured, and what differs from the preset, are told in a line each."""
-    start = ["train", *SMALL, "steps=4", "hydra.run.dir=run"]
-    call(*start, "batch_size=32", "+paper_scores.modes=25", "+paper_scores.is=7.86 +- 0.07")
-    call("resume", "run=run", "steps=9")
-    code, text = call("evaluate", "run=run/checkpoints/step_00000004.pt", "n=200", "metrics=[modes]")
+    paper = ["+paper.scores.modes=25", "+paper.scores.is=7.86 +- 0.07", "paper.preset=paper/gaussians8"]
+    call("train", *SMALL, "steps=4", "hydra.run.dir=run", "batch_size=32", *paper)
+    code, text = call("evaluate", "run=run", "n=200", "metrics=[modes]")
     assert code == 0, text
     (modes,) = (line for line in text.splitlines() if line.startswith("modes "))
     (quality,) = (line for line in text.splitlines() if line.startswith("high_quality "))
     assert "   the paper 25; " in modes and "the paper" not in quality
     assert "the paper reports is 7.86 +- 0.07: not measured here" in text
-    (differs,) = (line for line in text.splitlines() if line.startswith("this run differs from its preset: "))
-    assert "step 4 of " in differs and "batch_size=32" in differs and "steps=4" not in differs
-    assert "hydra.run.dir" not in differs and "log_every" not in differs
+    (differs,) = (line for line in text.splitlines() if line.startswith("this run differs from "))
+    assert differs.startswith("this run differs from experiment=paper/gaussians8: step=4 (100,000), dataset._target_=")
+    assert "generator.width=8 (512)" in differs and "hydra.run.dir" not in differs and "log_every" not in differs
 
 
-def test_a_run_that_no_paper_reports_has_no_such_line(call):
-    call("train", *SMALL, "steps=4", "hydra.run.dir=run")
-    assert "paper" not in call("evaluate", "run=run", "n=200", "metrics=[modes]")[1]
+@pytest.mark.parametrize("name", ["cifar10_resnet", "cifar10_resnet_conditional"])
+def test_a_run_of_a_preset_as_it_is_differs_in_nothing(name):
+    config = plain(load_config(f"experiment=paper/{name}", "log_every=7", "dataset.root=elsewhere", "seed=3"))
+    (score,) = reported(config).values()
+    assert beside_the_paper(config, 100_000, {"is"}) == []
+    assert beside_the_paper(config, 100_000, {}) == [f"the paper reports is {score}: not measured here"]
+    changed = plain(load_config(f"experiment=paper/{name}", "penalty=r1", "dataset=array", "dataset.path=x.npy"))
+    (line,) = beside_the_paper(changed, 5, {"is"})
+    assert "step=5 (100,000), dataset._target_=wgangp.data.sources.array (" in line
+    assert "penalty.cost=zero_centred (two_sided)" in line and "dataset.path" not in line
+
+
+@pytest.mark.parametrize("paper", [None, [], {}, {"scores": 3}, {"scores": {"is": "x" * 5000}, "preset": "../x"}])
+def test_any_record_has_short_lines(paper):
+    assert all(len(line) < 200 for line in beside_the_paper({"paper": paper}, 3, {}))
 
 
 def test_a_checkpoint_file_is_scored_too(call):

@@ -39,7 +39,7 @@ def evaluate(cfg: DictConfig) -> None:
     from wgangp.run_dir.files import refuse_links
 
     checkpoint, state = load_newest(Path(str(cfg.run)).expanduser())
-    run = checkpoint.parents[1]
+    run = checkpoint.absolute().parents[1]
     refuse_links(run)
     device = choose_device(cfg.device)
     header = header_of(state)
@@ -52,7 +52,7 @@ def evaluate(cfg: DictConfig) -> None:
     results, errors = score(metrics, x, y if generator.num_classes else None, dataset, device)
     leave_out(errors, metrics, strict=cfg.metrics is not None)
     print_table(results, reported(header.config))
-    for line in beside_the_paper(run, header.config, state["step"], {name for r in results for name in r.values}):
+    for line in beside_the_paper(header.config, state["step"], {name for r in results for name in r.values}):
         log.info("%s", terminal(line))
     which = {"generator": "ema" if cfg.ema else "last", "batchnorm": cfg.batchnorm, "seed": cfg.seed}
     log.info("%s", record(run, state["step"], which, results))

@@ -1,6 +1,7 @@
 """Scores of clips: the way of the centre of brightness, and the features of a classifier that learned velocities."""
 
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -10,6 +11,9 @@ from conftest import write_mnist
 from wgangp import train_classifier
 from wgangp.app.build import make_dataset
 from wgangp.app.compose import load_config
+from wgangp.data.images import Images, Split
+from wgangp.metrics import features
+from wgangp.metrics.classifier import sha256
 from wgangp.metrics.images import FVD, ByClassifier
 from wgangp.metrics.videos import Motion, measured, paths
 
@@ -79,31 +83,46 @@ class Script(torch.nn.Module):
 @pytest.fixture
 def script(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    torch.jit.script(Script()).save(str(tmp_path / "i3d.pt"))
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):
+        torch.jit.script(Script()).save(str(tmp_path / "i3d.pt"))
+    monkeypatch.setattr(features, "I3D_SHA256", sha256(tmp_path / "i3d.pt"))
     return tmp_path / "i3d.pt"
 
 
 def test_fvd_is_the_frechet_distance_of_the_features_of_clips(root, script):
     data = make_dataset(load_config(*moving(root, frames=9)), CPU)
     real = data.train.all()
-    assert FVD(str(script))(real, None, data, CPU).values["fvd"] == pytest.approx(0, abs=1e-5)
+    assert FVD(str(script), 2048)(real, None, data, CPU).values["fvd"] == pytest.approx(0, abs=1e-5)
     brighter = (real.float() * 0.5 + 64).to(torch.uint8)
     here, there = (Script()(x.float().expand(-1, 3, -1, -1, -1), True, True, True).double() for x in (real, brighter))
     a, b = (torch.cov(x.T).numpy() for x in (here, there))
     root_of_product = np.sqrt(np.linalg.eigvals(a @ b).astype(complex)).real.sum()
     distance = (here.mean(0) - there.mean(0)).square().sum() + np.trace(a + b) - 2 * root_of_product
-    found = FVD(str(script))(brighter, None, data, CPU)
+    found = FVD(str(script), 2048)(brighter, None, data, CPU)
     assert found.values["fvd"] == pytest.approx(float(distance), rel=1e-4)
     assert found.measured_with["extractor"] == "i3d"
 
 
-def test_what_fvd_lacks_is_said(root, script):
-    data = make_dataset(load_config(*moving(root, frames=8)), CPU)
-    with pytest.raises(ValueError, match="at least 9 frames: these have 8"):
-        FVD(str(script))(data.train.all(), None, data, CPU)
+def test_fvd_is_of_so_many_clips_of_both(root, script):
+    data = make_dataset(load_config(*moving(root, frames=9)), CPU)
+    found = FVD(str(script), 50)(data.train.all(), None, data, CPU)
+    assert found.measured_with["samples"] == 50 and found.values["fvd"] == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize(("channels", "frames", "suits"), [(1, 9, True), (3, 16, True), (2, 16, False), (1, 8, False)])
+def test_clips_that_i3d_takes(channels, frames, suits):
+    clips = torch.zeros(4, channels, frames, 16, 16, dtype=torch.uint8)
+    split = Split(clips, torch.zeros(4, dtype=torch.long))
+    data = Images(split, None, 0, flip=False, dequantise=False, seed=0, device=CPU)
+    assert FVD("i3d.pt", 10).suits(data) == suits
+
+
+def test_no_other_program_is_called_fvd_or_run(script, monkeypatch):
+    """A TorchScript is a program, and a run directory may name any file."""
+    FVD(str(script), 10).check()
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="does not hold StyleGAN-V's"):
+        FVD(str(script), 10).check()
     with pytest.raises(FileNotFoundError, match="there is no such file"):
-        FVD("none.pt").check()
-    script.write_bytes(b"no script")
-    with pytest.raises(ValueError, match="no TorchScript"):
-        FVD(str(script)).check()
-    assert FVD(None).missing.startswith("scores.fvd.weights=FILE")
+        FVD("none.pt", 10).check()
+    assert FVD(None, 10).missing.startswith("scores.fvd.weights=FILE")

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 PATHS = (  # keys whose value is a path, and is taken as it is typed
     *("run", "out", "sweep", "classifier", "weights", "evaluate.classifier", "evaluate.weights", "hydra.run.dir"),
     *("dataset.path", "dataset.root", "dataset.cache", "hydra.sweep.dir"),
+    *("scores.fvd.weights", "scores.prc_vgg16.weights"),
 )
 PLAIN = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z_./][\w./-]*", re.IGNORECASE)
 SWEEP = re.compile(r"['\"\[$?]|(choice|range|interval|glob|shuffle|sort|tag)\(")  # written in Hydra's own syntax

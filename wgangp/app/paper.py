@@ -1,36 +1,60 @@
 """What the paper reports of a preset, beside what a run of it measured."""
 
+import re
 from collections.abc import Collection
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from wgangp.run_dir.record import Record, read_record
+from wgangp.app.checks import plain
+from wgangp.app.compose import load_config
+from wgangp.app.defaults import PARTS
+from wgangp.run_dir.record import flatten
 
-# Keys that change no sample: what is logged and kept, and where the run computes and writes.
-SILENT = (
-    *("hydra", "experiment=", "name=", "monitor=", "evaluat", "log_every=", "sample_every=", "checkpoint_every="),
-    *("keep_checkpoints=", "device=", "threads=", "profile", "debug=", "allow=", "dataset.root=", "dataset.download="),
+COMPARED = (  # what a sample depends on, beside the seed and the machine
+    *PARTS,
+    *("batch_size", "n_critic", "generator_batch_multiple", "lr_decay", "ema_decay", "conditional", "class_weight"),
+    *("content", "content_weight", "precision"),
 )
+PLACES = {"dataset.root", "dataset.download", "dataset.cache"}
+MOST, LONGEST = 8, 60  # differences in a line, and letters of a value: a record may be anybody's
 
 
 def reported(config: dict[str, Any]) -> dict[str, str]:
-    """Returns the scores that the paper reports of this configuration's preset, by name."""
-    scores = config.get("paper_scores")
-    return {str(name): str(value) for name, value in scores.items()} if isinstance(scores, dict) else {}
+    """Returns the scores that the paper reports of a recorded configuration's preset, by name."""
+    scores = paper["scores"] if isinstance(paper := config.get("paper"), dict) and "scores" in paper else None
+    return {str(name): short(value) for name, value in scores.items()} if isinstance(scores, dict) else {}
 
 
-def beside_the_paper(run: Path, config: dict[str, Any], step: int, measured: Collection[str]) -> list[str]:
+def beside_the_paper(config: dict[str, Any], step: int, measured: Collection[str]) -> list[str]:
     """Returns lines that say which reported scores were not measured, and what differs from the preset."""
-    record, found = Record(config), reported(config)
-    with suppress(OSError, ValueError):  # of a checkpoint alone, or damaged
-        record = read_record(run)
+    if not (found := reported(config)):
+        return []
     missing = [f"{name} {value}" for name, value in found.items() if name not in measured]
-    steps = record.config.get("steps", step)
-    differs = [f"step {step} of {steps}"] if step != steps else []
-    last = {override.split("=")[0]: override for override in record.overrides}  # a resumed run may have a key twice
-    differs += [override for override in last.values() if not override.startswith(SILENT)]
     lines = [f"the paper reports {', '.join(missing)}: not measured here"] if missing else []
-    if found and differs:
-        lines.append(f"this run differs from its preset: {', '.join(differs)}")
+    preset = str(config["paper"].get("preset"))
+    if differs := differences(config, preset, step):
+        more = f", and {len(differs) - MOST} more" if len(differs) > MOST else ""
+        lines.append(f"this run differs from experiment={preset}: {', '.join(differs[:MOST])}{more}")
     return lines
+
+
+def differences(config: dict[str, Any], preset: str, step: int) -> list[str]:
+    """Returns `key=value (the preset's value)` of what differs; nothing if there is no such preset."""
+    if not re.fullmatch(r"[\w/]+", preset):
+        return []
+    try:
+        theirs = plain(load_config(f"experiment={preset}"))
+    except ValueError:
+        return []
+    found = [f"step={step:,} ({theirs['steps']:,})"] if step != theirs["steps"] else []
+    for part in COMPARED:
+        ours, preset_s = (flatten({part: c.get(part)}) for c in (config, theirs))
+        if ours.get(target := f"{part}._target_") != preset_s.get(target):  # another option has other keys
+            ours, preset_s = ({target: flat.get(target)} for flat in (ours, preset_s))
+        keys = [key for key in preset_s if key not in PLACES and ours.get(key) != preset_s[key]]
+        found += [f"{key}={short(ours.get(key))} ({short(preset_s[key])})" for key in keys]
+    return found
+
+
+def short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

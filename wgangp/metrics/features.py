@@ -4,6 +4,7 @@ import functools
 import hashlib
 import os
 import secrets
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,8 +23,9 @@ from wgangp.metrics.reference import Once, training_samples
 
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 VGG16_SHA256 = "397923af"  # its beginning, which is part of the file's name
+I3D_SHA256 = "bec6519f66ea534e953026b4ae2c65553c17bf105611c746d904657e5860a5e2"
 BATCH = 64
-I3D_BATCH, I3D_FRAMES = 4, 9  # clips of 224x224 at once, and the fewest frames that its pooling leaves one of
+I3D_BATCH = 4  # clips of 224x224 at once
 CLIPS = 10_000  # of the data: videos have as many clips as frames
 
 
@@ -40,6 +42,7 @@ class Extractor:
     load: Callable[[Path], nn.Module]
     clips: bool = False
     batch: int = BATCH
+    most: int = CLIPS  # of the data's clips
 
     def __call__(self, images: Tensor, device: torch.device) -> tuple[Tensor, ...]:
         """Returns the layers of images (n, c, h, w) or clips, uint8, on the CPU; grey is repeated in every channel.
@@ -66,7 +69,7 @@ class Features:
 
     def __init__(self, extractor: Extractor, images: Tensor, dataset: Dataset, device: torch.device) -> None:
         self.extractor, self.dataset, self.device = extractor, dataset, device
-        self.most = CLIPS if dataset.is_video else None
+        self.most = extractor.most if dataset.is_video else None
         self.layers = extractor(images, device)  # the images themselves are not kept: see `features`
 
     @property
@@ -197,39 +200,35 @@ def _load_vgg16(weights: Path) -> nn.Module:
     return network
 
 
-def i3d(path: str) -> Extractor:
+def i3d(path: str, most: int) -> Extractor:
     """The I3D network of FVD, trained on Kinetics-400, as TorchScript: StyleGAN-V's i3d_torchscript.pt.
 
-    Raises FileNotFoundError or ValueError if the file is not TorchScript, or torch-fidelity is not installed.
+    Raises FileNotFoundError or ValueError if the file is not that one, or torch-fidelity is not installed. TorchScript
+    is a program, so no other file is loaded.
     """
     need_torch_fidelity()
     if not Path(path).is_file():
-        raise FileNotFoundError(f"scores.fvd.weights={path}: there is no such file")
-    _load_i3d(Path(path))
-    return Extractor("i3d", Path(path), 3, _load_i3d, clips=True, batch=I3D_BATCH)
+        raise FileNotFoundError(
+            f"scores.fvd.weights={path}: there is no such file; give StyleGAN-V's i3d_torchscript.pt"
+        )
+    if sha256(Path(path)) != I3D_SHA256:
+        raise ValueError(
+            f"scores.fvd.weights={path} does not hold StyleGAN-V's i3d_torchscript.pt (its sha256 is not "
+            f"{I3D_SHA256[:8]}...), and a score from another network is not called FVD"
+        )
+    return Extractor("i3d", Path(path), 3, I3D, clips=True, batch=I3D_BATCH, most=most)
 
 
 class I3D(nn.Module):
     """The features (n, 400) of clips (n, 3, t, h, w) uint8; the TorchScript resizes them and scales them to [-1, 1]."""
 
-    def __init__(self, script: nn.Module) -> None:
+    def __init__(self, weights: Path) -> None:
         super().__init__()
-        self.script = script
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # the file is of no newer format
+            self.script = torch.jit.load(weights, map_location="cpu")
 
     def forward(self, clips: Tensor) -> tuple[Tensor]:
-        """Raises ValueError if the clips have too few frames."""
-        if clips.shape[2] < I3D_FRAMES:
-            raise ValueError(f"FVD needs clips of at least {I3D_FRAMES} frames: these have {clips.shape[2]}")
         return (self.script(clips.float(), rescale=True, resize=True, return_features=True),)
-
-
-def _load_i3d(weights: Path) -> nn.Module:
-    try:
-        return I3D(torch.jit.load(weights, map_location="cpu"))
-    except RuntimeError as error:
-        raise ValueError(
-            f"scores.fvd.weights={weights} is no TorchScript: give StyleGAN-V's i3d_torchscript.pt"
-        ) from error
 
 
 def classifier(path: str) -> Extractor:

@@ -9,6 +9,7 @@ from wgangp.data import Dataset
 from wgangp.metrics import Metric, Result
 from wgangp.metrics.classifier import class_balance, nearest
 from wgangp.metrics.features import Extractor, Features, classifier, features, i3d, inception, measured_with, vgg16
+from wgangp.metrics.reference import drawn
 
 
 class FeatureMetric(Metric):
@@ -102,23 +103,27 @@ class PRCVGG16(PRC):
 
 
 class FVD(FeatureMetric):
-    """`fvd`, the Fréchet distance of I3D's features to 10,000 training clips (Unterthiner et al. 2018).
+    """`fvd`, the Fréchet distance of I3D's features (Unterthiner et al. 2018) of `samples` generated and real clips.
 
     By the file and the call of StyleGAN-V (Skorokhodov et al. 2022), whose published values are of 2,048 clips of 16
     frames at 256x256: the value depends on all three.
     """
 
     higher_is_better: ClassVar = {"fvd": False}
+    FRAMES = 9  # the fewest of which I3D's pooling leaves one
 
-    def __init__(self, weights: str | None) -> None:
-        self.weights = weights
+    def __init__(self, weights: str | None, samples: int) -> None:
+        self.weights, self.samples = weights, samples
         self.missing = None if weights else "scores.fvd.weights=FILE, StyleGAN-V's i3d_torchscript.pt"
 
     def suits(self, dataset: Dataset) -> bool:
-        return dataset.is_video
+        return dataset.is_video and dataset.shape[0] in (1, 3) and dataset.shape[1] >= self.FRAMES
 
     def extractor(self) -> Extractor:
-        return i3d(str(self.weights))
+        return i3d(str(self.weights), self.samples)
+
+    def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
+        return super().__call__(drawn(samples, self.samples), labels, dataset, device)
 
     def score(self, found: Features) -> dict[str, float]:
         from wgangp.metrics.fidelity import frechet
