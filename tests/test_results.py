@@ -36,10 +36,12 @@ def test_each_method_has_its_median_and_interval_the_best_first(summary):
         results.table(summary, ["eval/fid"])
 
 
-def test_the_page_has_the_table_of_its_data():
+@pytest.mark.parametrize(
+    ("page", "data"), [("experiments.md", "paper_collapse.csv"), ("penalties.md", "adaptive_gaussians8.csv")]
+)
+def test_the_page_has_the_table_of_its_data(page, data):
     scores = [f"eval/{name}" for name in ("sliced_wasserstein", "wasserstein1", "modes", "high_quality")]
-    table = results.table(PAGES / "data" / "paper_collapse.csv", scores)
-    assert table in (PAGES / "experiments.md").read_text()
+    assert results.table(PAGES / "data" / data, scores) in (PAGES / page).read_text()
 
 
 def test_the_plot_has_a_row_for_each_method(summary, tmp_path):
