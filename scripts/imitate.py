@@ -42,7 +42,7 @@ SETTING = [  # of the critic
     *("critic=mlp", "critic.width=64", "critic.depth=2", "batch_size=256"),
     *("optimizer@critic_optimizer=adam", "critic_optimizer.lr=3e-4", "critic_optimizer.betas=[0.5,0.9]"),
 ]
-# Of the penalties. The mean of wgan_gp over seeds 110 to 115 was -402 with 10, -158 with 1, and -147 with 0.1.
+# Of the penalties. The mean of wgan_gp over seeds 110 to 115 was -452 with 10, -168 with 1, and -147 with 0.1.
 WEIGHTS = {"wgan_gp": 0.1, "wgan_lp": 0.1}
 UPDATES, REPLAYED = 80, 10  # of the critic after each rollout of the policy, on the pairs of so many rollouts
 CLONING_UPDATES = 3000

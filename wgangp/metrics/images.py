@@ -110,7 +110,7 @@ class FVD(FeatureMetric):
     """
 
     higher_is_better: ClassVar = {"fvd": False}
-    FRAMES = 9  # the fewest of which I3D's pooling leaves one
+    FRAMES = 9  # I3D's strides leave an eighth, rounded up, and its last pooling takes two
 
     def __init__(self, weights: str | None, samples: int) -> None:
         self.weights, self.samples = weights, samples
