@@ -43,6 +43,12 @@ def live(trainer: Trainer) -> list[Tensor]:
     return [t for m in modules for t in m.state_dict().values()] + [t for t in states if isinstance(t, Tensor)]
 
 
+def check_graphs(trainer: Trainer) -> None:
+    """Raises RuntimeError if CUDA graphs train other memory than these networks'."""
+    if isinstance(trainer.functions.updates, Replayed):
+        trainer.functions.updates.check()
+
+
 def gradients(
     trainer: Trainer,
     critic_gradients: Callable[..., tuple[Gradients, Logs]],

@@ -12,7 +12,7 @@ from wgangp.data import Dataset
 from wgangp.losses import Loss, class_loss, content_loss
 from wgangp.machine import distributed
 from wgangp.machine.cuda_graphs import Batches, Replayed
-from wgangp.machine.device import seed_step
+from wgangp.machine.device import memory_format, seed_step
 from wgangp.machine.distributed import local_shard, mean_over_ranks
 from wgangp.machine.ema import EMA
 from wgangp.machine.state import load_state, state_of
@@ -23,7 +23,6 @@ from wgangp.optimizers import Gradients, gradients_of, lr_scale, set_lr, update
 from wgangp.penalties import Penalty
 from wgangp.penalties.gradients import Critic, at_least_float32
 
-CHANNELS_LAST = {3: torch.channels_last, 4: torch.channels_last_3d}  # by the axes of a sample
 Logs = dict[str, Tensor]  # detached scalars, on the device until somebody reads them
 MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
@@ -66,18 +65,12 @@ class Trainer:
         self.critic_sees_y = bool(getattr(critic, "takes_condition", False))  # a projection, or channels
         critic = penalty.wrap(critic)
         self.one_pass = not couples_samples(critic)
-        if penalty.per_sample and not self.one_pass:
-            raise ValueError(
-                "critic.norm=batch makes a sample's score depend on its batch, so per-sample gradients do not exist: "
-                "use critic.norm=layer, or penalty=weight_clipping or none"
-            )
+        penalty.check(critic)
         dataset.batch(0, batch_size)  # raises ValueError if the batch is larger than the dataset
         if batch_size % distributed.WORLD_SIZE:
             raise ValueError(f"batch_size={batch_size} does not divide among {distributed.WORLD_SIZE} processes")
         self.dataset, self.loss, self.penalty = dataset, loss, penalty.to(device)
-        tensor_cores = device.type == "cuda" and precision != "float32"  # their convolutions prefer channels last
-        layouts = CHANNELS_LAST if tensor_cores else {}
-        layout = layouts.get(len(dataset.shape), torch.preserve_format)
+        layout = memory_format(len(dataset.shape), device, precision)
         self.generator = generator.to(device).to(memory_format=layout)
         self.critic = critic.to(device).to(memory_format=layout)
         self.generator_params, self.critic_params = list(generator.parameters()), list(critic.parameters())
@@ -87,7 +80,7 @@ class Trainer:
         self.device, self.seed, self.step, self.steps = device, seed, 0, steps
         self.batch_size, self.n_critic = batch_size, n_critic
         self.generator_batch, self.class_weight = batch_size * generator_batch_multiple, class_weight
-        self.content, self.content_weight = content, content_weight
+        self.content, self.content_weight, self.lr_decay, self.precision = content, content_weight, lr_decay, precision
         given = dataset.conditions is not None and getattr(generator, "condition_shape", None)
         self.pairs = generator_batch_multiple if given else 0  # batches of a generator's update, whose y it is given
         if content != "none" and not self.pairs:
@@ -95,7 +88,6 @@ class Trainer:
                 f"content={content} compares G(z, y) with the sample that y belongs to: give the data a "
                 "dataset.condition, and set conditional=true"
             )
-        self.lr_decay, self.precision = lr_decay, precision
         self.logs: Logs = {}  # of the last step; a lazy penalty's are of the last penalised update
         self.functions = Functions(self.critic_gradients, self.generator_gradients, self.updates)
 
@@ -150,11 +142,6 @@ class Trainer:
             return z, local_shard(self.labels(self.generator_batch))
         x, y = (torch.cat(parts) for parts in zip(*(self.dataset.make(*fetched) for fetched in pairs), strict=True))
         return z, local_shard(y), local_shard(x)
-
-    def check(self) -> None:
-        """Raises RuntimeError if CUDA graphs train other memory than these networks'."""
-        if isinstance(self.functions.updates, Replayed):
-            self.functions.updates.check()
 
     def critic_gradients(self, penalised: bool, z: Tensor, *fetched: Tensor) -> tuple[Gradients, Logs]:
         loss, logs = self.critic_loss(penalised, z, *fetched)
@@ -237,7 +224,6 @@ class Trainer:
         return [self.generator_optimizer, self.critic_optimizer]
 
     # ---- the state of a checkpoint
-
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on: plain containers and tensors."""
         moving = {"step": self.step, "penalty": self.penalty.state_dict(), "logs": dict(self.logs)}

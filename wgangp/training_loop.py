@@ -17,6 +17,7 @@ from wgangp.run_dir.checkpoint import Checkpoints, State, all_checkpoints, heade
 from wgangp.run_dir.logger import Logger, Values
 from wgangp.run_dir.record import flatten
 from wgangp.run_dir.status import Status, write_status
+from wgangp.speed import check_graphs
 from wgangp.trainer import Logs, Trainer
 
 log = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ class TrainingLoop:
     def record(self, logs: Logs, with_scores: bool) -> None:
         """Writes the scalars of this step, and the scores of the averaged generator."""
         t = self.trainer
-        t.check()
+        check_graphs(t)
         values: Values = self.observer.measure(logs) if logs else {}
         if with_scores:
             scores = self.observer.evaluate()

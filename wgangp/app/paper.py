@@ -6,7 +6,7 @@ from typing import Any
 
 from wgangp.app.checks import plain
 from wgangp.app.compose import load_config
-from wgangp.app.defaults import PARTS
+from wgangp.app.defaults import PARTS, with_defaults
 from wgangp.run_dir.record import flatten
 
 COMPARED = (  # what a sample depends on, beside the seed and the machine
@@ -45,6 +45,7 @@ def differences(config: dict[str, Any], preset: str, step: int) -> list[str]:
         theirs = plain(load_config(f"experiment={preset}"))
     except ValueError:
         return []
+    config = with_defaults(config)  # keys that conf/ has got since are no difference
     found = [f"step={step:,} ({theirs['steps']:,})"] if step != theirs["steps"] else []
     for part in COMPARED:
         ours, preset_s = (flatten({part: c.get(part)}) for c in (config, theirs))

@@ -140,6 +140,13 @@ def set_precision(precision: str) -> None:
     torch.backends.cudnn.benchmark = True  # shapes never change, so the fastest convolutions are worth finding
 
 
+def memory_format(axes: int, device: torch.device, precision: str) -> torch.memory_format:
+    """Returns the layout of networks on samples of so many axes: tensor cores' convolutions want channels last."""
+    if device.type != "cuda" or precision == "float32":
+        return torch.preserve_format
+    return {3: torch.channels_last, 4: torch.channels_last_3d}.get(axes, torch.preserve_format)
+
+
 def be_deterministic(wanted: bool) -> None:
     """Makes CUDA return the same bits every time, if `wanted`: slower, and an error for operations that cannot."""
     if wanted:

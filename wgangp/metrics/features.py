@@ -224,7 +224,7 @@ class I3D(nn.Module):
 
     def __init__(self, weights: Path) -> None:
         super().__init__()
-        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # torch.jit is deprecated, and the file has no other format
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of torch.jit; there is no other file
             self.script = torch.jit.load(weights, map_location="cpu")
 
     def forward(self, clips: Tensor) -> tuple[Tensor]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from wgangp.models.layers import couples_samples
 from wgangp.penalties.gradients import Critic
 from wgangp.schedules import Schedule
 
@@ -11,8 +12,8 @@ from wgangp.schedules import Schedule
 class Penalty(nn.Module):
     """A constraint of the critic. This base class constrains nothing; each part overrides what it needs.
 
-    The trainer calls `wrap` once, `begin` before each step, `due` and `terms` at each critic update, and `project` and
-    `observe` after it. The critic's loss is that of conf/loss plus the first of `terms`.
+    The trainer calls `wrap` and `check` once, `begin` before each step, `due` and `terms` at each critic update, and
+    `project` and `observe` after it. The critic's loss is that of conf/loss plus the first of `terms`.
     """
 
     per_sample = False  # whether it needs each sample's own gradient; BatchNorm in the critic is refused then
@@ -22,6 +23,14 @@ class Penalty(nn.Module):
     def wrap(self, critic: nn.Module) -> nn.Module:
         """Returns the critic to train: this one, changed or wrapped."""
         return critic
+
+    def check(self, critic: nn.Module) -> None:
+        """Raises ValueError if it needs gradients that this critic does not have."""
+        if self.per_sample and couples_samples(critic):
+            raise ValueError(
+                "critic.norm=batch makes a sample's score depend on its batch, so per-sample gradients do not exist: "
+                "use critic.norm=layer, or penalty=weight_clipping or none"
+            )
 
     def begin(self, progress: float) -> None:
         """Called before each step with the finished share of the run, from 0 to 1."""
@@ -71,6 +80,14 @@ class IntervalPenalty(Penalty):
     @property
     def weight(self) -> float | Tensor:  # type: ignore[override]
         return self.schedule.value
+
+    def check(self, critic: nn.Module) -> None:
+        """Raises ValueError if it needs gradients that this critic does not have."""
+        if self.per_sample and couples_samples(critic):
+            raise ValueError(
+                "critic.norm=batch makes a sample's score depend on its batch, so per-sample gradients do not exist: "
+                "use critic.norm=layer, or penalty=weight_clipping or none"
+            )
 
     def begin(self, progress: float) -> None:
         self.schedule.begin(progress)
