@@ -12,7 +12,7 @@ from textbook import stock_layers
 
 from wgangp.machine.compile import compile_if_equal, relative_difference, undisturbed
 from wgangp.machine.convolutions import Convolutions, is_giant
-from wgangp.machine.device import seed_step
+from wgangp.machine.device import memory_format, seed_step
 from wgangp.models import dcgan, mlp, resnet, resnet101
 from wgangp.speed import gradients
 
@@ -208,6 +208,14 @@ def test_memory_stays_flat_over_a_thousand_steps():
     result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
     assert "so this run is eager" not in result.stderr
     assert all(int(grown) < 800 * 3000 for grown in result.stdout.split()), result.stdout
+
+
+def test_networks_lie_as_tensor_cores_want_them():
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
+    assert memory_format(3, cuda, "bfloat16") == torch.channels_last
+    assert memory_format(4, cuda, "tf32") == torch.channels_last_3d
+    others = [(3, cpu, "bfloat16"), (3, cuda, "float32"), (1, cuda, "tf32"), (2, cuda, "tf32")]
+    assert {memory_format(*other) for other in others} == {torch.preserve_format}
 
 
 def test_ctrl_c_does_not_reach_a_compiler():
