@@ -95,6 +95,12 @@ def float32_by_default(monkeypatch):
     monkeypatch.setattr("wgangp.machine.device.bfloat16_is_faster", lambda: False)
 
 
+@pytest.fixture(autouse=True)
+def eager_by_default(monkeypatch):
+    """`compile=auto` compiles nothing, which takes longer than these short runs."""
+    monkeypatch.setattr("wgangp.app.build.has_cpp_compiler", lambda: False)
+
+
 def small_trainer(compile=False, **changes):
     torch.manual_seed(0)
     options = {

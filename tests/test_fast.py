@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, Points, small_trainer
+from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, Points, composed, small_trainer
 from textbook import stock_layers
+from torch._dynamo.backends.common import aot_autograd
+from torch._functorch.aot_autograd import make_boxed_func
+from torch._inductor.decomposition import select_decomp_table
 
+from wgangp.app.build import is_worth_compiling
 from wgangp.machine.compile import compile_if_equal, relative_difference, undisturbed
 from wgangp.machine.convolutions import Convolutions, is_giant
 from wgangp.machine.device import memory_format, seed_step
@@ -118,14 +122,48 @@ def test_compiled_functions_draw_the_random_numbers_of_eager_ones():
     assert compiled is not draws
 
 
-class Counted(Convolutions):
-    """The pass that CUDA gets; `found` counts the giant kernels before and after it."""
+def test_fifty_compiled_steps_follow_the_eager_ones(caplog, float64):
+    """With the pass that CUDA gets."""
+    with torch._inductor.config.patch(post_grad_custom_pre_pass=Convolutions()):
+        eager, compiled = trainer_with("dcgan layer"), trainer_with("dcgan layer", compile=True)
+    assert "so this run is eager" not in caplog.text and eager.functions[:2] != compiled.functions[:2]
+    for _ in range(50):
+        eager.train_step(), compiled.train_step()
+    pairs = [[p.detach() for p in t.critic_params + t.generator_params] for t in (eager, compiled)]
+    assert relative_difference(*pairs) < 1e-8
 
-    def __init__(self):
-        self.found = []
+
+def passed_through(convolutions, gradients):
+    """What the gradients are after the pass: of the compiler's graph, which torch's own kernels run."""
+
+    def fw_compiler(module, example):
+        convolutions(module.graph)
+        module.recompile()
+        return make_boxed_func(module)
+
+    backend = aot_autograd(fw_compiler=fw_compiler, decompositions=select_decomp_table())
+    with torch._dynamo.config.patch(trace_autograd_ops=True):
+        return torch.compile(gradients, fullgraph=True, backend=backend)()
+
+
+def penalty_gradients(critic):
+    """A function that returns the gradients of a penalty of the critic's slope."""
+    x = torch.randn(4, *DATA["shape"])
+
+    def gradients():
+        points = x.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
+        loss = (slope.flatten(1).norm(dim=1) - 1).square().mean()
+        return torch.autograd.grad(loss, list(critic.parameters()), allow_unused=True, materialize_grads=True)
+
+    return gradients
+
+
+class Counted(Convolutions):
+    """The pass that CUDA gets; `found` counts the giant kernels before it."""
 
     def __call__(self, graph):
-        self.found.append(self.count(graph))
+        self.found = self.count(graph)
         super().__call__(graph)
         assert self.count(graph) == 0
 
@@ -134,17 +172,11 @@ class Counted(Convolutions):
 
 
 @pytest.mark.parametrize(("critic", "giants"), [("dcgan layer", 1), ("resnet", 7)])
-def test_fifty_compiled_steps_follow_the_eager_ones(critic, giants, caplog, float64):
-    eager = trainer_with(critic)
-    counted = Counted()
-    with torch._inductor.config.patch(post_grad_custom_pre_pass=counted, force_disable_caches=True):
-        compiled = trainer_with(critic, compile=True)
-    assert max(counted.found) == giants
-    assert "so this run is eager" not in caplog.text and eager.functions[:2] != compiled.functions[:2]
-    for _ in range(50):
-        eager.train_step(), compiled.train_step()
-    pairs = [[p.detach() for p in t.critic_params + t.generator_params] for t in (eager, compiled)]
-    assert relative_difference(*pairs) < 1e-8
+def test_giant_kernels_become_weight_gradients(critic, giants, float64):
+    torch.manual_seed(0)
+    counted, gradients = Counted(), penalty_gradients(CRITICS[critic]())
+    assert relative_difference(list(gradients()), list(passed_through(counted, gradients))) < 1e-12
+    assert counted.found == giants
 
 
 class Asked(Convolutions):
@@ -161,20 +193,8 @@ class Asked(Convolutions):
 def test_convolutions_get_the_layout_of_the_network(layout, float64):
     """The mean's gradient is contiguous, whatever the network's layout is."""
     torch.manual_seed(0)
-    critic = CRITICS["resnet"]().to(memory_format=layout)
-    x = torch.randn(4, *DATA["shape"])
-
-    def gradients():
-        points = x.clone().requires_grad_()
-        (slope,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
-        loss = (slope.flatten(1).norm(dim=1) - 1).square().mean()
-        return torch.autograd.grad(loss, list(critic.parameters()), allow_unused=True, materialize_grads=True)
-
-    asked = Asked()
-    caches = torch._inductor.config.patch(force_disable_caches=True)  # or a second run of this test has no pass
-    with torch._dynamo.config.patch(trace_autograd_ops=True), caches:
-        compiled = torch.compile(gradients, fullgraph=True, options={"post_grad_custom_pre_pass": asked})()
-    assert relative_difference(list(gradients()), list(compiled)) < 1e-12
+    asked, gradients = Asked(), penalty_gradients(CRITICS["resnet"]().to(memory_format=layout))
+    assert relative_difference(list(gradients()), list(passed_through(asked, gradients))) < 1e-12
     assert asked.tensors > 6 and (asked.last == asked.tensors) == (layout == torch.channels_last)
 
 
@@ -216,6 +236,17 @@ def test_networks_lie_as_tensor_cores_want_them():
     assert memory_format(4, cuda, "tf32") == torch.channels_last_3d
     others = [(3, cpu, "bfloat16"), (3, cuda, "float32"), (1, cuda, "tf32"), (2, cuda, "tf32")]
     assert {memory_format(*other) for other in others} == {torch.preserve_format}
+
+
+def test_long_runs_are_compiled(monkeypatch):
+    def compiles(*overrides):
+        return is_worth_compiling(composed(*overrides), torch.device("cpu"))
+
+    for possible in (True, False):
+        monkeypatch.setattr("wgangp.app.build.has_cpp_compiler", lambda possible=possible: possible)
+        assert compiles("steps=5000") == possible
+        assert not compiles("steps=4999") and not compiles("steps=5000", "compile=false")
+        assert compiles("steps=1", "compile=true")
 
 
 def test_ctrl_c_does_not_reach_a_compiler():

@@ -271,7 +271,7 @@ def test_methods_are_compared_at_their_best(call, tmp_path):
 
 def test_a_terminated_sweep_ends_its_workers(tmp_path):
     """SIGTERM to the sweep alone: its workers finish their steps and save, and nothing trains on."""
-    options = [*SWEEP, "steps=100000", "log_every=0", "checkpoint_every=20", "seed=0,1,2,3"]
+    options = [*SWEEP, "steps=100000", "compile=false", "log_every=0", "checkpoint_every=20", "seed=0,1,2,3"]
     command = [sys.executable, "-m", "wgangp.train", "-m", *options, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     log = open(tmp_path / "log", "w")  # noqa: SIM115
     process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
