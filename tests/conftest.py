@@ -1,6 +1,8 @@
 """A small trainer and the real commands, for every test."""
 
 import contextlib
+import copy
+import functools
 import gc
 import importlib
 import multiprocessing
@@ -10,7 +12,6 @@ import struct
 import subprocess
 import sys
 import traceback
-from functools import partial
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of each process that runs tests, and of those that they start
 
@@ -47,10 +48,13 @@ PENALTY = {"points": "interpolates", "norm": 2, "cost": "two_sided", "power": 2,
 PENALTY |= {"weight": 10.0, "schedule": Constant, "interval": 1}
 RNG = np.random.default_rng(0)  # every picture is another one
 # What conf/ sets of dataset=array, where a test is about something else.
-array = partial(sources.array, key=None, labels=None, columns=None, axes=None, scaling="auto", condition=None)
+array = functools.partial(sources.array, key=None, labels=None, columns=None, axes=None, scaling="auto", condition=None)
 PROCESSES = multiprocessing.get_context("fork")  # real processes, which need not import torch again
 
-gc.freeze()  # the modules above live for ever: the collection at the end of each run need not look at them
+
+def pytest_collection_finish():
+    """Modules live for ever: the collection at the end of each run need not look at them."""
+    gc.freeze()
 
 
 def options(group, pattern="*.yaml"):
@@ -58,6 +62,11 @@ def options(group, pattern="*.yaml"):
 
 
 def composed(*overrides):
+    return copy.deepcopy(_composed(overrides))
+
+
+@functools.cache
+def _composed(overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", overrides=list(overrides))
     check(cfg)
@@ -109,8 +118,8 @@ def small_trainer(compile=False, **changes):
         "critic": mlp.Critic(shape=(2,), num_classes=0, width=16, depth=2, spectral=False, condition="auto"),
         "loss": Wasserstein(),
         "penalty": GradientPenalty(**PENALTY),
-        "generator_optimizer": partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.9)),
-        "critic_optimizer": partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.9)),
+        "generator_optimizer": functools.partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.9)),
+        "critic_optimizer": functools.partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.9)),
         "device": torch.device("cpu"),
         "seed": 0,
         "steps": 100,

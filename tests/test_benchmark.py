@@ -121,7 +121,8 @@ def test_scoring_leaves_the_random_numbers_alone(tmp_path):
 
     write_mnist(tmp_path / "MNIST" / "raw")
     data = ["dataset=mnist", f"dataset.root={tmp_path}", "dataset.download=false"]
-    cfg = equal_time.composed([*data, "generator.width=2", "critic.width=2", "batch_size=10"], "wgangp", 0)
+    small = ["generator.width=2", "critic.width=2", "batch_size=10", "evaluation_samples=100"]
+    cfg = equal_time.composed([*data, *small], "wgangp", 0)
     device = torch.device("cpu")
     trainer = equal_time.make_trainer(cfg, equal_time.make_dataset(cfg, device), device)
     before = torch.get_rng_state()
