@@ -294,6 +294,7 @@ def test_a_sweep_goes_on_after_a_failing_job(call, tmp_path):
 BAD = [
     (["steps=3", "n_critc=5"], "n_critc: there is no such key. Did you mean n_critic"),
     (["generator.dmi=3"], "generator.dmi: there is no such key."),
+    (["generator={width:8,dpth:2}"], "generator.dpth: there is no such key. Did you mean generator.depth"),
     (["generator=dcgan", "generator.nrom=batch"], "Did you mean generator.norm"),
     (["dataset=gausians25"], "dataset=gausians25: there is no such option. Did you mean gaussians25"),
     (["datset=mnist"], "datset: there is no such key. Did you mean dataset?"),

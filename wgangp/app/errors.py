@@ -50,6 +50,8 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -
     key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", str(error))
     if isinstance(error, ConfigCompositionException) and key:
         name = key[1] or key[2]
+        if (inner := re.search(r"full_key: (\S+)", str(error.__cause__))) and inner[1].startswith(f"{name}."):
+            name = inner[1]  # of a mapping that was given as the value
         return f"{name}: there is no such key.{near(name, keys(config_name, arguments))}"
     if isinstance(error, OverrideParseException):
         name, equals, value = error.override.partition("=")
