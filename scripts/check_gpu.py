@@ -1,7 +1,7 @@
 """Ten checks of a CUDA machine, each with its figures: python scripts/check_gpu.py [--only 2 5] [--report FILE]
 
-wgangp has seen one GPU, an H200, so please send the report of yours. Each check says pass, fail or skipped; the exit
-code is 1 if one fails. Checks 6 and 7 only measure.
+wgangp has seen an H200 and an H100 for some minutes each, so please send the report of yours. Each check says pass,
+fail or skipped; the exit code is 1 if one fails. Checks 6 and 7 only measure.
 """
 
 import argparse

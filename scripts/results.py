@@ -4,7 +4,7 @@
 
 SUMMARY.csv is what `wgangp-summarize sweep=DIR/seeds` writes after a comparison (sweep=paper_collapse and others). Each
 method is a row: the median of its seeds, and the median's 95 % interval (bootstrap). The best median of the first score
-is on top. Numbers within the interval of another are no difference.
+is on top. Overlapping intervals do not show that two methods are equal.
 """
 
 import argparse

@@ -4,7 +4,7 @@
 
 Scripts that compare methods write a line as soon as a run ends, and do not repeat a run whose line is there. The table
 has the median of each method's seeds and the median's 95 % interval (bootstrap); up to five seeds, the interval is
-little more than the smallest and the largest score. Numbers within the interval of another are no difference.
+little more than the smallest and the largest score. Overlapping intervals do not show that two methods are equal.
 """
 
 import argparse

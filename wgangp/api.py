@@ -51,6 +51,7 @@ def make_trainer(
     """Returns a trainer with the defaults of conf/ and these overrides, for a training loop of your own.
 
     Datasets and networks may be given as objects. Call `train_step()` as often as you like, up to `steps` times.
+    Raises ValueError for wrong options, and for parts that do not go together.
     """
     cfg = load_config(*overrides)
     device = build.set_up_device(cfg)

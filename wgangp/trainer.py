@@ -61,7 +61,7 @@ class Trainer:
         ema_decay: float,
         precision: str,
     ) -> None:
-        """Raises ValueError if the parts do not go together."""
+        """conf/train.yaml explains the numbers and names. Raises ValueError if the parts do not go together."""
         self.critic_sees_y = bool(getattr(critic, "takes_condition", False))  # a projection, or channels
         critic = penalty.wrap(critic)
         self.one_pass = not couples_samples(critic)
@@ -93,7 +93,7 @@ class Trainer:
 
     # ---- Algorithm 1
     def train_step(self) -> Logs:
-        """Algorithm 1: n_critic critic updates, each on a fresh real batch, then one generator update."""
+        """Algorithm 1: n_critic critic updates, then one generator update. Returns the scalars to log, by tag."""
         seed_step(self.seed, self.step)
         set_lr(self.optimizers, lr_scale(self.lr_decay, self.step, self.steps))
         self.penalty.begin(self.step / self.steps)

@@ -13,9 +13,9 @@ from torch.torch_version import TorchVersion
 
 log = logging.getLogger(__name__)
 
-# The compiled code looks before each call whether what it was made for is still there. It looks at values: tensors'
-# shapes, numbers, flags. It need not look at functions, modules and hooks, which do not change in a run: hundreds of
-# looks take longer than a small network's kernels.
+# Before each call, compiled code checks its guards: that what it was compiled for is still so. The guards on values are
+# kept (tensors' shapes, numbers, flags). Those on functions, modules and hooks, which do not change in a run, are not:
+# checking hundreds of them takes longer than a small network's kernels.
 WATCHED = ("TENSOR_MATCH", "CONSTANT_MATCH", "EQUALS_MATCH", "GRAD_MODE", "GLOBAL_STATE", "DETERMINISTIC_ALGORITHMS")
 
 

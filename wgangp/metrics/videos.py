@@ -23,8 +23,8 @@ def paths(clips: Tensor) -> Tensor:
 class Motion(Metric):
     """`speed_difference` and `turn_difference`: how much the mean speed, and its mean change, are not the data's.
 
-    Speed is the way of the centre of brightness from frame to frame, in pixels; turning is the change of that way. A
-    difference is |generated / real - 1|: 1 for clips that stand still.
+    Speed is the displacement of the centre of brightness from frame to frame, in pixels; turning is the change of this
+    displacement. A difference is |generated / real - 1|: 1 for clips that stand still.
     """
 
     higher_is_better: ClassVar = {"speed_difference": False, "turn_difference": False}

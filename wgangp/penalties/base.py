@@ -81,14 +81,6 @@ class IntervalPenalty(Penalty):
     def weight(self) -> float | Tensor:  # type: ignore[override]
         return self.schedule.value
 
-    def check(self, critic: nn.Module) -> None:
-        """Raises ValueError if it needs gradients that this critic does not have."""
-        if self.per_sample and couples_samples(critic):
-            raise ValueError(
-                "critic.norm=batch makes a sample's score depend on its batch, so per-sample gradients do not exist: "
-                "use critic.norm=layer, or penalty=weight_clipping or none"
-            )
-
     def begin(self, progress: float) -> None:
         self.schedule.begin(progress)
 

@@ -17,6 +17,7 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, weight: float =
     """Returns weight * E[(|grad f(x)| - 1)^2] at interpolates (Gulrajani et al. 2017, equation 3), a scalar.
 
     For use in any training loop. real, fake: (n, *shape). The critic may return (n,), (n, 1) or (n, 1 + num_classes).
+    It must treat samples separately: no BatchNorm. The interpolates are drawn with torch's global random numbers.
     """
     return weight * (gradient_norm(critic, interpolates(real, fake)) - 1).square().mean()
 
