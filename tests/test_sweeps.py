@@ -20,7 +20,7 @@ from wgangp.app.hydra_run import number_among_jobs
 from wgangp.app.paths import CONF
 from wgangp.run_dir.status import Status, write_status
 from wgangp.sweeps.jobs import read_jobs
-from wgangp.sweeps.search import Study
+from wgangp.sweeps.search import Study, load_optuna, storage
 
 SMALL = ["steps=4", "batch_size=16", "generator.width=8", "critic.width=8", "evaluation_samples=100", "log_every=2"]
 SMALL += ["sample_every=0", "scores.wasserstein1.samples=100"]
@@ -189,7 +189,7 @@ def test_a_search_learns_from_trials_that_diverge(call, tmp_path):
     options = [*SWEEP, "steps=20", "log_every=1", "generator_optimizer.lr=tag(log,interval(1e30,1e31))"]
     code, text = call("train", "-m", *options, "hydra.sweeper.trials=2")
     assert code == 0 and "no trial has a score" in text
-    study = Study(tmp_path / "sweep", [], "high_quality", 0).study
+    study = load_optuna().load_study(**storage(tmp_path / "sweep" / "study.log"))
     assert [trial.state.name for trial in study.trials] == ["PRUNED"] * 2
     assert "job 1 failed: step 2: " in call("summarize", "sweep=sweep")[1]
 

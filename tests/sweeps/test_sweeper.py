@@ -14,7 +14,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from wgangp.run_dir.lock import is_locked, locked
 from wgangp.run_dir.status import read_status
 from wgangp.sweeps.jobs import read_jobs
-from wgangp.sweeps.search import Study, StudyTrial, check_journal, importances
+from wgangp.sweeps.plan import Plan, read_plan, set_aside, write_plan
+from wgangp.sweeps.search import Study, StudyTrial, check_journal, importances, load_optuna, storage
 
 SMALL = ["steps=2", "batch_size=16", "generator.width=8", "critic.width=8", "evaluation_samples=100", "log_every=1"]
 SWEEP = [*SMALL, "sample_every=0", "hydra.sweep.dir=sweep", "monitor=high_quality"]
@@ -145,7 +146,7 @@ def test_a_pruned_trial_ends_its_job(call, tmp_path, monkeypatch):
     code, text = call("train", "-m", *options)
     assert code == 0 and reports == [(0, 2), (1, 2)] and "2 of 2 trials ended" in text
     assert [job.status for job in read_jobs(tmp_path / "sweep")] == ["pruned"] * 2
-    study = Study(tmp_path / "sweep", [], "high_quality", 0).study
+    study = load_optuna().load_study(**storage(tmp_path / "sweep" / "study.log"))
     assert [trial.state.name for trial in study.trials] == ["PRUNED"] * 2
     code, text = call("train", "-m", *SWEEP, "penalty.weight=interval(1,2)", "monitor=eval/modes")
     assert code == 1 and "is a search for monitor=high_quality" in text
@@ -264,6 +265,54 @@ def test_methods_are_compared_at_their_best(call, tmp_path):
     done = {file: file.read_bytes() for file in (tmp_path / "sweep").rglob("metrics.jsonl")}
     assert call(*command)[0] == 0  # nothing is repeated
     assert done == {file: file.read_bytes() for file in (tmp_path / "sweep").rglob("metrics.jsonl")}
+    code, text = call(*command, "dataset=gaussians8")
+    assert code == 1 and text.count("is of another sweep") == 2 and "2 of 2 methods failed: lp, none" in text, text
+
+
+def test_seeds_of_values_that_are_no_longer_the_best_are_kept(tmp_path):
+    """More trials were asked for, and have found others."""
+    judged, earlier = tmp_path / "seeds" / "r1", tmp_path / "earlier"
+    for i, value in enumerate((1, 1, 2, 3)):
+        set_aside(judged, earlier, [[f"penalty.weight={value}", f"seed={seed}"] for seed in range(i)])
+        judged.mkdir(parents=True, exist_ok=True)
+        write_plan(judged, Plan("now", {"0": [f"penalty.weight={value}", "seed=0"]}))
+    kept = [read_plan(earlier / name).jobs["0"][0] for name in ("r1", "r1-2")]
+    assert kept == ["penalty.weight=1", "penalty.weight=2"] and len(list(earlier.iterdir())) == 2
+
+
+def test_a_method_that_fails_does_not_stop_the_others(call, tmp_path):
+    methods = "+hydra.sweeper.methods={bad: {penalty: nosuch}, none: {penalty: none}}"
+    options = [o for o in COMPARISON if "methods=" not in o and "trials=" not in o and "seeds=" not in o]
+    few = [methods, "+hydra.sweeper.seeds=1", "hydra.sweeper.trials=1"]
+    code, text = call("train", "-m", *SWEEP, *options, *few)
+    assert code == 1 and text.splitlines()[-1] == "1 of 2 methods failed: bad", text
+    assert [job.status for job in read_jobs(tmp_path / "sweep" / "seeds" / "none")] == ["done"]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("hydra.sweeper.trials=0", "hydra.sweeper.trials=0: give a whole number of at least 1"),
+        ("hydra.sweeper.trials=2.5", "hydra.sweeper.trials=2.5: give a whole number"),
+        ("++hydra.sweeper.seeds=abc", "hydra.sweeper.seeds=abc: give a whole number"),
+        ("++hydra.sweeper.methods=null", "hydra.sweeper.methods: give at least one"),
+    ],
+)
+def test_numbers_of_a_comparison_are_checked_first(call, tmp_path, given, told):
+    code, text = call("train", "-m", *SWEEP, *COMPARISON, given)
+    assert code == 1 and told in text and not list(tmp_path.glob("sweep/*/*/*")), text
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("penalty.weight=interval(100,1)", "penalty.weight=interval(100,1): "),
+        ("penalty.weight=glob(*)", "this sweep has no job"),
+    ],
+)
+def test_values_that_make_no_sweep(call, override, told):
+    code, text = call("train", "-m", *SWEEP, override)
+    assert code == 1 and told in text, text
 
 
 # ---- signals

@@ -1,7 +1,9 @@
 """What a sweep set out to do: sweep.json in its directory, from which a killed sweep's missing jobs are known."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +12,8 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from wgangp.run_dir.files import read_json, replace_json
 from wgangp.run_dir.record import has_record
 from wgangp.sweeps.reading import read_job_record
+
+log = logging.getLogger(__name__)
 
 
 class Job(NamedTuple):
@@ -42,7 +46,9 @@ def read_plan(sweep: Path) -> Plan | None:
 
 
 def check_names(jobs: Sequence[Job]) -> None:
-    """Raises ValueError if two jobs would share a directory, or one lies elsewhere."""
+    """Raises ValueError if there are none, two would share a directory, or one lies elsewhere."""
+    if not jobs:
+        raise ValueError("this sweep has no job: give each swept key at least one value")
     taken: dict[Path, int] = {}
     for job in jobs:
         path = Path(job.name)
@@ -77,6 +83,25 @@ def check_same(folder: Path, job: Job, plan: Plan | None) -> None:
 
 def other_sweep(folder: Path) -> ValueError:
     return ValueError(f"{folder} is of another sweep: give another hydra.sweep.dir, or the same command as there")
+
+
+def check_count(key: str, value: object) -> None:
+    """Raises ValueError if the value is no whole number of at least 1."""
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{key}={value}: give a whole number of at least 1")
+
+
+def set_aside(judged: Path, earlier: Path, jobs: Sequence[Sequence[str]]) -> None:
+    """Moves seeds that were judged at other values than these jobs' into `earlier`, under a free name."""
+
+    def values(jobs: Sequence[Sequence[str]]) -> set[tuple[str, ...]]:
+        return {tuple(o for o in job if not o.startswith("seed=")) for job in jobs}
+
+    if (plan := read_plan(judged)) and values(list(plan.jobs.values())) != values(jobs):
+        earlier.mkdir(exist_ok=True)
+        names = (earlier / (judged.name if i == 1 else f"{judged.name}-{i}") for i in count(1))
+        judged.rename(place := next(name for name in names if not name.exists()))
+        log.info("%s: the search has found better values; the seeds of the former ones are in %s", judged.name, place)
 
 
 def is_steps(override: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from hydra.core.override_parser.types import IntervalSweep, Override
 
 from wgangp.metrics.objective import higher_is_better
+from wgangp.sweeps.plan import other_sweep
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,12 @@ class Study:
         if before.removeprefix("eval/") != monitor.removeprefix("eval/"):
             raise ValueError(f"{file} is a search for monitor={before}: give it again, or another hydra.sweep.dir")
         self.study.set_user_attr("monitor", monitor)
+        fixed = {key: o.get_value_element_as_str() for o, key in self._keys() if key not in self.distributions}
+        asked = {key: value for key, value in fixed.items() if key != "monitor"}
+        asked |= {key: str(distribution) for key, distribution in self.distributions.items()}
+        if self.study.get_trials() and self.study.user_attrs.get("asked", asked) != asked:
+            raise other_sweep(folder)
+        self.study.set_user_attr("asked", asked)
         so_far = len(self.study.get_trials())  # a resumed study must not draw the same values again
         self.study.sampler = self.optuna.samplers.TPESampler(seed=seed + so_far, multivariate=True)
         for left in self.study.get_trials(states=(self.optuna.trial.TrialState.RUNNING,)):
@@ -126,9 +133,11 @@ class Study:
         return self._with_values(self.study.best_trial.params)
 
     def _with_values(self, params: dict[str, Any]) -> list[str]:
-        keys = [(o, o.get_key_element()) for o in self.overrides]
-        values = [params[k] if k in self.distributions else o.get_value_element_as_str() for o, k in keys]
-        return [f"{key}={value}" for (_, key), value in zip(keys, values, strict=True)]
+        values = [params[k] if k in self.distributions else o.get_value_element_as_str() for o, k in self._keys()]
+        return [f"{key}={value}" for (_, key), value in zip(self._keys(), values, strict=True)]
+
+    def _keys(self) -> list[tuple[Override, str]]:
+        return [(override, override.get_key_element()) for override in self.overrides]
 
     def best(self) -> str:
         if not self.study.get_trials(states=(self.optuna.trial.TrialState.COMPLETE,)):
@@ -141,9 +150,11 @@ class Study:
         value, kinds = override.value(), self.optuna.distributions
         if not isinstance(value, IntervalSweep):
             return kinds.CategoricalDistribution(list(override.sweep_string_iterator()))
-        if "int" in value.tags:
-            return kinds.IntDistribution(int(value.start), int(value.end), log="log" in value.tags)  # type: ignore[arg-type]
-        return kinds.FloatDistribution(float(value.start), float(value.end), log="log" in value.tags)  # type: ignore[arg-type]
+        number, kind = (int, kinds.IntDistribution) if "int" in value.tags else (float, kinds.FloatDistribution)
+        try:
+            return kind(number(value.start), number(value.end), log="log" in value.tags)  # type: ignore[arg-type]
+        except ValueError as error:
+            raise ValueError(f"{override.input_line}: {error}") from error
 
 
 def importances(folder: Path) -> list[str]:

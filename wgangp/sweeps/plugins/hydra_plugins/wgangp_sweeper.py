@@ -33,6 +33,7 @@ from wgangp.sweeps.jobs import is_score, read_job
 from wgangp.sweeps.plan import (
     Job,
     Plan,
+    check_count,
     check_free,
     check_names,
     check_same,
@@ -65,6 +66,7 @@ class Sweeper(BasicSweeper):
         self.task_function: Callable[..., Any] = task_function
 
     def sweep(self, arguments: list[str]) -> list[JobReturn]:
+        check_count("hydra.sweeper.trials", self.trials)
         self.arguments = arguments
         swept = {o.get_key_element(): o for o in self.parse([*self._parse_config(), *arguments])}
         overrides = list(swept.values())  # the command line's win over the study's
