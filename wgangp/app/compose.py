@@ -122,6 +122,14 @@ def refuse_unknown_options(arguments: Sequence[str]) -> None:
             sys.exit(f"{name}: there is no such option.{near(name, known)}")
 
 
+def refuse_deletions(cfg: DictConfig, arguments: Sequence[str]) -> None:
+    """Raises ValueError if `~key` has left out a whole part, or a number that every run needs."""
+    for argument in arguments:
+        key = argument.removeprefix("~").partition("=")[0].rpartition("@")[2]
+        if argument.startswith("~") and "." not in key and key not in (*cfg, "experiment", "sweep"):
+            raise ValueError(f"{argument}: this key cannot be left out")
+
+
 def command(task: Callable[..., Any], config_name: str, arguments: Sequence[str] | None = None) -> None:
     """Runs `task` under Hydra with the command line, or with `arguments` in its place.
 
@@ -144,6 +152,7 @@ def command(task: Callable[..., Any], config_name: str, arguments: Sequence[str]
     @functools.wraps(task)
     def guarded(cfg: DictConfig, **options: Any) -> Any:
         try:
+            refuse_deletions(cfg, arguments)
             check(cfg)
             return task(cfg, **options)
         except Exception as error:

@@ -53,6 +53,11 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -
         if (inner := re.search(r"full_key: (\S+)", str(error.__cause__))) and inner[1].startswith(f"{name}."):
             name = inner[1]  # of a mapping that was given as the value
         return f"{name}: there is no such key.{near(name, keys(config_name, arguments))}"
+    if "Config group override must be a string" in str(error):
+        null = [group for group in groups() if f"{group}=null" in arguments]
+        return "; ".join(f"{g}=null: choose {', '.join(sorted(options(g)))}" for g in null) or one_line(error)
+    if merged := re.match(r"Error merging override (.+)", str(error)):
+        return f"{printable(merged[1])}: give a value of the default's kind; wgangp-{config_name} --help shows it"
     if isinstance(error, OverrideParseException):
         name, equals, value = error.override.partition("=")
         if not equals and not error.override.startswith("~"):
