@@ -62,15 +62,15 @@ def options(group, pattern="*.yaml"):
 
 
 def composed(*overrides):
-    return copy.deepcopy(_composed(overrides))
+    cfg = copy.deepcopy(_composed(overrides))
+    check(cfg)  # which looks at the environment
+    return cfg
 
 
 @functools.cache
 def _composed(overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", overrides=list(overrides))
-    check(cfg)
-    return cfg
+        return compose("train", overrides=list(overrides))
 
 
 class Points(Dataset):
