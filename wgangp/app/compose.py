@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -122,6 +122,11 @@ def refuse_unknown_options(arguments: Sequence[str]) -> None:
             sys.exit(f"{name}: there is no such option.{near(name, known)}")
 
 
+def interrupted() -> NoReturn:
+    logging.getLogger("torch").setLevel(logging.WARNING)  # if its import was cut, it would log statistics at the end
+    sys.exit("interrupted")
+
+
 def refuse_deletions(cfg: DictConfig, arguments: Sequence[str]) -> None:
     """Raises ValueError if `~key` has left out a whole part, or a number that every run needs."""
     for argument in arguments:
@@ -167,7 +172,7 @@ def command(task: Callable[..., Any], config_name: str, arguments: Sequence[str]
     try:
         hydra.main(version_base=VERSION_BASE, config_path=str(CONF), config_name=config_name)(guarded)()
     except KeyboardInterrupt:
-        sys.exit("interrupted")
+        interrupted()
     except Exception as error:
         if debug:
             raise
@@ -189,7 +194,7 @@ def plain_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
     try:
         task(merge_arguments(OmegaConf.load(file), arguments, file))  # type: ignore[arg-type]
     except KeyboardInterrupt:
-        sys.exit("interrupted")
+        interrupted()
     except Exception as error:
         if "debug=true" in arguments:
             raise
