@@ -147,8 +147,7 @@ def test_every_experiment_trains_for_two_steps(call, option, data, monkeypatch):
         monkeypatch.setattr(published, "read_parts", lambda *a: (array_part(*small_cifar10(data)), None, None))
     path = [f"dataset.path={data / 'lines.txt'}"] if option.endswith("language") else []
     path = [f"dataset.path={data / 'videos'}", "dataset.size=16"] if option.endswith("ivgan") else path
-    small = ["batch_size=2", "n_critic=1", "evaluation_samples=10", "steps=2", "log_every=2", "sample_every=0"]
-    small += narrow(option)
+    small = ["batch_size=2", "n_critic=1", "evaluation_samples=10", "steps=2", "log_every=2", *narrow(option)]
     small += ["dataset.limit=1000"] if option.startswith("paper/mnist") else []
     code, text = call("train", f"experiment={option}", *small, *path, "hydra.run.dir=run")
     assert code == 0, text

@@ -18,7 +18,7 @@ from wgangp.machine.compile import compile_if_equal, relative_difference, undist
 from wgangp.machine.convolutions import Convolutions, is_giant
 from wgangp.machine.device import memory_format, seed_step
 from wgangp.models import dcgan, mlp, resnet, resnet101
-from wgangp.speed import gradients
+from wgangp.speed import gradients, speed_up
 
 DATA = {"shape": (3, 16, 16), "num_classes": 0}
 CRITICS = {
@@ -122,10 +122,16 @@ def test_compiled_functions_draw_the_random_numbers_of_eager_ones():
     assert compiled is not draws
 
 
-def test_fifty_compiled_steps_follow_the_eager_ones(caplog, float64):
-    """With the pass that CUDA gets."""
+@pytest.mark.parametrize(
+    ("critic", "layout"), [("dcgan layer", torch.contiguous_format), ("resnet", torch.channels_last)]
+)
+def test_fifty_compiled_steps_follow_the_eager_ones(critic, layout, caplog, float64):
+    """With the pass that CUDA gets, and in the layout that it has there."""
+    eager, compiled = trainer_with(critic), trainer_with(critic)
+    for network in (compiled.generator, compiled.critic):
+        network.to(memory_format=layout)
     with torch._inductor.config.patch(post_grad_custom_pre_pass=Convolutions()):
-        eager, compiled = trainer_with("dcgan layer"), trainer_with("dcgan layer", compile=True)
+        speed_up(compiled, compile=True, cuda_graphs=False)
     assert "so this run is eager" not in caplog.text and eager.functions[:2] != compiled.functions[:2]
     for _ in range(50):
         eager.train_step(), compiled.train_step()

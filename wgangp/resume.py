@@ -6,7 +6,7 @@ from pathlib import Path
 
 import wgangp
 from wgangp.app.ranks import joined
-from wgangp.machine.signals import ignore_save_requests
+from wgangp.machine.signals import ignore_save_requests, interrupted
 from wgangp.run_dir.claim import console, has_checkpoint
 
 USAGE = """wgangp-resume run=DIR [key=value ...]
@@ -32,7 +32,7 @@ def main() -> None:
         with joined(), console():
             resume(arguments)
     except KeyboardInterrupt:
-        sys.exit("interrupted")
+        interrupted()
     except Exception as error:
         if debug:
             raise

@@ -97,3 +97,13 @@ def test_the_answer_says_what_to_give(typed, answer, call, tmp_path):
     code, text = call("train", *TOYS, typed)
     assert code == 1 and answer in text and len(text.strip().splitlines()) == 1, text
     assert not list(tmp_path.iterdir())
+
+
+def test_numbers_of_your_own_metric_are_yours():
+    cfg = composed()
+    OmegaConf.set_struct(cfg, False)
+    cfg.scores.mine = {"_target_": "my_package.Spread", "radius": 0.5, "offset": -1}
+    check(cfg)
+    cfg.scores.mine._target_ = "wgangp.metrics.toy.Modes"
+    with pytest.raises(ValueError, match=r"scores.mine.radius=0.5: give a whole number of at least 1"):
+        check(cfg)

@@ -75,10 +75,6 @@ def check(cfg: DictConfig) -> None:
         if key in cfg and not (type(cfg[key]) is int and least <= cfg[key] < LARGEST):
             example = f", such as {key}={cfg[key]:.0f}" if is_number(cfg[key]) and cfg[key] >= least else ""
             raise ValueError(f"{key}={shown(cfg[key])}: give a whole number of at least {least}, below 2^53{example}")
-    for name, node in (cfg.get("scores") or {}).items() if OmegaConf.is_dict(cfg.get("scores")) else ():
-        for key, value in node.items():
-            if type(value) in (int, float) and not (type(value) is int and value >= 1):
-                raise ValueError(f"scores.{name}.{key}={shown(value)}: give a whole number of at least 1")
     if "ema_decay" in cfg and not (is_number(cfg.ema_decay) and 0 <= cfg.ema_decay < 1):
         raise ValueError(f"ema_decay={shown(cfg.ema_decay)}: give a number from 0 to below 1")
     for key in ("class_weight", "content_weight"):
@@ -108,6 +104,16 @@ def check(cfg: DictConfig) -> None:
     for key in ("generator_optimizer", "critic_optimizer"):
         if key in cfg:
             check_optimizer(key, cfg[key])
+    for name, node in cfg.get("scores", {}).items():
+        check_score(f"scores.{name}", node)
+
+
+def check_score(key: str, node: Any) -> None:
+    """Raises ValueError if a number of one of our metrics is out of range: all of them count something."""
+    if OmegaConf.is_dict(node) and str(node.get("_target_")).startswith("wgangp.metrics."):
+        for name, value in node.items():
+            if is_number(value) and not (type(value) is int and value >= 1):
+                raise ValueError(f"{key}.{name}={shown(value)}: give a whole number of at least 1")
 
 
 def check_optimizer(key: str, node: DictConfig) -> None:

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -23,6 +23,7 @@ from wgangp.app.checks import check, plain
 from wgangp.app.errors import explain, groups, near, one_line
 from wgangp.app.help import page
 from wgangp.app.paths import CONF, PLUGINS, VERSION_BASE
+from wgangp.machine.signals import interrupted
 from wgangp.run_dir.claim import remove_if_empty
 
 log = logging.getLogger(__name__)
@@ -120,11 +121,6 @@ def refuse_unknown_options(arguments: Sequence[str]) -> None:
         name = argument.partition("=")[0]
         if name.startswith("--") and not any(option.startswith(name) for option in known):
             sys.exit(f"{name}: there is no such option.{near(name, known)}")
-
-
-def interrupted() -> NoReturn:
-    logging.getLogger("torch").setLevel(logging.WARNING)  # if its import was cut, it would log statistics at the end
-    sys.exit("interrupted")
 
 
 def refuse_deletions(cfg: DictConfig, arguments: Sequence[str]) -> None:

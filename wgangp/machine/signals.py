@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +23,12 @@ def ignore_save_requests() -> None:
     for number in present("SIGUSR1"):
         if threading.current_thread() is threading.main_thread():
             signal.signal(number, signal.SIG_IGN)
+
+
+def interrupted() -> NoReturn:
+    """Ends the program after a Ctrl-C that no run has noted."""
+    logging.getLogger("torch").setLevel(logging.WARNING)  # if its import was cut, it would log statistics at the end
+    sys.exit("interrupted")
 
 
 class StopSignals:

@@ -90,9 +90,11 @@ class Study:
         if before.removeprefix("eval/") != monitor.removeprefix("eval/"):
             raise ValueError(f"{file} is a search for monitor={before}: give it again, or another hydra.sweep.dir")
         self.study.set_user_attr("monitor", monitor)
-        fixed = {key: o.get_value_element_as_str() for o, key in self._keys() if key not in self.distributions}
-        asked = {key: value for key, value in fixed.items() if key != "monitor"}
-        asked |= {key: str(distribution) for key, distribution in self.distributions.items()}
+        asked = {
+            key: str(self.distributions[key]) if key in self.distributions else override.get_value_element_as_str()
+            for override, key in self._keys()
+            if key != "monitor"
+        }
         if self.study.get_trials() and self.study.user_attrs.get("asked", asked) != asked:
             raise other_sweep(folder)
         self.study.set_user_attr("asked", asked)
