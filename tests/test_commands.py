@@ -318,6 +318,8 @@ BAD = [
     (["ema_decay=1.5"], "ema_decay=1.5: give a number from 0 to below 1"),
     (["penalty.points=nowhere"], "penalty.points is 'nowhere': choose interpolates, real, fake"),
     (["device=cuda:99"], "device=cuda:99"),
+    (["device=[cpu]"], "device=['cpu']: give auto, cpu, cuda"),
+    (["hydra.run.dir="], "hydra.run.dir=: give a path"),
     (["conditional=true"], "conditional=true needs labels, and this dataset has none"),
     (["generator=dcgan"], "dcgan is for data with channels and 1 to 3 axes, and the data is (2,)"),
     (["dataset=array", "dataset.path=absent.npz"], "absent.npz"),

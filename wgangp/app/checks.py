@@ -84,6 +84,8 @@ def check(cfg: DictConfig) -> None:
         raise ValueError("generator.norm=none has no norm to give a condition to: set generator.condition=concat")
     if "truncation" in cfg and not (cfg.truncation is None or (is_number(cfg.truncation) and 0 < cfg.truncation <= 1)):
         raise ValueError(f"truncation={shown(cfg.truncation)}: give a number above 0, at most 1, or null")
+    if "device" in cfg and not isinstance(cfg.device, str):
+        raise ValueError(f"device={shown(cfg.device)}: give auto, cpu, cuda, a GPU such as cuda:1, or mps")
     if "monitor" in cfg and not isinstance(cfg.monitor, str):
         raise ValueError(f"monitor={shown(cfg.monitor)}: give the name of a scalar, such as critic/wasserstein")
     for key in ("allow", "seeds"):

@@ -123,6 +123,13 @@ def refuse_unknown_options(arguments: Sequence[str]) -> None:
             sys.exit(f"{name}: there is no such option.{near(name, known)}")
 
 
+def refuse_empty_paths(arguments: Sequence[str]) -> None:
+    """Raises ValueError if a path is empty: it would be the working directory."""
+    for argument in arguments:
+        if argument.lstrip("+") in [f"{key}=" for key in PATHS]:
+            raise ValueError(f"{argument}: give a path")
+
+
 def refuse_deletions(cfg: DictConfig, arguments: Sequence[str]) -> None:
     """Raises ValueError if `~key` has left out a whole part, or a number that every run needs."""
     for argument in arguments:
@@ -166,6 +173,7 @@ def command(task: Callable[..., Any], config_name: str, arguments: Sequence[str]
 
     before, sys.argv = sys.argv, [sys.argv[0], *arguments]  # Hydra reads its arguments there
     try:
+        refuse_empty_paths(arguments)
         hydra.main(version_base=VERSION_BASE, config_path=str(CONF), config_name=config_name)(guarded)()
     except KeyboardInterrupt:
         interrupted()
@@ -199,6 +207,7 @@ def plain_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
 
 def merge_arguments(defaults: DictConfig, arguments: Sequence[str], file: Any) -> DictConfig:
     """Returns the defaults with the arguments' values. Paths are the text as typed: 2024_01_31 is no number."""
+    refuse_empty_paths(arguments)
     given = OmegaConf.create()
     for argument in arguments:
         key, equals, value = argument.partition("=")
