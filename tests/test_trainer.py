@@ -389,7 +389,10 @@ def test_precision_by_the_gpu(monkeypatch):
             assert choose_precision("bfloat16", gpu) == "bfloat16"
     assert choose_precision("auto", cpu) == "float32" and choose_precision("bfloat16", cpu) == "bfloat16"
     monkeypatch.setattr(device, "bfloat16_is_faster", lambda: True)
-    assert choose_precision("auto", cpu) == "float32" and choose_precision("auto", cpu, images=True) == "bfloat16"
+    assert choose_precision("auto", cpu) == "float32" and choose_precision("auto", cpu, axes=2) == "bfloat16"
+    assert choose_precision("auto", cpu, axes=3) == "float32"
+    with pytest.raises(ValueError, match="3-D convolutions can be wrong"):
+        choose_precision("bfloat16", cpu, axes=3)
 
 
 @pytest.mark.parametrize(("half", "faster"), [(0.6, True), (0.8, False), (3.0, False)])

@@ -113,7 +113,7 @@ def make_trainer(
         content_weight=cfg.content_weight,
         lr_decay=cfg.lr_decay,
         ema_decay=cfg.ema_decay,
-        precision=choose_precision(cfg.precision, device, images=len(dataset.shape) == 3),
+        precision=choose_precision(cfg.precision, device, axes=len(dataset.shape) - 1),
     )
     speed_up(trainer, compile=is_worth_compiling(cfg, device), cuda_graphs=cfg.cuda_graphs)
     return trainer

@@ -71,7 +71,7 @@ def load_config(*overrides: str, config_name: str = "train") -> DictConfig:
         with hydra.initialize_config_dir(str(CONF), version_base=VERSION_BASE):
             cfg = hydra.compose(config_name, overrides=list(overrides), return_hydra_config=False)
     except Exception as error:
-        raise ValueError(explain(error, config_name)) from error
+        raise ValueError(explain(error, config_name, overrides)) from error
     finally:
         GlobalHydra.instance().hydra = running
     check(cfg)

@@ -80,21 +80,27 @@ def own_gpu(device: torch.device, job: int | None) -> torch.device:
     return torch.device("cuda", index)
 
 
-def choose_precision(name: str, device: torch.device, images: bool = False) -> str:
-    """Returns float32, tf32 or bfloat16.
+def choose_precision(name: str, device: torch.device, axes: int = 0) -> str:
+    """Returns float32, tf32 or bfloat16, for samples of so many axes beside their channels.
 
     "auto" is tf32 on GPUs that have it (Ampere and newer). On a CPU it is bfloat16 for images if that is faster there,
     else float32.
 
-    Raises ValueError if the GPU would emulate bfloat16: torch then computes sample by sample.
+    Raises ValueError if the GPU would emulate bfloat16: torch then computes sample by sample. And on a CPU for clips and
+    volumes: where a kernel is longer than the first axis, as 5 taps over 4 frames, oneDNN 3.12 leaves parts of the
+    weights' gradient unwritten, and at times writes beyond its memory.
     """
     on_gpu = device.type == "cuda"
     if name == "auto" and on_gpu:
         return "tf32" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
     if name == "auto":
-        return "bfloat16" if images and device.type == "cpu" and bfloat16_is_faster() else "float32"
+        return "bfloat16" if axes == 2 and device.type == "cpu" and bfloat16_is_faster() else "float32"
     if name == "bfloat16" and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise ValueError("precision=bfloat16: this GPU only emulates it, which is slow; use precision=auto")
+    if name == "bfloat16" and device.type == "cpu" and axes == 3:
+        raise ValueError(
+            "precision=bfloat16: on a CPU the gradients of 3-D convolutions can be wrong in it; use precision=auto"
+        )
     return name
 
 
