@@ -20,6 +20,8 @@ from wgangp.app.paths import CONF, VERSION_BASE
 from wgangp.run_dir.files import printable
 from wgangp.run_dir.record import flatten, parse_yaml
 
+MANY = 40  # more names than one reads in a message
+
 
 def one_line(error: BaseException) -> str:
     """Returns the cause's message, without the layers that passed it on."""
@@ -71,10 +73,20 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -
 
 
 def near(name: str, names: list[str]) -> str:
-    close = [n for n in names if n.startswith(f"{name}@")]  # a group that fills several places
-    close = close or difflib.get_close_matches(name, names, n=2, cutoff=0.7)
-    close = close or [n for n in names if n.split(".")[-1] == name.split(".")[-1]]
-    return f" Did you mean {' or '.join(close)}?" if close else f" Choose from {', '.join(sorted(names))}."
+    """Returns which of the names may be meant, else all: of the same part, as critic.width, if it has keys."""
+    part = name[: name.rfind(".") + 1]
+    inside = [n.removeprefix(part) for n in names if part and n.startswith(part)]
+    if not inside:
+        part, inside = "", names
+    last = name.removeprefix(part)
+    close = [n for n in inside if n.startswith(f"{last}@")]  # a group that fills several places
+    close = close or difflib.get_close_matches(last, inside, n=2, cutoff=0.7)
+    close = close or [n for n in inside if n.split(".")[-1] == last.split(".")[-1]]
+    if close:
+        return f" Did you mean {' or '.join(part + n for n in close)}?"
+    if len(inside) > MANY:
+        return " --help lists all."
+    return f" Choose from {', '.join(part + n for n in sorted(inside))}."
 
 
 def options(group: str) -> list[str]:
@@ -98,6 +110,8 @@ def keys(config_name: str, arguments: Sequence[str]) -> list[str]:
                 cfg = hydra.compose(config_name)
     finally:
         GlobalHydra.instance().hydra = running
+    if config_name != "train":
+        return list(flatten(OmegaConf.to_container(cfg)))  # type: ignore[arg-type]
     defaults = parse_yaml((CONF / f"{config_name}.yaml").read_text(), config_name)["defaults"]
     placed = [key for entry in defaults if isinstance(entry, dict) for key in entry if "@" in key]  # optimizer@...
     alone = set(groups()) - {key.partition("@")[0] for key in placed}

@@ -86,8 +86,8 @@ def choose_precision(name: str, device: torch.device, axes: int = 0) -> str:
     "auto" is tf32 on GPUs that have it (Ampere and newer). On a CPU it is bfloat16 for images if that is faster there,
     else float32.
 
-    Raises ValueError if the GPU would emulate bfloat16: torch then computes sample by sample. And on a CPU for clips and
-    volumes: where a kernel is longer than the first axis, as 5 taps over 4 frames, oneDNN 3.12 leaves parts of the
+    Raises ValueError if the GPU would emulate bfloat16: torch then computes sample by sample. And for clips and volumes
+    on a CPU: where a kernel is longer than the first axis, as 5 taps over 4 frames, oneDNN 3.12 leaves parts of the
     weights' gradient unwritten, and at times writes beyond its memory.
     """
     on_gpu = device.type == "cuda"
