@@ -79,7 +79,8 @@ def train(network: Network, split: Split, method: str, strength: float, steps: i
     optimizer = torch.optim.AdamW(network.parameters(), lr=LR, weight_decay=decay)
     for _ in trange(steps, desc=f"{method} {strength:g}", leave=False, disable=None):
         picked = torch.randperm(len(split), device=split.labels.device)[:BATCH]
-        x, y = split.images[picked].float() / 255, split.labels[picked]
+        images, y = split.pick(picked)
+        x = images.float() / 255
         loss = F.cross_entropy(network(x), y) + strength * penalty(method, network, x, y)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -91,7 +92,7 @@ def accuracies(network: Network, split: Split) -> list[float]:
     """The share of right answers at each noise, in per cent."""
     network.eval()
     rights = torch.zeros(len(NOISE), device=split.labels.device)
-    for x, y in zip((split.images.float() / 255).split(1000), split.labels.split(1000), strict=True):
+    for x, y in zip((split.all().float() / 255).split(1000), split.labels.split(1000), strict=True):
         for i, sigma in enumerate(NOISE):
             rights[i] += (network(x + sigma * torch.randn_like(x)).argmax(1) == y).sum()
     return (100 * rights / len(split)).tolist()
@@ -102,10 +103,7 @@ def run(dataset: Images, labels: int, method: str, strength: float, seed: int, s
     train_part, test = parts(dataset)
     seed_step(seed, 0, "data")
     order = torch.randperm(len(train_part)).to(train_part.labels.device)
-    labelled, validation = (
-        Split(train_part.images[picked], train_part.labels[picked])
-        for picked in (order[:labels], order[labels:][-VALIDATION:])
-    )
+    labelled, validation = train_part.part(order[:labels]), train_part.part(order[labels:][-VALIDATION:])
     seed_step(seed, 0, "training")  # the same first weights and batches for each method
     network = Network(dataset.shape, dataset.num_classes, dropout=strength if method == "dropout" else 0.0)
     train(network.to(order.device), labelled, method, strength, steps)

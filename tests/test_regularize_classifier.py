@@ -38,13 +38,13 @@ def test_the_validation_part_is_neither_trained_on_nor_tested_on(mnist, monkeypa
     monkeypatch.setattr(script, "accuracies", lambda network, split: seen.update(judge=split))
     _, dataset = load(mnist, CPU)
     script.run(dataset, 40, "none", 0.0, 0, 1, "validation")
-    both = torch.cat([seen["train"].images, seen["judge"].images]).flatten(1)
+    both = torch.cat([seen["train"].all(), seen["judge"].all()]).flatten(1)
     assert len(seen["train"]) == 40 and len(both) == len(both.unique(dim=0)) == 60
-    first = seen["train"].images
+    first = seen["train"].all()
     script.run(dataset, 40, "none", 0.0, 0, 1, "test")
-    assert torch.equal(seen["judge"].images, dataset.test.images) and torch.equal(seen["train"].images, first)
+    assert torch.equal(seen["judge"].all(), dataset.test.all()) and torch.equal(seen["train"].all(), first)
     script.run(dataset, 40, "none", 0.0, 1, 1, "test")
-    assert not torch.equal(seen["train"].images, first)
+    assert not torch.equal(seen["train"].all(), first)
 
 
 def test_the_command(mnist, monkeypatch, tmp_path, capsys):

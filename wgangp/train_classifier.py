@@ -22,7 +22,7 @@ from wgangp.app.compose import load_config
 from wgangp.app.errors import one_line
 from wgangp.data.images import Images, Split
 from wgangp.machine.device import choose_device, keep_freed_memory, set_precision
-from wgangp.metrics.classifier import ResNet, read
+from wgangp.metrics.classifier import ResNet
 from wgangp.metrics.videos import paths
 
 BATCH = 128
@@ -40,11 +40,10 @@ def load(overrides: list[str], device: torch.device) -> tuple[str, Images]:
 
 def parts(dataset: Images) -> tuple[Split, Split]:
     """What to train on and what to test on: a tenth of the images, where none are held out."""
-    images, labels = dataset.train.all(), dataset.train.labels
     if dataset.test is not None:
-        return Split(images, labels), Split(dataset.test.all(), dataset.test.labels)
+        return dataset.train, dataset.test
     test, train = dataset.feed.order.permutation(0).tensor_split([len(dataset) // 10])
-    return Split(images[train], labels[train]), Split(images[test], labels[test])
+    return dataset.train.part(train), dataset.train.part(test)
 
 
 def augmented(x: Tensor, flip: bool) -> Tensor:
@@ -62,16 +61,18 @@ def train(network: ResNet, split: Split, epochs: int, flip: bool) -> None:
     """
     batches, moves = len(split.labels) // BATCH, split.images.ndim == 5
     velocity = nn.Linear(network.linear.in_features, 2 * (split.images.shape[2] - 1)) if moves else nn.Identity()
-    parameters = [*network.parameters(), *velocity.to(split.labels.device).parameters()]
+    device = network.mean.device
+    parameters = [*network.parameters(), *velocity.to(device).parameters()]
     optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.2, total_steps=epochs * batches)
     for epoch in range(epochs):
         order = torch.randperm(len(split.labels)).to(split.labels.device)
         for i in (bar := trange(batches, desc=f"epoch {epoch + 1}", unit="batch")):
             picked = order[i * BATCH : (i + 1) * BATCH]
-            images = augmented(split.images[picked], flip)
+            images, labels = (t.to(device) for t in split.pick(picked))
+            images = augmented(images, flip)
             features, logits = network(images)
-            loss = F.cross_entropy(logits, split.labels[picked])
+            loss = F.cross_entropy(logits, labels)
             if moves:  # its features see how clips move, beside what they show
                 loss = loss + F.mse_loss(velocity(features), paths(images).diff(dim=1).flatten(1))
             optimizer.zero_grad(set_to_none=True)
@@ -84,8 +85,10 @@ def train(network: ResNet, split: Split, epochs: int, flip: bool) -> None:
 
 @torch.no_grad()
 def accuracy(network: ResNet, split: Split) -> float:
-    _, logits = read(network.eval(), split.images)
-    return (logits.argmax(1).to(split.labels.device) == split.labels).float().mean().item()
+    network.eval()
+    batches = (split.pick(picked) for picked in torch.arange(len(split), device=split.labels.device).split(500))
+    rights = [network(x.to(network.mean.device))[1].argmax(1).to(y.device) == y for x, y in batches]
+    return torch.cat(rights).float().mean().item()
 
 
 def main() -> None:

@@ -49,6 +49,10 @@ class Split:
             return self.labels[picked]
         return self.conditions[picked if self.where is None else self.where[picked]]
 
+    def part(self, picked: Tensor) -> "Split":
+        """Returns the samples at these positions (n,) as a split of their own, without a copy of them."""
+        return replace(self, labels=self.labels[picked], where=picked if self.where is None else self.where[picked])
+
     def all(self) -> Tensor:
         """Returns all samples (N, *shape)."""
         return self.images if self.where is None else self.images[self.where]
@@ -68,10 +72,7 @@ def hold_out(split: Split, amount: float | str) -> tuple[Split, Split]:
     train = draw_evenly(split.labels, n - held)
     rest = torch.ones(n, dtype=torch.bool)
     rest[train] = False
-    where = torch.arange(n) if split.where is None else split.where
-    parts = (train, rest.nonzero().flatten())
-    a, b = (replace(split, labels=split.labels[part], where=where[part]) for part in parts)
-    return a, b
+    return split.part(train), split.part(rest.nonzero().flatten())
 
 
 class Resident:
