@@ -13,7 +13,7 @@ from wgangp.machine.distributed import is_main
 
 log = logging.getLogger(__name__)
 MOST_CPU_HOURS = 3  # of a run; longer ones get a warning at their start
-CPU_RUNS = "dataset=gaussians25; dataset=mnist generator.width=16 critic.width=16 steps=3000"
+CPU_RUNS = "dataset=gaussians25; experiment=laptop/mnist"
 SHOWN = ("critic/wasserstein", "critic/loss", "generator/loss", "critic/gradient_norm")
 
 
