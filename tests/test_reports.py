@@ -71,7 +71,11 @@ def estimated(monkeypatch, caplog, seconds, steps, first=100.0):
 def test_a_hopeless_run_on_a_cpu_is_told_after_its_first_steps(monkeypatch, caplog):
     (line,) = estimated(monkeypatch, caplog, seconds=8, steps=100_000)
     assert line.startswith("this run takes about 9 d 6 h on this CPU, at 8 s a step. Runs that fit: steps=1300 of this")
-    assert "generator.width=16 critic.width=16" in line and "experiment=laptop/mnist" in line and "dataset=gaussians25" in line
+    assert (
+        "generator.width=16 critic.width=16" in line
+        and "experiment=laptop/mnist" in line
+        and "dataset=gaussians25" in line
+    )
     assert estimated(monkeypatch, caplog, seconds=0.01, steps=100_000) == []  # though its first step took long
     assert len(estimated(monkeypatch, caplog, seconds=40, steps=1000)) == 1
 

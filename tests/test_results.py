@@ -43,6 +43,7 @@ MIXTURE = ["eval/sliced_wasserstein", "eval/wasserstein1", "eval/modes", "eval/h
     ("page", "data", "scores"),
     [
         ("experiments.md", "paper_collapse.csv", MIXTURE),
+        ("experiments.md", "stacked_mnist.csv", ["eval/stacked_modes", "eval/stacked_kl"]),
         ("penalties.md", "penalties.csv", MIXTURE),
         ("penalties.md", "adaptive_gaussians8.csv", MIXTURE),
         ("penalties.md", "adaptive_swissroll.csv", MIXTURE[:2]),
