@@ -21,7 +21,11 @@ def test_the_table_has_the_median_and_its_interval(tmp_path):
 
 @pytest.mark.parametrize(
     ("page", "file", "scores"),
-    [("few-labels.md", "few_labels.csv", ["accuracy"]), ("imitation.md", "imitation.csv", ["return"])],
+    [
+        ("few-labels.md", "few_labels.csv", ["accuracy"]),
+        ("imitation.md", "imitation.csv", ["return"]),
+        ("penalties.md", "regularize_classifier.csv", ["clean", "noise 0.2", "noise 0.4", "noise 0.6"]),
+    ],
 )
 def test_the_pages_tables_are_those_of_the_seeds(page, file, scores):
     assert table(read(RESULTS / "data" / file), scores) in (RESULTS / page).read_text()
