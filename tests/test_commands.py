@@ -304,7 +304,7 @@ BAD = [
     ),
     (["critic_optimizer=adam"], "critic_optimizer=adam: its options are chosen by optimizer@critic_optimizer=adam"),
     (["critic=char", "critic.norm=layer"], "critic.norm: there is no such key. Choose from critic._target_,"),
-    (["colour=red"], "colour: there is no such key. --help lists all."),
+    (["colour=red"], "colour: there is no such key. wgangp-train --help lists all."),
     (["+generator.dim=3"], "TypeError: Generator.__init__() got an unexpected keyword argument 'dim'"),
     (["n_critic=0"], "n_critic=0: give a whole number of at least 1"),
     (["~seed"], "~seed: this key cannot be left out"),

@@ -22,7 +22,7 @@ from wgangp.app.compose import load_config
 from wgangp.app.errors import one_line
 from wgangp.data.images import Images, Split
 from wgangp.machine.device import choose_device, keep_freed_memory, set_precision
-from wgangp.metrics.classifier import ResNet
+from wgangp.metrics.classifier import ResNet, read
 from wgangp.metrics.videos import paths
 
 BATCH = 128
@@ -85,10 +85,8 @@ def train(network: ResNet, split: Split, epochs: int, flip: bool) -> None:
 
 @torch.no_grad()
 def accuracy(network: ResNet, split: Split) -> float:
-    network.eval()
-    batches = (split.pick(picked) for picked in torch.arange(len(split), device=split.labels.device).split(500))
-    rights = [network(x.to(network.mean.device))[1].argmax(1).to(y.device) == y for x, y in batches]
-    return torch.cat(rights).float().mean().item()
+    _, logits = read(network.eval(), split.all())
+    return (logits.argmax(1).to(split.labels.device) == split.labels).float().mean().item()
 
 
 def main() -> None:

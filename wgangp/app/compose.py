@@ -126,7 +126,8 @@ def refuse_unknown_options(arguments: Sequence[str]) -> None:
 def refuse_empty_paths(arguments: Sequence[str]) -> None:
     """Raises ValueError if a path is empty: it would be the working directory."""
     for argument in arguments:
-        if argument.lstrip("+") in [f"{key}=" for key in PATHS]:
+        key, equals, value = argument.lstrip("+").partition("=")
+        if key in PATHS and equals and not value:
             raise ValueError(f"{argument}: give a path")
 
 

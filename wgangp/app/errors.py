@@ -85,7 +85,7 @@ def near(name: str, names: list[str]) -> str:
     if close:
         return f" Did you mean {' or '.join(part + n for n in close)}?"
     if len(inside) > MANY:
-        return " --help lists all."
+        return " wgangp-train --help lists all."
     return f" Choose from {', '.join(part + n for n in sorted(inside))}."
 
 
@@ -99,7 +99,7 @@ def groups() -> list[str]:
 
 
 def keys(config_name: str, arguments: Sequence[str]) -> list[str]:
-    """Returns every key of the configuration with the command line's choices of options, and every group."""
+    """Returns every key of the configuration with the command line's choices; of wgangp-train the groups, too."""
     chosen = [a for a in arguments if a.partition("=")[0] in groups() and "," not in a]
     running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # a sweep's, which goes on
     try:

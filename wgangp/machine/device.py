@@ -87,8 +87,8 @@ def choose_precision(name: str, device: torch.device, axes: int = 0) -> str:
     else float32.
 
     Raises ValueError if the GPU would emulate bfloat16: torch then computes sample by sample. And for clips and volumes
-    on a CPU: where a kernel is longer than the first axis, as 5 taps over 4 frames, oneDNN 3.12 leaves parts of the
-    weights' gradient unwritten, and at times writes beyond its memory.
+    on a CPU: where a kernel is longer than the first axis, as 5 taps over 4 frames, torch 2.14 can leave parts of the
+    weights' gradient unwritten; a program that tried many shapes ended in a double free.
     """
     on_gpu = device.type == "cuda"
     if name == "auto" and on_gpu:

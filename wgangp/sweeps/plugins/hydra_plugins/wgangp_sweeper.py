@@ -212,7 +212,7 @@ class Sweeper(BasicSweeper):
         try:
             self.validate_batch_is_legal([job])
         except Exception as error:
-            return explain(error, "train")
+            return explain(error, "train", job)
         return None
 
     def name_of(self, number: int, job: list[str]) -> str:
