@@ -11,6 +11,8 @@ from omegaconf import OmegaConf
 
 from wgangp.app.build import build, make_dataset, make_trainer
 from wgangp.app.checks import check, plain
+from wgangp.app.errors import one_line
+from wgangp.app.paths import CONF
 from wgangp.run_dir.record import flatten
 
 CPU = torch.device("cpu")
@@ -45,6 +47,18 @@ def refused(cfg, key, value, dataset):
     except (ValueError, OSError) as error:
         return str(error)
     return None
+
+
+DATASETS = [file.stem for file in sorted((CONF / "dataset").glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_key_that_must_be_given_is_asked_for(name):
+    cfg = composed(f"dataset={name}")
+    if missing := OmegaConf.missing_keys(cfg):
+        with pytest.raises(Exception) as raised:
+            make_dataset(cfg, CPU)
+        assert one_line(raised.value) == "".join(f"{key} is missing: give {key}=..." for key in missing)
 
 
 @pytest.mark.parametrize("run", RUNS)

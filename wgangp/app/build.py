@@ -43,7 +43,7 @@ def build(node: DictConfig, *args: Any, allow: Sequence[str] = (), **kwargs: Any
 
     `args` and `kwargs` are what the data decides. They are passed as they are, never read as configuration.
     """
-    plain = OmegaConf.to_container(node, resolve=True)
+    plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     check_targets(plain, allow)
     check_arguments(plain, str(node._get_full_key(None)))
     make = hydra.utils.instantiate(plain, _convert_="all", _partial_=True)
