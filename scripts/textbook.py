@@ -38,6 +38,10 @@ def stock_layers() -> Iterator[None]:
         yield
 
 
+def normalised(x: Tensor) -> Tensor:
+    return x.float().div(255).sub(0.5).div(0.5) if x.dtype == torch.uint8 else x
+
+
 class Decoded(Dataset):
     """What a torchvision dataset with ToTensor and Normalize hands to a DataLoader."""
 
@@ -49,8 +53,7 @@ class Decoded(Dataset):
         return len(self.images)
 
     def __getitem__(self, i: int) -> Tensor:
-        x = self.images[i]
-        return x.float().div(255).sub(0.5).div(0.5) if x.dtype == torch.uint8 else x
+        return normalised(self.images[i])
 
 
 class Textbook:

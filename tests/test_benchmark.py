@@ -12,6 +12,8 @@ import textbook
 import torch
 from conftest import write_mnist
 
+from wgangp.app.build import build
+from wgangp.app.compose import load_config
 from wgangp.metrics import Result
 from wgangp.metrics.classifier import ResNet
 from wgangp.penalties import gradient_norm
@@ -80,21 +82,22 @@ def test_the_textbook_learns_at_our_rates():
     assert [len(g["params"]) for g in groups] == [len(trainer.generator_params), len(trainer.critic_params)]
 
 
-def test_both_programs_at_equal_time(tmp_path, monkeypatch, capsys):
+def test_programs_at_equal_time(tmp_path, monkeypatch, capsys):
     import equal_time
 
+    programs = ["textbook", *(["jax"] if importlib.util.find_spec("jax") else []), "wgangp"]
     write_mnist(tmp_path / "MNIST" / "raw")
     torch.save({"state_dict": ResNet(1, 4, 1).state_dict()}, tmp_path / "c.pt")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     small = ["generator.width=2", "critic.width=2", "batch_size=10", "evaluation_samples=100", "compile=false"]
     data = ["dataset=mnist", f"dataset.root={tmp_path}", "dataset.download=false"]
-    limits = ["--seconds", "1", "--moments", "2", "--seeds", "0", "1", "--classifier", "c.pt"]
+    limits = ["--seconds", "1", "--moments", "2", "--seeds", "0", "1", "--classifier", "c.pt", "--programs", *programs]
     monkeypatch.setattr(sys, "argv", ["equal_time.py", *data, *small, *limits])
     equal_time.main()
-    assert capsys.readouterr().out.count("| 2 |") == 2
+    assert capsys.readouterr().out.count("| 2 |") == len(programs)
     rows = [line.split(",") for line in (tmp_path / "equal_time.csv").read_text().split()[1:]]
-    assert [row[:2] for row in rows] == [[name, seed] for seed in "01" for name in ("textbook", "wgangp") for _ in "ab"]
+    assert [row[:2] for row in rows] == [[name, seed] for seed in "01" for name in programs for _ in "ab"]
     for first, second in zip(rows[::2], rows[1::2], strict=True):
         assert float(first[2]) >= 0.5 and float(second[2]) >= 1 and int(first[3]) <= int(second[3])
     assert (tmp_path / "equal_time.png").stat().st_size > 5000
@@ -140,23 +143,38 @@ def test_the_costs_of_penalties():
     assert cost["finite_difference"] > cost["r1_r2"] > cost["wgan_gp"]  # two passes of both, forwards and backwards
 
 
-def test_the_step_in_jax_has_our_losses_and_gradients():
+@pytest.mark.parametrize("recipe", ["default", "mnist"])
+def test_the_step_in_jax_has_our_losses_and_gradients(recipe):
     jax = pytest.importorskip("jax", reason="the extra bench")
-    from jax_step import critic_loss, generator_loss, layers_of
+    from jax_step import critic_loss, forward_of, weights_of
 
-    trainer = load_script().trainer_of("default", "float32", False, torch.device("cpu"))
-    real, z, alpha = trainer.dataset.batch(0, 64)[0], torch.randn(64, trainer.generator.nz), torch.rand(64, 1)
+    trainer = load_script().trainer_of(recipe, "float32", False, torch.device("cpu"))
+    real, z = trainer.dataset.batch(0, 8)[0], torch.randn(8, trainer.generator.nz)
+    alpha = torch.rand(8, *[1] * (real.ndim - 1))
     fake = trainer.generator(z).detach()
     norms = gradient_norm(trainer.critic, real + alpha * (fake - real))
     penalty = trainer.penalty.weight * (norms - 1).square().mean()
     ours = trainer.critic(fake).mean() - trainer.critic(real).mean() + penalty
-    critic, generator = layers_of(trainer.critic), layers_of(trainer.generator)
+    gradients = torch.autograd.grad(ours, list(trainer.critic.parameters()), allow_unused=True)
+    f, g = forward_of(trainer.critic, real), forward_of(trainer.generator, z)
     arrays = [jax.numpy.array(t.numpy()) for t in (real, fake, alpha)]
-    theirs, found = jax.value_and_grad(critic_loss)(critic, *arrays, trainer.penalty.weight)
+    critic, generator = weights_of(trainer.critic), weights_of(trainer.generator)
+    theirs, found = jax.value_and_grad(critic_loss, argnums=1)(f, critic, *arrays, trainer.penalty.weight)
     assert theirs == pytest.approx(ours.item(), rel=1e-4)
-    for (w, _), a in zip(
-        found, torch.autograd.grad(ours, [m.weight for m in trainer.critic.hidden.layers]), strict=False
-    ):
-        assert torch.allclose(torch.tensor(np.array(w)).T, a, atol=1e-5)
-    theirs = generator_loss(generator, critic, jax.numpy.array(z.numpy()))
-    assert theirs == pytest.approx(trainer.generator_loss(z, torch.zeros(64).long()).item(), rel=1e-4)
+    for (name, _), gradient in zip(trainer.critic.named_parameters(), gradients, strict=True):
+        wanted = torch.zeros(()) if gradient is None else gradient
+        assert torch.allclose(torch.tensor(np.array(found[name])), wanted, atol=1e-4 * wanted.abs().max().item() + 1e-5)
+    theirs = -f(critic, g(generator, jax.numpy.array(z.numpy()))).mean()
+    assert theirs == pytest.approx(trainer.generator_loss(z, torch.zeros(8).long()).item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("option", ["activation=relu", "norm=layer", "unit_range=true"])
+def test_networks_that_the_step_in_jax_does_not_have_are_refused(option):
+    pytest.importorskip("jax", reason="the extra bench")
+    from jax_step import forward_of
+
+    network = build(
+        load_config("dataset=mnist", f"critic.{option}", "critic.width=4").critic, shape=(1, 28, 28), num_classes=0
+    )
+    with pytest.raises(ValueError, match="mlp and dcgan with their defaults"):
+        forward_of(network, torch.randn(4, 1, 28, 28))
