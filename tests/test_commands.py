@@ -297,6 +297,12 @@ BAD = [
     (["generator={width:8,dpth:2}"], "generator.dpth: there is no such key. Did you mean generator.depth"),
     (["generator=dcgan", "generator.nrom=batch"], "Did you mean generator.norm"),
     (["dataset=gausians25"], "dataset=gausians25: there is no such option. Did you mean gaussians25"),
+    (["experiment=mnist"], "experiment=mnist: there is no such option. Did you mean laptop/mnist or paper/mnist?"),
+    (["experiment=laptop/mnits"], "experiment=laptop/mnits: there is no such option. Did you mean laptop/mnist?"),
+    (
+        ["optimizer@critic_optimizer=adan"],
+        "optimizer@critic_optimizer=adan: there is no such option. Did you mean adam?",
+    ),
     (["datset=mnist"], "datset: there is no such key. Did you mean dataset?"),
     (
         ["optimizer=adam"],

@@ -47,8 +47,7 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -
             f"{printable(str(error.filename))}: {error.strerror}; give a folder that can be written by hydra.run.dir="
         )
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, option = error.missing_cfg_file.rpartition("/")
-        return f"{group}={option}: there is no such option.{near(option, options(group))}"
+        return no_such_option(error.missing_cfg_file, arguments)
     key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", str(error))
     if isinstance(error, ConfigCompositionException) and key:
         name = key[1] or key[2]
@@ -72,6 +71,17 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -
     return one_line(error) if not str(error) else printable(str(error).splitlines()[0])
 
 
+def no_such_option(file: str, arguments: Sequence[str]) -> str:
+    """`file` is GROUP/OPTION, in which both may have slashes: the command line says where the option begins."""
+    group, _, option = file.rpartition("/")
+    key = group
+    for argument in arguments:
+        left, _, right = argument.lstrip("+").partition("=")
+        if f"{left.partition('@')[0]}/{right}" == file:
+            key, group, option = left, left.partition("@")[0], right
+    return f"{key}={option}: there is no such option.{near(option, options(group))}"
+
+
 def near(name: str, names: list[str]) -> str:
     """Returns which of the names may be meant, else all: of the same part, as critic.width, if it has keys."""
     part = name[: name.rfind(".") + 1]
@@ -81,7 +91,7 @@ def near(name: str, names: list[str]) -> str:
     last = name.removeprefix(part)
     close = [n for n in inside if n.startswith(f"{last}@")]  # a group that fills several places
     close = close or difflib.get_close_matches(last, inside, n=2, cutoff=0.7)
-    close = close or [n for n in inside if n.split(".")[-1] == last.split(".")[-1]]
+    close = close or sorted(n for n in inside if re.split("[./]", n)[-1] == re.split("[./]", last)[-1])
     if close:
         return f" Did you mean {' or '.join(part + n for n in close)}?"
     if len(inside) > MANY:
