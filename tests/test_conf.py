@@ -28,7 +28,7 @@ SHAPES = {
     "real_plus_noise": [2],
     "video": [3, 7, 18, 16],
 }
-OWN_DATA = ("language", "ivgan")  # experiments without data of their own
+OWN_DATA = ("language", "ivgan", "own_images")  # experiments without data of their own
 NEEDS_PATH = ("array", "image_folder", "text", "video_folder")
 
 
@@ -119,7 +119,8 @@ def test_every_toy_trains_and_is_drawn(call, option):
 def data(tmp_path_factory):
     """A folder of all datasets, each with a few random images in its own format."""
     root = tmp_path_factory.mktemp("data")
-    write_mnist(root / "MNIST" / "raw", n=1000)
+    for name in ("MNIST", "FashionMNIST"):
+        write_mnist(root / name / "raw", n=1000)
     for folder in ("celeba/img_align_celeba", "lsun/bedroom_train"):
         (root / folder).mkdir(parents=True)
         for i in range(4):
@@ -147,6 +148,7 @@ def test_every_experiment_trains_for_two_steps(call, option, data, monkeypatch):
         monkeypatch.setattr(published, "read_parts", lambda *a: (array_part(*small_cifar10(data)), None, None))
     path = [f"dataset.path={data / 'lines.txt'}"] if option.endswith("language") else []
     path = [f"dataset.path={data / 'videos'}", "dataset.size=16"] if option.endswith("ivgan") else path
+    path = [f"dataset.path={data / 'celeba'}"] if option.endswith("own_images") else path
     small = ["batch_size=2", "n_critic=1", "evaluation_samples=10", "steps=2", "log_every=2", *narrow(option)]
     small += ["dataset.limit=1000"] if option.startswith("paper/mnist") else []
     code, text = call("train", f"experiment={option}", *small, *path, "hydra.run.dir=run")
