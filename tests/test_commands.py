@@ -352,6 +352,11 @@ def test_bad_input_gets_one_clear_line(call, arguments, message):
     assert message in lines[-1] and len([line for line in lines if "step/s" not in line]) == 1, text
 
 
+def test_an_unknown_key_of_the_scores_is_pointed_to_their_own_help(call):
+    code, text = call("evaluate", "run=x", "colour=red")
+    assert code == 1 and text.strip() == "colour: there is no such key. wgangp-evaluate --help lists all."
+
+
 def test_runs_that_are_none_are_refused(call, tmp_path):
     Path("empty").mkdir()
     for arguments in (["run=nowhere"], ["run=empty"]):

@@ -53,7 +53,7 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -
         name = key[1] or key[2]
         if (inner := re.search(r"full_key: (\S+)", str(error.__cause__))) and inner[1].startswith(f"{name}."):
             name = inner[1]  # of a mapping that was given as the value
-        return f"{name}: there is no such key.{near(name, keys(config_name, arguments))}"
+        return f"{name}: there is no such key.{near(name, keys(config_name, arguments), config_name)}"
     if "Config group override must be a string" in str(error):
         null = [group for group in groups() if f"{group}=null" in arguments]
         return "; ".join(f"{g}=null: choose {', '.join(sorted(options(g)))}" for g in null) or one_line(error)
@@ -82,8 +82,11 @@ def no_such_option(file: str, arguments: Sequence[str]) -> str:
     return f"{key}={option}: there is no such option.{near(option, options(group))}"
 
 
-def near(name: str, names: list[str]) -> str:
-    """Returns which of the names may be meant, else all: of the same part, as critic.width, if it has keys."""
+def near(name: str, names: list[str], config_name: str = "train") -> str:
+    """Returns which of the names may be meant, else all: of the same part, as critic.width, if it has keys.
+
+    The help of wgangp-CONFIG_NAME lists those that are too many for a line.
+    """
     part = name[: name.rfind(".") + 1]
     inside = [n.removeprefix(part) for n in names if part and n.startswith(part)]
     if not inside:
@@ -95,7 +98,7 @@ def near(name: str, names: list[str]) -> str:
     if close:
         return f" Did you mean {' or '.join(part + n for n in close)}?"
     if len(inside) > MANY:
-        return " wgangp-train --help lists all."
+        return f" wgangp-{config_name} --help lists all."
     return f" Choose from {', '.join(part + n for n in sorted(inside))}."
 
 
