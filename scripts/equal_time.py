@@ -104,16 +104,17 @@ def frechet(trainer: Trainer, cfg: DictConfig, metric: ByClassifier) -> float:
 
 
 def plot(rows: list[dict[str, str]], out: Path) -> None:
-    """Each seed's curve; the distance on a logarithmic axis."""
+    """Each seed's curve; a logarithmic axis where the distances span a factor of 10."""
     with style.apply():
         figure = style.figure(7, 4)
-        axes = figure.add_subplot(xlabel="seconds", ylabel="Fréchet distance (lower is better)", yscale="log")
+        axes = figure.add_subplot(xlabel="seconds", ylabel="Fréchet distance (lower is better)")
         for color, name in zip(style.SERIES, PROGRAMS, strict=False):
             for i, seed in enumerate(dict.fromkeys(row["seed"] for row in rows)):
                 mine = [row for row in rows if (row["name"], row["seed"]) == (name, seed)]
                 points = [[float(row[key]) for row in mine] for key in ("seconds", "frechet")]
                 if mine:
-                    axes.plot(*points, marker=".", color=color, label=None if i else name)
+                    axes.plot(*points, marker=".", linestyle="-", color=color, label=None if i else name)
+        style.set_scale(axes, "y", [float(row["frechet"]) for row in rows])
         axes.legend()
         figure.savefig(out)
 

@@ -1,9 +1,11 @@
 """The tables of comparisons are drawn from the scores of every seed."""
 
+import csv
 from pathlib import Path
 
 import pytest
 import results
+import seed_scores
 from PIL import Image
 
 PAGES = Path(__file__).parents[1] / "docs" / "results"
@@ -51,6 +53,21 @@ MIXTURE = ["eval/sliced_wasserstein", "eval/wasserstein1", "eval/modes", "eval/h
 )
 def test_the_page_has_the_table_of_its_data(page, data, scores):
     assert results.table(PAGES / "data" / data, scores) in (PAGES / page).read_text()
+
+
+@pytest.mark.parametrize("data", ["equal_time_mnist.csv", "equal_time_cifar10.csv"])
+def test_the_laptops_page_has_the_last_scores_of_each_program(data):
+    with open(PAGES / "data" / data, newline="") as lines:
+        ends = {(row["name"], row["seed"]): row for row in csv.DictReader(lines)}
+    for line in seed_scores.table(list(ends.values()), ["steps", "frechet"]).splitlines()[2:]:
+        assert line.split("|", 3)[3] in (PAGES / "laptop.md").read_text(), line
+
+
+def test_the_laptops_page_has_the_last_distance_of_each_run():
+    with open(PAGES / "data" / "laptop.csv", newline="") as lines:
+        ends = {row["run"]: row for row in csv.DictReader(lines)}
+    for row in ends.values():
+        assert f" {float(row['eval/classifier_frechet']):.3g}" in (PAGES / "laptop.md").read_text(), row
 
 
 def test_the_plot_has_a_row_for_each_method(summary, tmp_path):
