@@ -33,7 +33,7 @@ from wgangp.pictures import style
 from wgangp.sampling import generate, latents
 from wgangp.trainer import Trainer
 
-BOTH = ["ema_decay=0", "lr_decay=none", "dataset.flip=false", "dataset.dequantise=false"]
+FOR_ALL = ["ema_decay=0", "lr_decay=none", "dataset.flip=false", "dataset.dequantise=false"]
 SAME = ["loss=wasserstein", "penalty=wgan_gp", "optimizer@generator_optimizer=adam", "optimizer@critic_optimizer=adam"]
 FLOAT32 = ["precision=float32", "compile=false"]
 PROGRAMS = {"textbook": FLOAT32, "jax": FLOAT32, "wgangp": []}  # and what each adds to the options
@@ -43,7 +43,7 @@ SCORES = ["seconds", "steps", "frechet"]
 
 def composed(overrides: list[str], program: str, seed: int) -> DictConfig:
     """Raises ValueError if the options are not of what the textbook program does."""
-    cfg = load_config(*overrides, *BOTH, *PROGRAMS[program], f"seed={seed}")
+    cfg = load_config(*overrides, *FOR_ALL, *PROGRAMS[program], f"seed={seed}")
     theirs = load_config(*SAME)
     other = [
         key
