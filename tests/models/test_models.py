@@ -1,6 +1,7 @@
 """The official parameter counts, output shapes and initialisation of every network family."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -236,22 +237,25 @@ def test_resnet101_has_101_layers_and_starts_as_a_small_change():
 
 
 def test_random_architectures_are_drawn_from_table_1():
-    drawn = [random_architecture.Architecture.draw(seed, "critic") for seed in range(200)]
-    assert drawn == [random_architecture.Architecture.draw(seed, "critic") for seed in range(200)]
-    assert drawn != [random_architecture.Architecture.draw(seed, "generator") for seed in range(200)]
+    draw, filters = random_architecture.Architecture.draw, [32, 64, 128]
+    drawn = [draw(seed, "critic", filters) for seed in range(200)]
+    assert drawn == [draw(seed, "critic", filters) for seed in range(200)]
+    assert drawn != [draw(seed, "generator", filters) for seed in range(200)]
     assert {d.depth for d in drawn} == {4, 8, 12, 20} and {d.filters for d in drawn} == {32, 64, 128}
     assert len(set(drawn)) > 60 and len({d.activation for d in drawn}) == 4
+    narrow = [draw(seed, "critic", [8, 16, 32]) for seed in range(200)]
+    assert narrow == [replace(d, filters=d.filters // 4) for d in drawn]
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_random_architectures_have_their_depth(seed):
-    data = {"shape": CIFAR, "num_classes": 0, "architecture_seed": seed}
+    data = {"shape": CIFAR, "num_classes": 0, "filters": [8, 16], "architecture_seed": seed}
     with torch.device("meta"):
         generator = random_architecture.Generator(nz=8, norm="batch", **data)
         critic = random_architecture.Critic(norm="layer", **data)
         assert critic(generator(torch.randn(2, 8))).shape == (2, 1)
     for part, module in (("generator", generator), ("critic", critic)):
-        assert len(layers_on_the_way(module)) == random_architecture.Architecture.draw(seed, part).depth
+        assert len(layers_on_the_way(module)) == random_architecture.Architecture.draw(seed, part, [8, 16]).depth
 
 
 def test_strings_are_distributions_and_other_data_are_refused():
@@ -328,6 +332,7 @@ def test_frozen_copy_uses_batch_statistics_and_leaves_the_original():
 
 IMAGES, STRINGS = {"shape": (3, 32, 32), "num_classes": 0}, {"shape": (9, 12), "num_classes": 0}
 CHAR_G, CHAR_D = {"nz": 4, "width": 8, "blocks": 1}, {"width": 8, "blocks": 1, "spectral": False}
+RANDOM = {"nz": 4, "norm": "none", "filters": [8, 16], "architecture_seed": 0}
 G_101 = {"nz": 4, "width": 8, "blocks": [1, 1, 1, 1], "norm": "batch"}
 D_101 = {"width": 8, "blocks": [1, 1, 1, 1], "norm": "layer", "shortcut_pixel": "first", "spectral": False}
 D_RESNET = {"width": 4, "norm": "none", "spectral": False, "condition": "auto"}
@@ -356,7 +361,10 @@ G_DCGAN, D_DCGAN = {"nz": 4, "width": 4, "norm": "batch"}, {"width": 4, "norm": 
         (resnet101.Generator, G_101, "blocks", [1, 1, 1, 0]),
         (resnet101.Critic, D_101, "blocks", 6),
         (resnet101.Critic, D_101, "critic.shortcut_pixel", 1),
-        (random_architecture.Generator, {"nz": 4, "norm": "none", "architecture_seed": 0}, "generator.nz", 0),
+        (random_architecture.Generator, RANDOM, "generator.nz", 0),
+        (random_architecture.Generator, RANDOM, "generator.filters", []),
+        (random_architecture.Generator, RANDOM, "generator.filters", [8, 0]),
+        (random_architecture.Generator, RANDOM, "generator.filters", 8),
         (char.Generator, CHAR_G, "generator.blocks", 0),
         (char.Critic, CHAR_D, "critic.width", 0),
         (char.GRUCritic, {"width": 8, "layers": 1}, "critic.layers", 0),

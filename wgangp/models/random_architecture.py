@@ -28,14 +28,16 @@ class Architecture:
     filters: int  # at half of the image's size; doubled as sizes halve
 
     @classmethod
-    def draw(cls, seed: int, part: str) -> "Architecture":
-        """Draws the architecture of one part, "generator" or "critic"."""
+    def draw(cls, seed: int, part: str, filters: Sequence[int]) -> "Architecture":
+        """Draws the architecture of one part, "generator" or "critic", with one of the filters."""
+        if not isinstance(filters, Sequence) or not filters or any(type(f) is not int or f < 1 for f in filters):
+            raise ValueError(f"{part}.filters={filters}: give a list of whole numbers of at least 1, as [32,64,128]")
         rng = random.Random(f"{part}/{seed}")
         return cls(
             activation=rng.choice(["relu", "leaky_relu", "shifted_softplus", "tanh"]),
             depth=rng.choice([4, 8, 12, 20]),
             normalised=rng.choice([True, False]),
-            filters=rng.choice([32, 64, 128]),
+            filters=rng.choice(filters),
         )
 
     def extra(self) -> list[int]:
@@ -66,14 +68,23 @@ class Layer(nn.Module):
 class Generator(models.Generator):
     """Linear to 4x4, then convolutions, of which three are transposed and double the size; tanh."""
 
-    def __init__(self, *, shape: Sequence[int], num_classes: int, nz: int, norm: str, architecture_seed: int) -> None:
+    def __init__(
+        self,
+        *,
+        shape: Sequence[int],
+        num_classes: int,
+        nz: int,
+        norm: str,
+        filters: Sequence[int],
+        architecture_seed: int,
+    ) -> None:
         super().__init__()
         check_size(shape)
         if num_classes:
             raise ValueError("random_architecture is unconditional: leave conditional=false")
         check_counts("generator", nz=nz)
         self.nz, self.num_classes = nz, 0
-        self.drawn = drawn = Architecture.draw(architecture_seed, "generator")
+        self.drawn = drawn = Architecture.draw(architecture_seed, "generator", filters)
         norm, c = norm if drawn.normalised else "none", drawn.filters * 2 ** (RESAMPLINGS - 1)
         self.input, self.norm = linear(nz, c * 16), Norm(norm, c)
         self.hidden = nn.Sequential()
@@ -93,10 +104,12 @@ class Generator(models.Generator):
 class Critic(models.Critic):
     """Three stages of a strided convolution, which halves the size, and plain convolutions; then a linear layer."""
 
-    def __init__(self, *, shape: Sequence[int], num_classes: int, norm: str, architecture_seed: int) -> None:
+    def __init__(
+        self, *, shape: Sequence[int], num_classes: int, norm: str, filters: Sequence[int], architecture_seed: int
+    ) -> None:
         super().__init__()
         check_size(shape)
-        drawn = Architecture.draw(architecture_seed, "critic")
+        drawn = Architecture.draw(architecture_seed, "critic", filters)
         norm, c = norm if drawn.normalised else "none", shape[0]
         self.hidden = nn.Sequential()
         for i, extra in enumerate(drawn.extra()):
