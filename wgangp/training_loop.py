@@ -178,7 +178,5 @@ def resume_from_checkpoint(trainer: Trainer, path: Path, state: State, config: d
     for key in sorted(before):  # keys that are new in today's conf/ have their defaults
         if before[key] != now.get(key):
             log.info("resuming with %s=%s (it was %s)", key, now.get(key), " ".join(str(before[key]).split()))
-    header = header_of(state)
-    trainer.dataset.use(header.units, header.conditions)
     trainer.load_state(state)
     log.info("resuming after step %d from %s", trainer.step, path)

@@ -1,5 +1,6 @@
 """The dataset of a run that is read: as its checkpoint records it, where it is now."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from wgangp.app.build import build
 from wgangp.app.checks import is_of_hub
 from wgangp.app.defaults import part_with_defaults
 from wgangp.data import Dataset
+from wgangp.data.labels import listed
 from wgangp.run_dir.checkpoint import Header
 
 
@@ -20,8 +22,35 @@ def recorded_dataset(header: Header, cfg: DictConfig, run: Path, device: torch.d
     config = header.config
     recorded = OmegaConf.create(part_with_defaults("dataset", config["dataset"]))
     dataset: Dataset = build(located(recorded, cfg.dataset, run), allow=cfg.allow, seed=config["seed"], device=device)
-    dataset.use(header.units, header.conditions)
+    use_as_recorded(dataset, header)
     return dataset
+
+
+def use_as_recorded(dataset: Dataset, header: Header) -> None:
+    """Gives the dataset the units that a run's networks were trained with.
+
+    Raises ValueError if its samples, columns, conditions, classes or characters are others than those of the run.
+    """
+    kinds: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+        "samples of": (["x".join(map(str, dataset.shape))], ["x".join(map(str, header.shape))])
+    }
+    if dataset.units is not None and header.units is not None:
+        kinds["scaling"] = ([dataset.units.scaling], [header.units.scaling])
+        kinds["columns"] = (dataset.units.names, header.units.names)
+    if header.conditions is not None:
+        given = () if dataset.conditions is None else dataset.conditions.units.names
+        kinds["conditions"] = (given, header.conditions.units.names)
+    if header.num_classes:
+        kinds["classes"] = (dataset.class_names, header.class_names)
+    if header.vocabulary is not None:
+        kinds["characters"] = (dataset.vocabulary or "", header.vocabulary)
+    for what, (here, there) in kinds.items():
+        if tuple(here) != tuple(there):
+            raise ValueError(
+                f"the data have {what} {listed(here) or 'without names'}, and the run was trained with "
+                f"{listed(there) or 'none that have names'}: give data with the same, in the same order"
+            )
+    dataset.use(header.units, header.conditions)
 
 
 def located(recorded_dataset: DictConfig, given: DictConfig, run: Path) -> DictConfig:

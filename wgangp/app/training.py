@@ -11,9 +11,11 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from wgangp.app.build import make_dataset, make_trainer, set_up_device, thread_count
 from wgangp.app.checks import plain, to_record
+from wgangp.app.data import use_as_recorded
 from wgangp.app.metrics import check_judged, make_scores
 from wgangp.app.report import introduce, report
 from wgangp.app.trust import no_larger_than
+from wgangp.data import Dataset
 from wgangp.machine.device import cpu_threads, release_memory
 from wgangp.machine.distributed import from_main, is_main
 from wgangp.machine.finite import Diverged
@@ -24,7 +26,7 @@ from wgangp.metrics.scores import Scores
 from wgangp.observer import Observer
 from wgangp.preflight import check_batch, check_disk, check_memory
 from wgangp.progress import shows_bar
-from wgangp.run_dir.checkpoint import Checkpoints, all_checkpoints, step_of
+from wgangp.run_dir.checkpoint import Checkpoints, State, all_checkpoints, header_of, step_of
 from wgangp.run_dir.claim import Claim, Earlier, log_file, remove_if_empty
 from wgangp.run_dir.environment import record_environment
 from wgangp.run_dir.files import refuse_links
@@ -140,6 +142,7 @@ def place(trainer: Trainer, threads: int) -> str:
 class Prepared:
     trainer: Trainer
     scores: Scores
+    header: State  # of the checkpoints
 
 
 def prepare(cfg: DictConfig, run: Path, start: Path, job: Job, attempt: int) -> Prepared:
@@ -151,6 +154,9 @@ def prepare(cfg: DictConfig, run: Path, start: Path, job: Job, attempt: int) -> 
     dataset = make_dataset(cfg, device)
     removed = start == run and not run.exists()  # by the main rank, which was refused before
     found = None if removed else checkpoint_to_resume(start)
+    if found:
+        use_as_recorded(dataset, header_of(found[1]))
+    header = header_to_save(cfg, dataset)
     scores = make_scores(cfg, dataset, device)  # what they lack is said before the compiler's minutes
     with no_larger_than(found[1]) if found else nullcontext():
         trainer = make_trainer(cfg, dataset, device)
@@ -163,7 +169,26 @@ def prepare(cfg: DictConfig, run: Path, start: Path, job: Job, attempt: int) -> 
         raise ValueError(f"the run is at step {trainer.step} of {cfg.steps}: give a larger number of steps to go on")
     if is_main():
         check_disk(start, trainer, cfg.keep_checkpoints)
-    return Prepared(trainer, scores)
+    return Prepared(trainer, scores, header)
+
+
+def header_to_save(cfg: DictConfig, dataset: Dataset) -> State:
+    """Returns what every checkpoint says beside its weights. Raises ValueError if it could not be read again."""
+    header = {
+        "config": dump_yaml(to_record(cfg)),
+        "shape": list(dataset.shape),
+        "num_classes": dataset.num_classes if cfg.conditional else 0,
+        "vocabulary": dataset.vocabulary,
+        "class_names": list(dataset.class_names),
+        "bounded": dataset.bounded,
+        "units": None if dataset.units is None else dataset.units.state(),
+        "conditions": dataset.conditions.state() if cfg.conditional and dataset.conditions is not None else None,
+    }
+    try:
+        header_of(header)
+    except ValueError as error:
+        raise ValueError(f"no checkpoint of this run could be read again: {error}") from error
+    return header
 
 
 def is_cut_off(run: Path) -> bool:
@@ -184,17 +209,7 @@ def accept(run: Path, started_with: Record, trainer: Trainer) -> None:
 def make_loop(
     run: Path, cfg: DictConfig, prepared: Prepared, job: Job, signals: StopSignals, stack: ExitStack
 ) -> TrainingLoop:
-    trainer, dataset = prepared.trainer, prepared.trainer.dataset
-    header = {
-        "config": dump_yaml(to_record(cfg)),
-        "shape": list(dataset.shape),
-        "num_classes": dataset.num_classes if cfg.conditional else 0,
-        "vocabulary": dataset.vocabulary,
-        "class_names": list(dataset.class_names),
-        "bounded": dataset.bounded,
-        "units": None if dataset.units is None else dataset.units.state(),
-        "conditions": dataset.conditions.state() if cfg.conditional and dataset.conditions is not None else None,
-    }
+    trainer = prepared.trainer
     logger: Logger = RunLogger(run, trainer.step, cfg.batch_size * cfg.n_critic) if is_main() else NullLogger()
     step: Callable[[], Logs] = trainer.train_step
     if cfg.profile:
@@ -203,7 +218,7 @@ def make_loop(
     checkpoints = Checkpoints(
         run,
         cfg.keep_checkpoints,
-        header,
+        prepared.header,
         cfg.monitor,
         higher_is_better(cfg.monitor, prepared.scores.metrics.values()),
     )

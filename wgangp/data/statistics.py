@@ -59,7 +59,8 @@ def fit(
 
     `minmax` takes the limits to -1 and 1, `standard` the mean to 0 and the standard deviation to 1, and `log` does so
     with the logarithm; a channel that has zeros is shifted by its least positive number before. Constant channels are
-    logged with the words `if_constant`. Raises ValueError for another scaling, and for `log` of negative numbers.
+    logged with the words `if_constant`. Raises ValueError for another scaling, for `log` of negative numbers, and if
+    float64 does not hold the spread.
     """
     if scaling not in SCALINGS:
         raise ValueError(f"dataset.scaling={scaling}: choose auto, {', '.join(SCALINGS)}")
@@ -79,10 +80,18 @@ def fit(
         mean = mean_of(split, moved)
         width = mean_of(split, lambda x: (moved(x) - mean[:, None]).square()).sqrt().where(~constant, 0)
         centre = mean.where(~constant, moved(low[:, None])[:, 0])  # exactly, where it is constant
+    kind = "column" if split.images.ndim == 2 else "channel"
+
+    def which(wrong: Tensor) -> str:
+        return f"{kind} {listed([names[i] if names else str(i) for i in wrong.nonzero().flatten().tolist()])}"
+
+    if (lost := ~width.isfinite() | (width == 0) & ~constant).any():
+        raise ValueError(
+            f"dataset.scaling={scaling}: the spread of {which(lost)} is too large or too small for float64: divide "
+            "the numbers by a constant"
+        )
     if constant.any() and scaling != "none":
-        which = [names[i] if names else str(i) for i in constant.nonzero().flatten().tolist()]
-        kind = "column" if split.images.ndim == 2 else "channel"
-        log.warning("%s: %s %s", if_constant, kind, listed(which))
+        log.warning("%s: %s", if_constant, which(constant))
     exact = split.images.dtype not in (torch.float64, torch.int64, torch.int32)
     table = torch.stack([centre, width, shift])
     return Units(scaling, table, axes, names, "float32" if exact else "float64")

@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 State = dict[str, Any]
 NAME = re.compile(r"step_(\d{8,12})\.pt")
 MOST_CLASSES = 2**16
-LARGEST_SIZE = 2**16  # of an axis of a sample, and of a network's options: a depth makes lists before modules
-LARGEST_SAMPLE = 2**22  # numbers in one: an image of 3x1024x1024 has 2^21.6
+LARGEST_OPTION = 2**16  # number in a network's options: a depth makes lists before modules
+LARGEST_SAMPLE = 2**24  # numbers in one: a volume of 256x256x256
 
 
 class Damaged(ValueError):
@@ -50,14 +50,15 @@ class Header:
 
     def __post_init__(self) -> None:
         """Raises ValueError if a field has another type or range than training writes: a file may be forged."""
-        sizes_fit = 1 <= len(self.shape) <= 4 and all(_is_int(n, 1, LARGEST_SIZE) for n in self.shape)
-        sizes_fit = sizes_fit and math.prod(self.shape) <= LARGEST_SAMPLE
+        sizes_fit = 1 <= len(self.shape) <= 4 and all(_is_int(n, 1, LARGEST_SAMPLE) for n in self.shape)
+        if not (sizes_fit and math.prod(self.shape) <= LARGEST_SAMPLE):
+            raise ValueError(f"its samples are of {self.shape}; the most is 4 axes and {LARGEST_SAMPLE:,} numbers")
         names_fit = all(isinstance(name, str) for name in self.class_names) and len(self.class_names) <= MOST_CLASSES
         vocabulary_fits = self.vocabulary is None or isinstance(self.vocabulary, str)
         units_fit = self.units is None or self.units.table.shape[1] == self.shape[0]
-        fits = sizes_fit and names_fit and vocabulary_fits and units_fit and isinstance(self.bounded, bool | None)
+        fits = names_fit and vocabulary_fits and units_fit and isinstance(self.bounded, bool | None)
         if not (fits and _is_int(self.num_classes, 0, MOST_CLASSES)):
-            raise ValueError("its header has a shape, number of classes, names or vocabulary that no dataset has")
+            raise ValueError("its header has a number of classes, names, a vocabulary or units that no dataset has")
 
 
 def _is_int(value: object, least: int, most: int) -> bool:
@@ -122,9 +123,9 @@ def header_of(state: State) -> Header:
     config = parse_yaml(text, "its configuration") if isinstance(text := state.get("config"), str) else None
     if not (isinstance(config, dict) and isinstance(config.get("generator"), dict)):
         raise ValueError("its configuration has no generator")
-    sizes = [v for part in ("generator", "critic") for v in flatten({part: config.get(part)}).values()]
-    if any(type(size) is int and size > LARGEST_SIZE for size in sizes):
-        raise ValueError(f"a network has a number above {LARGEST_SIZE:,}: no network is so large")
+    for key, value in flatten({part: config.get(part) for part in ("generator", "critic")}).items():
+        if type(value) is int and value > LARGEST_OPTION and not key.endswith("seed"):
+            raise ValueError(f"{key}={value} is above {LARGEST_OPTION:,}: no network is so large")
     if not (isinstance(shape, list | tuple) and isinstance(names, list | tuple)):
         raise ValueError("its header is incomplete")
     if any("${" in f"{key}={value}" for key, value in flatten(config).items()):

@@ -148,7 +148,7 @@ class Array(ImageSource):
             held_out,
             len(class_names),
             class_names=class_names,
-            units=fit(scaling, train, limits, axes, content.names),
+            units=fit(scaling, train, limits, axes, content.names if "d" in axes else ()),  # of columns
             limits=limits,
             seed=self.seed,
             device=self.device,

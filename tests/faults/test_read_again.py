@@ -1,0 +1,83 @@
+"""What is trained can be read again, and only with data of its own kind."""
+
+import re
+
+import numpy as np
+import pytest
+
+SMALL = ("compile=false", "batch_size=8", "generator.width=4", "critic.width=4", "evaluation_samples=20", "log_every=2")
+
+
+def train(call, *overrides):
+    return call("train", "steps=2", *SMALL, *overrides, "hydra.run.dir=run")
+
+
+def table(path, names, seed=0, classes=("a", "b")):
+    rows = np.random.default_rng(seed).normal(size=(40, len(names)))
+    lines = [",".join([*(f"{x:.4f}" for x in row), classes[i % 2]]) for i, row in enumerate(rows)]
+    path.write_text("\n".join([",".join([*names, "kind"]), *lines]))
+    return f"dataset.path={path}"
+
+
+def test_signals_of_a_table_with_a_header_are_read_again(call, tmp_path):
+    head, rows = ",".join(f"t{i}" for i in range(16)), np.random.default_rng(0).normal(size=(40, 16))
+    np.savetxt(tmp_path / "signals.csv", rows, delimiter=",", header=head, comments="")
+    given = ("dataset=table", f"dataset.path={tmp_path / 'signals.csv'}", "dataset.axes=nt")
+    code, text = train(call, *given, "generator=mlp", "critic=mlp")
+    assert code == 0, text
+    code, text = call("sample", "run=run", "n=2", "format=npy", "out=x")
+    assert code == 0 and np.load("x.npy").shape == (2, 16), text
+
+
+@pytest.mark.parametrize("factor", [1e300, 1e-200])
+def test_numbers_whose_spread_float64_does_not_hold_are_refused(call, tmp_path, factor):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(40, 2)) * factor)
+    code, text = train(call, "dataset=table", f"dataset.path={tmp_path / 'x.npy'}")
+    assert code == 1 and "the spread of column 0, 1 is too large or too small for float64" in text
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_whose_checkpoints_could_not_be_read_does_not_start(call, tmp_path):
+    code, text = train(call, "dataset=gaussians8", "critic.width=70000")
+    assert code == 1 and "no checkpoint of this run could be read again: critic.width=70000 is above 65,536" in text
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_large_seed_of_an_architecture_is_no_size(call, tmp_path):
+    np.savez(tmp_path / "x.npz", images=np.zeros((40, 32, 32, 3), np.uint8))
+    small = ("generator.filters=[1]", "critic.filters=[1]", "architecture_seed=100000", "n_critic=1", "batch_size=4")
+    given = ("experiment=paper/random_architecture", "dataset=array", f"dataset.path={tmp_path / 'x.npz'}")
+    code, text = call("train", "steps=1", "compile=false", "evaluation_samples=8", *given, *small, "hydra.run.dir=run")
+    assert code == 0, text
+    assert call("sample", "run=run", "n=2")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "conditional", "answer"),
+    [
+        (
+            ("b", "a"),
+            ("a", "b"),
+            False,
+            "the data have columns b, a, and the run was trained with a, b: give",
+        ),
+        (("a", "b", "c"), ("a", "b"), False, "the data have samples of 3, and the run was trained with 2: give data"),
+        (("a", "b"), ("a", "c"), True, "the data have classes a, c, and the run was trained with a, b: give"),
+    ],
+)
+def test_a_run_goes_with_data_of_its_own_kind(call, tmp_path, names, classes, conditional, answer):
+    kind = ("dataset=table", "dataset.labels=kind", f"conditional={str(conditional).lower()}")
+    code, text = train(call, *kind, table(tmp_path / "a.csv", ("a", "b")))
+    assert code == 0, text
+    other = table(tmp_path / "other.csv", names, classes=classes)
+    for command in (("evaluate", "n=20"), ("resume", "steps=3")):
+        code, text = call(command[0], "run=run", *command[1:], other)
+        assert code == 1 and answer in text, text
+        code, text = call(command[0], "run=run", *command[1:], table(tmp_path / "more.csv", ("a", "b"), seed=1))
+        assert code == 0, text
+
+
+def test_a_resumed_run_keeps_its_scaling(call, tmp_path):
+    train(call, "dataset=table", "dataset.labels=kind", table(tmp_path / "a.csv", ("a", "b")))
+    code, text = call("resume", "run=run", "steps=3", "dataset.scaling=minmax")
+    assert code == 1 and re.search("the data have scaling minmax, and the run was trained with standard", text)
