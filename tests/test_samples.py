@@ -104,3 +104,17 @@ def test_evaluation_of_101_samples_from_another_folder_where_the_data_have_moved
     assert call("evaluate", "run=../run", *own)[0] == 1  # the data are gone
     code, text = call("evaluate", "run=../run", "dataset.path=../moved/d.npz", *own)
     assert code == 0 and "101" in text, text
+
+
+@pytest.mark.parametrize("ending", ["h5", "psd", "mpg", "xbm"])
+def test_a_file_is_not_emptied_by_an_ending_that_cannot_be_written(run, call, ending):
+    Path(f"keep.{ending}").write_text("precious")
+    code, text = call("sample", "run=run", "n=4", f"out=keep.{ending}")
+    assert Path(f"keep.{ending}").read_text() == "precious" and "\n" not in text.strip()
+    assert code == (0 if Path(f"keep.{ending}.png").exists() else 1), text
+
+
+@pytest.mark.parametrize("form", ["npy", "files"])
+def test_interpolations_are_pictures(run, call, form):
+    code, text = call("sample", "run=run", "interpolate=true", f"format={form}")
+    assert code == 1 and f"interpolate=true is for pictures and films: leave out format={form}" in text

@@ -7,8 +7,7 @@ from torch import nn
 
 from wgangp.app import build
 from wgangp.app.checks import check, to_record
-from wgangp.app.compose import load_config
-from wgangp.app.errors import groups
+from wgangp.app.compose import config_and_choices, load_config
 from wgangp.app.paths import default_directory, named
 from wgangp.app.training import train as train_run
 from wgangp.data import Dataset
@@ -22,24 +21,21 @@ def train(*config: str | DictConfig, run_dir: str | Path | None = None) -> Run:
     """Trains as wgangp-train does, and returns the run.
 
     `config` is a configuration of `load_config`, or the overrides for one. `run_dir` is a new directory, or that of a
-    run to continue; by default outputs/DATASET/DATE_TIME. Raises ValueError or OSError if the start is refused.
+    run to continue; by default outputs/DATASET/DATE_TIME, with `run` as DATASET of a configuration.
+    Raises ValueError or OSError if the start is refused.
     """
-    given = next((c for c in config if isinstance(c, DictConfig)), None)
+    given = config[0] if len(config) == 1 and isinstance(config[0], DictConfig) else None
     overrides = [c for c in config if isinstance(c, str)]
-    if given is not None and len(config) > 1:
-        raise ValueError("give one configuration, or overrides, not both: load_config takes overrides")
-    cfg = load_config(*overrides) if given is None else given
+    if given is None and len(overrides) < len(config):
+        raise ValueError(
+            "give overrides as strings, train('dataset=mnist', 'steps=100'), or one configuration of load_config"
+        )
+    cfg, choices = (given, {}) if given is not None else config_and_choices(overrides)
     check(cfg)
-    record = Record(to_record(cfg), overrides, choices_of(overrides))
+    record = Record(to_record(cfg), overrides, choices)
     wanted = Path(run_dir).expanduser() if run_dir is not None else named(default_directory(record.choices), cfg.name)
     run, objective = train_run(cfg, wanted, record, may_rename=run_dir is None)
     return Run(run, objective)
-
-
-def choices_of(overrides: list[str]) -> dict[str, str]:
-    """Returns the options that overrides choose, and the default dataset."""
-    pairs = [override.partition("=") for override in overrides]
-    return {"dataset": "gaussians25"} | {key: value for key, _, value in pairs if key.partition("@")[0] in groups()}
 
 
 def make_trainer(

@@ -100,6 +100,8 @@ def load_generator(
 
 def generator_of(state: State, ema: bool, batchnorm: str, allow: Sequence[str]) -> Generator:
     """Returns the generator of a loaded checkpoint. Raises ValueError if it is another network than it describes."""
+    if batchnorm not in ("standing", "batch", "running"):
+        raise ValueError(f"batchnorm={batchnorm}: choose standing, batch or running")
     header, weights = header_of(state), state["ema" if ema else "generator"]
     node = OmegaConf.create(part_with_defaults("generator", header.config["generator"]))
     if header.bounded is not None:

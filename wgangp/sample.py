@@ -1,6 +1,7 @@
 """wgangp-sample run=DIR: pictures, files and films of a trained generator's samples."""
 
 import logging
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,9 @@ def sample(cfg: DictConfig) -> None:
     label = class_number(cfg.label, generator)
     out = Path(str(cfg.out)).expanduser() if cfg.out is not None else place(run.directory, name_of(cfg, step))
     generator = generator.to(device)
+    if (cfg.interpolate or cfg.sweep_condition is not None) and cfg.format in ("files", "npy"):
+        asked = "interpolate=true" if cfg.interpolate else f"sweep_condition={cfg.sweep_condition}"
+        raise ValueError(f"{asked} is for pictures and films: leave out format={cfg.format}")
     if kind := kind_of_film(cfg, generator, out):
         path = write_film(cfg, generator, label, out, kind)
     elif cfg.format == "files":
@@ -98,7 +102,9 @@ def write_picture(cfg: DictConfig, generator: "Generator", label: int | None, ou
     out.parent.mkdir(parents=True, exist_ok=True)
     if generator.vocabulary and out.suffix == ".txt":
         return write_lines(x, generator.vocabulary, out)
-    out = out if out.suffix.lower() in Image.registered_extensions() else out.with_name(f"{out.name}.png")
+    out = (
+        out if Image.registered_extensions().get(out.suffix.lower()) in Image.SAVE else out.with_name(f"{out.name}.png")
+    )
     names = generator.class_names
     picture = (
         pictures.strip(x)
@@ -113,8 +119,10 @@ def write_picture(cfg: DictConfig, generator: "Generator", label: int | None, ou
             units=generator.data_units,
         )
     )
+    encoded = BytesIO()  # first, so that a failure leaves an existing file as it is
+    Image.fromarray(picture).save(encoded, Image.registered_extensions()[out.suffix.lower()])
     with open_for_writing(out, "wb") as file:
-        Image.fromarray(picture).save(file, Image.registered_extensions()[out.suffix.lower()])
+        file.write(encoded.getvalue())
     return out
 
 

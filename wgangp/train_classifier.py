@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import trange
 
-from wgangp.api import choices_of
 from wgangp.app.build import make_dataset
-from wgangp.app.compose import load_config
+from wgangp.app.compose import config_and_choices
 from wgangp.app.errors import one_line
 from wgangp.data.images import Images, Split
 from wgangp.machine.device import choose_device, keep_freed_memory, set_precision
@@ -31,8 +30,8 @@ SHIFT = 2  # pixels, of the random crops
 
 def load(overrides: list[str], device: torch.device) -> tuple[str, Images]:
     """Returns the dataset's name and the dataset. Raises ValueError if it has no labels."""
-    name = choices_of(overrides)["dataset"]
-    dataset = make_dataset(load_config(*overrides), device)
+    cfg, choices = config_and_choices(overrides)
+    name, dataset = choices["dataset"], make_dataset(cfg, device)
     if not isinstance(dataset, Images) or not dataset.num_classes:
         raise ValueError(f"dataset={name}: a classifier needs images or clips with labels, such as dataset=mnist")
     return name, dataset
@@ -108,9 +107,18 @@ def main() -> None:
     except Exception as error:
         parser.exit(1, one_line(error) + "\n")
     split, test = parts(dataset)
+    out = options.out or Path(f"classifier_{name}.pt")
+    if not out.parent.is_dir():
+        parser.exit(1, f"--out {out}: there is no folder {out.parent}; make it first\n")
+    if len(split.labels) < BATCH or options.epochs < 1 or options.blocks < 1:
+        parser.exit(
+            1,
+            f"a classifier needs {BATCH} images or more to train on, here {len(split.labels)}, --epochs and "
+            "--blocks of at least 1\n",
+        )
     network = ResNet(math.prod(dataset.shape[:-2]), dataset.num_classes, options.blocks).to(device)
     train(network, split, options.epochs, flip=dataset.flip)
-    score, out = accuracy(network, test), options.out or Path(f"classifier_{name}.pt")
+    score = accuracy(network, test)
     state = {key: value.cpu() for key, value in network.state_dict().items()}
     torch.save({"state_dict": state, "dataset": name, "accuracy": score, "classes": dataset.num_classes}, out)
     print(f"{score:.2%} of {len(test.labels):,} test images, {time.perf_counter() - started:.0f} s: {out}")

@@ -1,5 +1,6 @@
 """What is trained can be read again, and only with data of its own kind."""
 
+import json
 import re
 
 import numpy as np
@@ -81,3 +82,13 @@ def test_a_resumed_run_keeps_its_scaling(call, tmp_path):
     train(call, "dataset=table", "dataset.labels=kind", table(tmp_path / "a.csv", ("a", "b")))
     code, text = call("resume", "run=run", "steps=3", "dataset.scaling=minmax")
     assert code == 1 and re.search("the data have scaling minmax, and the run was trained with standard", text)
+
+
+def test_scores_of_large_numbers_depend_on_the_generator(call, tmp_path):
+    """Of time stamps, float32 has only steps of 128 seconds."""
+    np.save(tmp_path / "x.npy", 1.7e9 + np.random.default_rng(0).normal(0, 10, (500, 2)))
+    train(call, "dataset=table", f"dataset.path={tmp_path / 'x.npy'}", "lr_decay=none")
+    code, text = call("evaluate", "run=run", "n=500", "metrics=[ks,sliced_wasserstein]")
+    assert code == 0, text
+    scores = json.loads((tmp_path / "run" / "evaluation.json").read_text())["metrics"]
+    assert scores["eval/ks_max"] > 0.1 and scores["eval/sliced_wasserstein"] > 0.1, scores

@@ -137,4 +137,6 @@ def test_train_on_synthetic_test_on_real(load):
         metric(real, None, data, CPU)
     before = torch.get_rng_state()
     classifier = trained(data.comparable(real), labels, 2, 8, 10)
-    assert torch.equal(before, torch.get_rng_state()) and 0 <= accuracy_of(classifier, real, labels) <= 1
+    assert (
+        torch.equal(before, torch.get_rng_state()) and 0 <= accuracy_of(classifier, data.comparable(real), labels) <= 1
+    )

@@ -83,3 +83,18 @@ def test_the_script_refuses_data_without_labels_in_one_line(train_classifier, ca
     assert capsys.readouterr().err.strip() == (
         "dataset=gaussians8: a classifier needs images or clips with labels, such as dataset=mnist"
     )
+
+
+@pytest.mark.parametrize(
+    ("images", "option", "answer"),
+    [
+        (200, ["--epochs", "0"], "--epochs and --blocks of at least 1"),
+        (64, [], "128 images or more to train on, here 58"),
+        (200, ["--out", "nodir/c.pt"], "there is no folder nodir; make it first"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_before(train_classifier, tmp_path, capsys, images, option, answer):
+    np.savez(tmp_path / "d.npz", images=np.zeros((images, 8, 8), np.uint8), labels=np.arange(images) % 2)
+    with pytest.raises(SystemExit):
+        train_classifier("dataset=array", f"dataset.path={tmp_path / 'd.npz'}", *option)
+    assert answer in capsys.readouterr().err

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 import wgangp
 from wgangp.app.checks import check, plain
@@ -66,16 +66,28 @@ def load_config(*overrides: str, config_name: str = "train") -> DictConfig:
 
     Raises ValueError, in one line, if an override is wrong.
     """
+    return config_and_choices(overrides, config_name)[0]
+
+
+def config_and_choices(overrides: Sequence[str], config_name: str = "train") -> tuple[DictConfig, dict[str, str]]:
+    """Returns the configuration of `load_config`, and the option of each group, such as {"dataset": "mnist"}."""
     running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # inside a job, or of the caller
     try:
         with hydra.initialize_config_dir(str(CONF), version_base=VERSION_BASE):
-            cfg = hydra.compose(config_name, overrides=list(overrides), return_hydra_config=False)
+            cfg = hydra.compose(config_name, overrides=list(overrides), return_hydra_config=True)
     except Exception as error:
         raise ValueError(explain(error, config_name, overrides)) from error
     finally:
         GlobalHydra.instance().hydra = running
+    with open_dict(cfg):
+        choices = cfg.pop("hydra").runtime.choices
     check(cfg)
-    return cfg
+    return cfg, of_groups(choices)
+
+
+def of_groups(choices: Mapping[str, str | None]) -> dict[str, str]:
+    """Returns Hydra's choices of our own groups."""
+    return {k: v for k, v in choices.items() if v is not None and not k.startswith("hydra")}
 
 
 def as_typed(argument: str) -> str:

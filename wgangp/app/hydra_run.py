@@ -8,6 +8,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from wgangp.app.checks import to_record
+from wgangp.app.compose import of_groups
 from wgangp.app.paths import named
 from wgangp.app.recorded import changed
 from wgangp.app.training import Job, train, train_in, used_alone
@@ -20,8 +21,7 @@ from wgangp.run_dir.record import Record, has_record, read_record
 def train_composed(cfg: DictConfig, trial: Trial | None = None) -> float:
     """Trains in Hydra's output directory; returns the objective."""
     hydra = HydraConfig.get()
-    choices = {k: v for k, v in hydra.runtime.choices.items() if v is not None and not k.startswith("hydra")}
-    record = Record(to_record(cfg), list(hydra.overrides.task), choices)
+    record = Record(to_record(cfg), list(hydra.overrides.task), of_groups(hydra.runtime.choices))
     wanted = Path(hydra.runtime.output_dir)
     if hydra.mode == RunMode.MULTIRUN:
         return train(cfg, wanted, record, job=Job(number_among_jobs(), trial))[1]

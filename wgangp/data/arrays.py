@@ -45,11 +45,11 @@ class Arrays(Labelled):
         return self.placed.apply(x)
 
     def to_metric_input(self, x: Tensor) -> Tensor:
-        return torch.cat([self.units.invert(part).float() for part in x.split(CHUNK)])
+        return torch.cat([self.units.invert(part) for part in x.split(CHUNK)])
 
     def reference(self, part: str = "train", n: int | None = None, seed: int = 0) -> tuple[Tensor, Tensor] | None:
         found = super().reference(part, n, seed)
-        return None if found is None else (found[0].float(), found[1])
+        return None if found is None else (found[0].to(getattr(torch, self.units.dtype)), found[1])
 
     def describe(self) -> str:
         low, high = self.limits.low.min().item(), self.limits.high.max().item()

@@ -156,7 +156,10 @@ class Array(ImageSource):
 
 
 def _listed(path: str | Sequence[str]) -> list[str | Path]:
-    return [path] if isinstance(path, str | Path) else list(path)
+    paths: list[str | Path] = [path] if isinstance(path, str | Path) else list(path)
+    if not paths:
+        raise ValueError("dataset.path=[] names no file: give one, or several")
+    return paths
 
 
 @functools.wraps(Array, updated=())

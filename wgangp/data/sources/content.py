@@ -49,9 +49,9 @@ def check_numbers(where: str, x: np.ndarray, names: tuple[str, ...]) -> None:
     """Raises ValueError if an array is empty, holds no real numbers, or some that are NaN or infinite."""
     if x.dtype.kind == "c":
         raise ValueError(f"{where} has complex numbers: give the real and the imaginary part as two channels")
-    if x.dtype.kind not in "biuf" or not x.size:
+    if x.dtype.kind not in "biuf" or not x.size or not x.ndim:
         raise ValueError(
-            f"{where} has type {x.dtype} and shape {x.shape}: give an array of real numbers that is not empty"
+            f"{where} has type {x.dtype} and shape {x.shape}: give an array of real numbers, of one sample or more"
         )
     if x.dtype.kind != "f":
         return
