@@ -78,6 +78,15 @@ def test_a_hopeless_run_on_a_cpu_is_told_after_its_first_steps(monkeypatch, capl
     assert len(estimated(monkeypatch, caplog, seconds=40, steps=1000)) == 1
 
 
+def test_a_critic_whose_gradient_is_zero_is_told_once(call):
+    """Four layers of weights below 1e-30 underflow."""
+    clipped = ("penalty=weight_clipping", "penalty.clip=1e-30", "compile=false", "steps=6", "log_every=2")
+    code, text = call("train", "dataset=gaussians8", *clipped, "evaluation_samples=20", "hydra.run.dir=run")
+    assert code == 0 and text.count("the critic's gradient is 0 everywhere") == 1 and "step 2: the critic's" in text
+    code, text = call("train", "dataset=gaussians8", *clipped[2:], "evaluation_samples=20", "hydra.run.dir=other")
+    assert code == 0 and "gradient is 0" not in text
+
+
 def test_the_estimate_names_every_preset_for_laptops():
     first, _, others = progress.CPU_RUNS.partition("; ")
     composed(first)

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on terminals, elsewhere a line a log step, and a warning of runs that take too long."""
+"""How far a run is: a bar on terminals, elsewhere a line a log step, and warnings of runs that lead nowhere."""
 
 import logging
 import math
@@ -24,6 +24,7 @@ class Progress:
         self.first, self.steps, self.started = first, steps, time.monotonic()
         self.warm = self.started  # when the first step was done, which compiles
         self.estimated = not on_cpu
+        self.is_flat = False  # the critic, as was warned of
 
     def seconds(self) -> float:
         return time.monotonic() - self.started
@@ -58,6 +59,17 @@ class Progress:
                 round_down(3600 * MOST_CPU_HOURS / seconds),
                 CPU_RUNS,
             )
+
+    def warn_if_flat(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Once: warns of a critic whose gradient is exactly 0, as of units that are all dead."""
+        if self.is_flat or scalars.get("critic/gradient_norm") != 0:
+            return
+        self.is_flat = True
+        log.warning(
+            "step %d: the critic's gradient is 0 everywhere, so the generator learns nothing from its scores. If this "
+            "lasts, its units are dead: start again with a smaller critic_optimizer.lr, or with critic.norm=layer",
+            step,
+        )
 
 
 def shows_bar() -> bool:

@@ -127,6 +127,7 @@ class TrainingLoop:
         self.latest |= {name: value for name, value in values.items() if isinstance(value, int | float)}
         self.logger.write(t.step, values)
         log.log(logging.DEBUG if shows_bar() else logging.INFO, "%s", self.progress.line(t.step, self.latest))
+        self.progress.warn_if_flat(t.step, self.latest)
         value = monitored({k: v for k, v in values.items() if isinstance(v, int | float)}, self.checkpoints.monitor)
         if self.trial is not None and value == value:
             self.pruned = self.trial.report(t.step, value)
