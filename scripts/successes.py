@@ -16,10 +16,12 @@ from pathlib import Path
 
 def read(file: Path, key: str, score: str) -> dict[str, float]:
     """Returns the score of each value of the key. Raises ValueError if a column lacks or a value is twice there."""
-    with open(file, newline="", encoding="utf-8") as lines:
+    with open(file, newline="", encoding="utf-8-sig") as lines:
         rows = list(csv.DictReader(lines))
+    if not rows:
+        raise ValueError(f"{file} has no rows")
     for column in (key, score):
-        if rows and column not in rows[0]:
+        if column not in rows[0]:
             raise ValueError(f"{file} has no column {column}; it has {', '.join(rows[0])}")
     scores = {row[key]: float(row[score] or math.nan) for row in rows}
     if len(scores) < len(rows):
@@ -51,7 +53,7 @@ def main() -> None:
     try:
         scores = [read(file, options.key, options.score) for file in options.files]
         print(table(tuple(options.names), *scores, options.thresholds))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         parser.exit(1, f"{error}\n")
 
 

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import finished, on_two_ranks, small_trainer, start_ranks
+from conftest import finished, on_two_ranks, rank_environments, small_trainer, start_ranks
 
 from wgangp.machine import distributed
 from wgangp.run_dir.checkpoint import load_checkpoint, newest_checkpoint
@@ -107,7 +107,8 @@ def test_a_batch_that_does_not_divide_is_told_in_a_line(tmp_path):
     [("2", ["-m", "seed=0,1"], "torchrun trains one run"), ("1", ["sync_batchnorm=true"], "needs CUDA")],
 )
 def test_what_ranks_cannot_do_is_told_in_a_line(ranks, arguments, message, call, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", ranks)
+    for name, value in (rank_environments()[0] | {"WORLD_SIZE": ranks}).items():
+        monkeypatch.setenv(name, value)
     code, text = call("train", *MLP, *arguments)
     assert code == 1 and message in text and "Traceback" not in text
 

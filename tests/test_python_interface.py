@@ -18,5 +18,10 @@ def test_runs_are_filed_by_their_dataset(tmp_path, monkeypatch):
     run = wgangp.train("sweep=seeds", "dataset=gaussians8", *SMALL)
     assert run.path.parts[-3:-1] == ("outputs", "gaussians8") and run.record.choices["penalty"] == "wgan_gp_toy"
     assert wgangp.train(wgangp.load_config("dataset=gaussians8", *SMALL)).path.parts[-2] == "run"
+    with open(run.path / "metrics.jsonl", "ab") as file:
+        file.write(b'{"step": \xff}\n{"step": 2}}\n')
+    assert len(run.metrics()) == 1
+    with pytest.raises(ValueError, match="n=0: give a whole number"):
+        run.samples(0)
     with pytest.raises(ValueError, match="batchnorm=foo: choose standing, batch or running"):
         run.generator(batchnorm="foo")

@@ -16,6 +16,7 @@ from wgangp.machine.device import seed_step
 from wgangp.models import Generator
 from wgangp.models.layers import use_batch_statistics
 from wgangp.run_dir.checkpoint import State, header_of, load_newest
+from wgangp.run_dir.logger import whole_lines
 from wgangp.run_dir.record import Record, read_record
 from wgangp.run_dir.status import Status, read_status
 from wgangp.sampling import generate, latents, to_data, use_standing_statistics
@@ -53,8 +54,7 @@ class Run:
 
     def metrics(self) -> Any:
         """Returns the lines of metrics.jsonl: a pandas DataFrame if pandas is installed, else a list of dicts."""
-        lines = (self.directory / "metrics.jsonl").read_text().splitlines()
-        rows = [json.loads(line) for line in lines if line.endswith("}")]
+        rows = [json.loads(line) for line in whole_lines(self.directory / "metrics.jsonl")]
         try:
             import pandas
         except ModuleNotFoundError:
@@ -75,6 +75,8 @@ class Run:
 
         Arrays that are no pictures are in the data's own units.
         """
+        if n < 1:
+            raise ValueError(f"n={n}: give a whole number of at least 1")
         generator = self.generator(batchnorm="batch")
         seed_step(seed, 0, "sample")
         z, y = latents(generator, n)

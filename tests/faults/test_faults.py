@@ -288,7 +288,7 @@ def test_closed_and_full_streams_do_not_end_a_run(streams, tmp_path):
     assert newest_checkpoint(tmp_path / "run").name == "step_00000004.pt"
 
 
-@pytest.mark.parametrize("size", ["x", "0", "-1", "1.5"])
+@pytest.mark.parametrize("size", ["x", "0", "-1", "1.5", "2"])
 def test_a_wrong_world_size_is_named(size, call, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", size)
     code, text = call("resume", "run=run")

@@ -92,3 +92,9 @@ def test_scores_of_large_numbers_depend_on_the_generator(call, tmp_path):
     assert code == 0, text
     scores = json.loads((tmp_path / "run" / "evaluation.json").read_text())["metrics"]
     assert scores["eval/ks_max"] > 0.1 and scores["eval/sliced_wasserstein"] > 0.1, scores
+
+
+def test_an_empty_class_is_refused(call, tmp_path):
+    given = ("dataset=table", "dataset.labels=kind", table(tmp_path / "a.csv", ("a", "b"), classes=("a", " ")))
+    code, text = train(call, *given)
+    assert code == 1 and "row 2 has no class in the column kind: fill it in" in text

@@ -167,7 +167,7 @@ def command(task: Callable[..., Any], config_name: str, arguments: Sequence[str]
         return
     refuse_unknown_options(arguments)
     debug = "debug=true" in [argument.lower() for argument in arguments]
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises its errors, and we report them
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors, and we report them
     logging.raiseExceptions = False  # of a closed terminal, `| head -1`: the run goes on, and train.log has the lines
 
     @functools.wraps(task)

@@ -88,15 +88,10 @@ class RunLogger(Logger):
         self.step, self.time = step, time.perf_counter()
         (run / "samples").mkdir(parents=True, exist_ok=True)
         self.metrics = run / "metrics.jsonl"
-        kept = [line for line in self._lines() if _step(line) <= step]
+        kept = [line for line in whole_lines(self.metrics) if _step(line) <= step]
         if kept or self.metrics.exists():
             replace_text(self.metrics, "".join(kept))
         self.events = EventFile(run, purge_step=step + 1 if step else 0)
-
-    def _lines(self) -> list[str]:
-        """The whole lines of metrics.jsonl: a crash or a full disk may have cut one."""
-        text = read_regular(self.metrics).decode(errors="replace") if self.metrics.exists() else ""
-        return [line for line in text.splitlines(keepends=True) if line.endswith("\n") and _step(line) >= 0]
 
     def write(self, step: int, values: Values) -> None:
         numbers = {name: v for name, v in values.items() if isinstance(v, int | float)} | self._throughput(step)
@@ -108,7 +103,7 @@ class RunLogger(Logger):
         self._log_events("TensorBoard's log", step, summaries)
 
     def scalars(self, step: int) -> dict[str, float]:
-        found = [json.loads(line) for line in self._lines() if _step(line) == step]
+        found = [json.loads(line) for line in whole_lines(self.metrics) if _step(line) == step]
         return {name: float(v) for row in found for name, v in row.items() if isinstance(v, int | float)}
 
     def _log_events(self, what: str, step: int, summaries: Iterable[Any]) -> None:
@@ -152,6 +147,12 @@ class RunLogger(Logger):
         plain = {key: v if isinstance(v, bool | int | float | str) else str(v) for key, v in config.items()}
         started, metric_names, _ = hparams(plain, dict.fromkeys(metrics, 0.0))  # the third says that the run has ended
         self._log_events("TensorBoard's hyperparameters", self.step, [started, metric_names])
+
+
+def whole_lines(metrics: Path) -> list[str]:
+    """Returns the whole lines of a metrics.jsonl: a crash or a full disk may have cut one."""
+    text = read_regular(metrics).decode(errors="replace") if metrics.exists() else ""
+    return [line for line in text.splitlines(keepends=True) if line.endswith("\n") and _step(line) >= 0]
 
 
 def _step(line: str) -> int:

@@ -1,6 +1,7 @@
 """Encoded image files to one uint8 tensor, which is kept in a cache file if the disk allows it."""
 
 import logging
+import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -49,7 +50,8 @@ def decode(
         )
     if type(verify) is not bool:
         raise ValueError(f"dataset.verify={verify}: choose true or false")
-    if levels is not None and (isinstance(levels, bool) or not isinstance(levels, int | float) or not levels > 0):
+    is_number = isinstance(levels, int | float) and not isinstance(levels, bool)
+    if levels is not None and not (is_number and 0 < levels < math.inf):
         raise ValueError(f"dataset.levels={levels}: give the pixel value of white, such as 4095, or null")
     work = _Work(files, names, (len(names), channels, size, size), levels, 0 if verify else int(MAY_MISS * len(names)))
     sources = caches.fingerprint(levels, [(name, *files.stamps[name]) for name in names])

@@ -75,6 +75,11 @@ def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None, con
                         f"dataset.path={shown(path)}: row {i + 1} has {len(row)} fields, and the first line "
                         f"{len(header)}: make them alike"
                     )
+                if label is not None and not row[label].strip():
+                    raise ValueError(
+                        f"dataset.path={shown(path)}: row {i + 1} has no class in the column {shown(labels)}: fill it "
+                        "in, or remove the row"
+                    )
             part = [_numbers([row[i] for row in found], _naming(path, header[i], read)) for i in numbers]
             parts.append(np.stack(part, 1))
             classes += [row[label].strip() for row in found] if label is not None else []
