@@ -40,7 +40,7 @@ def use_as_recorded(dataset: Dataset, header: Header) -> None:
     if header.conditions is not None:
         given = () if dataset.conditions is None else dataset.conditions.units.names
         kinds["conditions"] = (given, header.conditions.units.names)
-    if header.num_classes:
+    if header.num_classes and header.class_names:  # which the oldest checkpoints lack
         kinds["classes"] = (dataset.class_names, header.class_names)
     if header.vocabulary is not None:
         kinds["characters"] = (dataset.vocabulary or "", header.vocabulary)
