@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import results
 import seed_scores
+import successes
 from PIL import Image
 
 PAGES = Path(__file__).parents[1] / "docs" / "results"
@@ -53,6 +54,14 @@ MIXTURE = ["eval/sliced_wasserstein", "eval/wasserstein1", "eval/modes", "eval/h
 )
 def test_the_page_has_the_table_of_its_data(page, data, scores):
     assert results.table(PAGES / "data" / data, scores) in (PAGES / page).read_text()
+
+
+@pytest.mark.parametrize("standard", ["standard", "standard_1200"])
+def test_the_page_counts_the_architectures_that_train(standard):
+    files = [PAGES / "data" / f"random_architectures_{method}.csv" for method in ("wgan_gp", standard)]
+    scores = [successes.read(file, "architecture_seed", "eval/classifier_score") for file in files]
+    counted = successes.table(("WGAN-GP", "the standard GAN"), *scores, [1.5, 2, 3, 4, 5, 6])
+    assert counted in (PAGES / "experiments.md").read_text()
 
 
 @pytest.mark.parametrize("data", ["equal_time_mnist.csv", "equal_time_cifar10.csv"])
