@@ -38,7 +38,7 @@ class SeedScores:
 
 
 def read(file: Path) -> list[dict[str, str]]:
-    with open(file, newline="", encoding="utf-8") as lines:
+    with open(file, newline="", encoding="utf-8-sig") as lines:  # spreadsheets begin with a byte order mark
         return list(csv.DictReader(lines))
 
 

@@ -13,11 +13,12 @@ import csv
 import math
 from pathlib import Path
 
+import seed_scores
+
 
 def read(file: Path, key: str, score: str) -> dict[str, float]:
     """Returns the score of each value of the key. Raises ValueError if a column lacks or a value is twice there."""
-    with open(file, newline="", encoding="utf-8-sig") as lines:
-        rows = list(csv.DictReader(lines))
+    rows = seed_scores.read(file)
     if not rows:
         raise ValueError(f"{file} has no rows")
     for column in (key, score):

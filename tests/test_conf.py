@@ -225,3 +225,9 @@ def test_every_default_lives_in_conf_alone():
                 given = parameter.name == "condition_shape"  # by the data, if they have conditions
                 assert given or parameter.default is inspect.Parameter.empty, f"{target}({parameter})"
                 assert parameter.kind is not inspect.Parameter.VAR_KEYWORD, f"{target}({parameter})"
+
+
+@pytest.mark.parametrize("option", ["paper/celeba64", "paper/mnist", "paper/ivgan"])
+def test_an_experiment_with_data_that_lack_its_options_is_told_so(call, option):
+    code, text = call("train", f"experiment={option}", "dataset=swissroll", "hydra.run.dir=run")
+    assert code == 1 and "wgangp.data.toy.swissroll has no such option" in text and "Error" not in text

@@ -23,5 +23,5 @@ def test_runs_are_filed_by_their_dataset(tmp_path, monkeypatch):
     assert len(run.metrics()) == 1
     with pytest.raises(ValueError, match="n=0: give a whole number"):
         run.samples(0)
-    with pytest.raises(ValueError, match="batchnorm=foo: choose standing, batch or running"):
+    with pytest.raises(ValueError, match="batchnorm=foo: choose batch, running, standing"):
         run.generator(batchnorm="foo")

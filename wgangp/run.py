@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from wgangp.app.build import build, with_output
+from wgangp.app.checks import CHOICES
 from wgangp.app.defaults import part_with_defaults
 from wgangp.app.trust import no_larger_than
 from wgangp.machine.device import seed_step
@@ -102,8 +103,8 @@ def load_generator(
 
 def generator_of(state: State, ema: bool, batchnorm: str, allow: Sequence[str]) -> Generator:
     """Returns the generator of a loaded checkpoint. Raises ValueError if it is another network than it describes."""
-    if batchnorm not in ("standing", "batch", "running"):
-        raise ValueError(f"batchnorm={batchnorm}: choose standing, batch or running")
+    if batchnorm not in CHOICES["batchnorm"]:
+        raise ValueError(f"batchnorm={batchnorm}: choose {', '.join(map(str, CHOICES['batchnorm']))}")
     header, weights = header_of(state), state["ema" if ema else "generator"]
     node = OmegaConf.create(part_with_defaults("generator", header.config["generator"]))
     if header.bounded is not None:

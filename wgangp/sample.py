@@ -102,9 +102,9 @@ def write_picture(cfg: DictConfig, generator: "Generator", label: int | None, ou
     out.parent.mkdir(parents=True, exist_ok=True)
     if generator.vocabulary and out.suffix == ".txt":
         return write_lines(x, generator.vocabulary, out)
-    out = (
-        out if Image.registered_extensions().get(out.suffix.lower()) in Image.SAVE else out.with_name(f"{out.name}.png")
-    )
+    kind = Image.registered_extensions().get(out.suffix.lower())
+    if kind not in Image.SAVE:
+        kind, out = "PNG", out.with_name(f"{out.name}.png")
     names = generator.class_names
     picture = (
         pictures.strip(x)
@@ -120,7 +120,7 @@ def write_picture(cfg: DictConfig, generator: "Generator", label: int | None, ou
         )
     )
     encoded = BytesIO()  # first, so that a failure leaves an existing file as it is
-    Image.fromarray(picture).save(encoded, Image.registered_extensions()[out.suffix.lower()])
+    Image.fromarray(picture).save(encoded, kind)
     with open_for_writing(out, "wb") as file:
         file.write(encoded.getvalue())
     return out

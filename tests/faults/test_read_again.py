@@ -1,5 +1,6 @@
 """What is trained can be read again, and only with data of its own kind."""
 
+import importlib
 import json
 import re
 
@@ -98,3 +99,30 @@ def test_an_empty_class_is_refused(call, tmp_path):
     given = ("dataset=table", "dataset.labels=kind", table(tmp_path / "a.csv", ("a", "b"), classes=("a", " ")))
     code, text = train(call, *given)
     assert code == 1 and "row 2 has no class in the column kind: fill it in" in text
+
+
+def test_a_missing_class_of_a_parquet_file_is_refused(call, tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    rows = {"a": [1.0, 2.0, 3.0], "kind": ["x", None, "y"]}
+    importlib.import_module("pyarrow.parquet").write_table(pyarrow.table(rows), tmp_path / "x.parquet")
+    code, text = train(call, "dataset=table", "dataset.labels=kind", f"dataset.path={tmp_path / 'x.parquet'}")
+    assert code == 1 and "row 2 has no class in the column kind" in text
+
+
+def test_a_run_keeps_its_conditions(call, tmp_path):
+    given = ("dataset=table", "dataset.columns=[a,b]", "conditional=true", table(tmp_path / "x.csv", [*"abcd"]))
+    code, text = train(call, *given, "dataset.condition=[c,d]")
+    assert code == 0, text
+    code, text = call("resume", "run=run", "steps=3", "dataset.condition=[d,c]")
+    assert code == 1 and "the data have conditions d, c, and the run was trained with c, d" in text
+
+
+def test_a_run_keeps_its_characters(call, tmp_path):
+    for name, letters in (("a", "abcde"), ("b", "vwxyz")):
+        (tmp_path / f"{name}.txt").write_text("".join(f"{letters[i % 5]}{letters[i % 3]}\n" for i in range(60)))
+    given = ("dataset=text", "dataset.length=4", "dataset.held_out=8", "generator.blocks=1", "critic.blocks=1")
+    code, text = train(call, *given, f"dataset.path={tmp_path / 'a.txt'}")
+    assert code == 0, text
+    for command in (("resume", "steps=3"), ("evaluate", "n=20")):
+        code, text = call(command[0], "run=run", *command[1:], f"dataset.path={tmp_path / 'b.txt'}")
+        assert code == 1 and "and the run was trained with" in text and "characters" in text, text

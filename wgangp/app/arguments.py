@@ -14,14 +14,20 @@ SAID = {int: "a whole number", float: "a number", bool: "true or false", str: "a
 
 
 def check_arguments(node: Any, where: str) -> None:
-    """Raises ValueError, in one line, if a value of a plain node or of those within it has another type.
+    """Raises ValueError, in one line, if a plain node, or one within it, has an unknown key or a value of another type.
 
     `where` is the node's key. Nodes of other packages check their own values.
     """
     if not isinstance(node, dict):
         return
-    hints = hints_of(str(node.get("_target_", "")))
+    target = str(node.get("_target_", ""))
+    hints = hints_of(target)
     for key, value in node.items():
+        if hints and key not in hints and not key.startswith("_"):
+            raise ValueError(
+                f"{where}.{key}: {target} has no such option, which an experiment or another choice has set: choose "
+                "parts that go together"
+            )
         hint = hints.get(key, Any)
         if not fits(value, hint):
             raise ValueError(f"{where}.{key}={shown(value)}: give {said(hint)}")

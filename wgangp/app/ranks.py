@@ -12,9 +12,8 @@ OF_TORCHRUN = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_
 def world_size() -> int:
     """Returns the number of processes; 1 without torchrun. Ends the program if torchrun did not set it."""
     given = os.environ.get("WORLD_SIZE", "").strip() or "1"
-    alone = given.isdecimal() and int(given) == 1
-    started = given.isdecimal() and int(given) > 1 and all(name in os.environ for name in OF_TORCHRUN)
-    if not (alone or started):
+    complete = given == "1" or all(name in os.environ for name in OF_TORCHRUN)
+    if not (given.isdecimal() and int(given) >= 1 and complete):
         sys.exit(f"WORLD_SIZE={given}: unset this environment variable, or start by torchrun, which sets more")
     return int(given)
 

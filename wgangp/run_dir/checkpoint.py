@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 State = dict[str, Any]
 NAME = re.compile(r"step_(\d{8,12})\.pt")
 MOST_CLASSES = 2**16
-LARGEST_OPTION = 2**16  # number in a network's options: a depth makes lists before modules
+LARGEST_OPTION = 2**16  # of a network's numbers: a depth makes lists before modules
 LARGEST_SAMPLE = 2**24  # numbers in one: a volume of 256x256x256
 
 

@@ -76,10 +76,7 @@ def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None, con
                         f"{len(header)}: make them alike"
                     )
                 if label is not None and not row[label].strip():
-                    raise ValueError(
-                        f"dataset.path={shown(path)}: row {i + 1} has no class in the column {shown(labels)}: fill it "
-                        "in, or remove the row"
-                    )
+                    raise _no_class(path, labels, i)
             part = [_numbers([row[i] for row in found], _naming(path, header[i], read)) for i in numbers]
             parts.append(np.stack(part, 1))
             classes += [row[label].strip() for row in found] if label is not None else []
@@ -96,6 +93,13 @@ def _naming(path: Path, name: str, start: int) -> Callable[[int, str], ValueErro
         f"dataset.path={shown(path)}: the column {shown(name)} has text, such as {shown(value)!r} in row "
         f"{start + i + 1}: leave it out by dataset.columns=[...], or make it the classes by "
         f"dataset.labels={shown(name)}"
+    )
+
+
+def _no_class(path: Path, labels: str | None, i: int) -> ValueError:
+    return ValueError(
+        f"dataset.path={shown(path)}: row {i + 1} has no class in the column {shown(labels)}: fill it in, or "
+        "remove the row"
     )
 
 
@@ -139,5 +143,7 @@ def _read_parquet(path: Path, labels: str | None, columns: Sequence[str] | None,
             text = next((str(value) for value in column), "")
             raise _naming(path, name, 0)(0, text)
     y = None if label is None else table.column(names[label]).to_numpy()
+    if y is not None and (missing := [i for i, value in enumerate(y) if value is None or value != value]):
+        raise _no_class(path, labels, missing[0])
     y = np.array([str(value) for value in y]) if y is not None and y.dtype.kind not in "biu" else y
     return Content(np.stack([column.astype(np.float64) for column in found], 1), y, tuple(wanted))
