@@ -311,7 +311,7 @@ BAD = [
     (["critic_optimizer=adam"], "critic_optimizer=adam: its options are chosen by optimizer@critic_optimizer=adam"),
     (["critic=char", "critic.norm=layer"], "critic.norm: there is no such key. Choose from critic._target_,"),
     (["colour=red"], "colour: there is no such key. wgangp-train --help lists all."),
-    (["+generator.dim=3"], "TypeError: Generator.__init__() got an unexpected keyword argument 'dim'"),
+    (["+generator.dim=3"], "generator.dim: wgangp.models.mlp.Generator has no such option. Leave it out"),
     (["n_critic=0"], "n_critic=0: give a whole number of at least 1"),
     (["~seed"], "~seed: this key cannot be left out"),
     (["~generator_optimizer"], "~generator_optimizer: this key cannot be left out"),

@@ -25,8 +25,8 @@ def check_arguments(node: Any, where: str) -> None:
     for key, value in node.items():
         if hints and key not in hints and not key.startswith("_"):
             raise ValueError(
-                f"{where}.{key}: {target} has no such option, which an experiment or another choice has set: choose "
-                "parts that go together"
+                f"{where}.{key}: {target} has no such option. Leave it out; if an experiment sets it, choose data and "
+                "networks that go with the experiment"
             )
         hint = hints.get(key, Any)
         if not fits(value, hint):
