@@ -9,7 +9,7 @@ from PIL import Image
 from test_commands import digits, images
 
 import wgangp
-from wgangp.sampling import class_rows
+from wgangp.sampling import CHUNK, class_rows, latents, latents_of
 
 OPTIONS = ["generator=dcgan", "critic=dcgan", "generator.first_norm=units", "device=cpu", "steps=2", "sample_every=0"]
 
@@ -41,6 +41,15 @@ def test_an_image_is_the_same_whatever_n_is(call, run):
                 assert all(np.array_equal(a, b) for a, b in zip(drawn[n], drawn[102], strict=False)), (batchnorm, n)
             picked = files(call, "seeds=[100,0]", f"batchnorm={batchnorm}", *more)
             assert np.array_equal(picked[0], drawn[101][100]) and np.array_equal(picked[1], drawn[101][0])
+
+
+def test_a_far_sample_is_drawn_without_those_before_it(run):
+    generator = wgangp.load_generator(run)
+    torch.manual_seed(0)
+    all_z, _ = latents(generator, 12_346)
+    torch.manual_seed(0)
+    z, numbers = latents_of(generator, [12_345, 3])
+    assert len(z) == 2 * CHUNK and torch.equal(z, all_z[numbers]) and {3, 12_345} <= set(numbers.tolist())
 
 
 def test_a_single_latent_by_load_generator(run):

@@ -63,32 +63,37 @@ def kind_of_film(cfg: DictConfig, generator: "Generator", out: Path) -> str | No
     return ending if moves and ending in KINDS and cfg.format == "grid" else None
 
 
-def latents_of(cfg: DictConfig, generator: "Generator", label: int | None) -> "tuple[Tensor, Tensor, list[int]]":
-    """Returns z (m, nz) and labels or conditions y (m, *) in whole chunks, and which of their samples are wanted."""
-    import torch
-
-    from wgangp.app.conditions import conditions_for
-    from wgangp.sampling import latents, truncated
-
+def numbers_of(cfg: DictConfig) -> list[int]:
+    """Returns the numbers of the samples that are asked for."""
     wanted = list(cfg.seeds) if cfg.seeds else list(range(cfg.n))
     if any(type(i) is not int or i < 0 for i in wanted):
         raise ValueError(f"seeds={wanted}: give the numbers of samples, as numbers=true shows them")
-    z, _ = latents(generator, max(wanted) + 1)
-    z = truncated(z, cfg.truncation)
-    if (given := conditions_for(cfg, generator, len(z))) is not None:
-        return z, given, wanted
+    return wanted
+
+
+def latents_of(cfg: DictConfig, generator: "Generator", label: int | None) -> "tuple[Tensor, Tensor, Tensor]":
+    """Returns z (m, nz) and labels or conditions y (m, *) in whole chunks, and the rows (n,) of the wanted samples."""
+    import torch
+
+    from wgangp import sampling
+    from wgangp.app.conditions import conditions_for
+
+    wanted = numbers_of(cfg)
+    z, numbers = sampling.latents_of(generator, wanted)
+    z, rows = sampling.truncated(z, cfg.truncation), torch.searchsorted(numbers, torch.tensor(wanted))
+    if (given := conditions_for(cfg, generator, numbers)) is not None:
+        return z, given, rows
     classes = max(1, generator.num_classes)
-    y = torch.arange(len(z)) % classes if label is None else torch.full((len(z),), label)
-    return z, y, wanted
+    return z, numbers % classes if label is None else torch.full((len(z),), label), rows
 
 
-def draw(generator: "Generator", z: "Tensor", y: "Tensor", wanted: list[int]) -> "Tensor":
-    """Returns the wanted samples (n, *), on the CPU; arrays that are no pictures in the data's units."""
+def draw(generator: "Generator", z: "Tensor", y: "Tensor", rows: "Tensor") -> "Tensor":
+    """Returns the samples of rows (n,) as (n, *), on the CPU; arrays that are no pictures in the data's units."""
     import torch
 
     from wgangp.sampling import generate, to_data
 
-    return torch.cat(generate(generator, z, y, to_data(generator)))[wanted]
+    return torch.cat(generate(generator, z, y, to_data(generator)))[rows]
 
 
 def write_picture(cfg: DictConfig, generator: "Generator", label: int | None, out: Path) -> Path:
@@ -135,23 +140,19 @@ def in_rows(
     from wgangp.app.conditions import STEPS, sweep
     from wgangp.sampling import class_rows, slerp
 
-    z, y, wanted = latents_of(cfg, generator, label)
+    z, y, rows = latents_of(cfg, generator, label)
     if cfg.interpolate:
-        z = slerp(z[wanted], z[wanted].roll(1, 0), torch.linspace(0, 1, 8)).flatten(0, 1)  # n rows of 8
-        numbers = list(range(len(z)))
-        return draw(generator, z, y[wanted].repeat_interleave(8, dim=0), numbers), 8, None, numbers
+        z = slerp(z[rows], z[rows].roll(1, 0), torch.linspace(0, 1, 8)).flatten(0, 1)  # n rows of 8
+        y = y[rows].repeat_interleave(8, dim=0)
+        return draw(generator, z, y, torch.arange(len(z))), 8, None, list(range(len(z)))
     if cfg.sweep_condition is not None and generator.data_conditions is not None:
-        z, y = (
-            z[wanted].repeat_interleave(STEPS, dim=0),
-            sweep(cfg.sweep_condition, y[wanted], generator.data_conditions),
-        )
-        numbers = list(range(len(y)))
-        return draw(generator, z, y, numbers), STEPS, None, numbers
+        z, y = z[rows].repeat_interleave(STEPS, dim=0), sweep(cfg.sweep_condition, y[rows], generator.data_conditions)
+        return draw(generator, z, y, torch.arange(len(z))), STEPS, None, list(range(len(z)))
     if generator.num_classes > 1 and label is None and not cfg.seeds:
         columns = max(1, cfg.n // generator.num_classes)
         labels = torch.arange(generator.num_classes).repeat_interleave(columns)
         return class_rows(generator, z[:columns]), columns, labels, list(range(columns)) * generator.num_classes
-    return draw(generator, z, y, wanted), None, None, wanted
+    return draw(generator, z, y, rows), None, None, numbers_of(cfg)
 
 
 def write_array(cfg: DictConfig, generator: "Generator", label: int | None, out: Path) -> Path:
@@ -162,14 +163,14 @@ def write_array(cfg: DictConfig, generator: "Generator", label: int | None, out:
     from wgangp.run_dir.files import open_for_writing
     from wgangp.sampling import as_array
 
-    z, y, wanted = latents_of(cfg, generator, label)
+    z, y, rows = latents_of(cfg, generator, label)
     out.parent.mkdir(parents=True, exist_ok=True)
     out = out if out.suffix == ".npy" else out.with_name(f"{out.name}.npy")
-    arrays = {out: as_array(draw(generator, z, y, wanted), generator)}
+    arrays = {out: as_array(draw(generator, z, y, rows), generator)}
     if generator.num_classes:
-        arrays[out.with_name(f"{out.stem}_labels.npy")] = y[wanted].numpy()
+        arrays[out.with_name(f"{out.stem}_labels.npy")] = y[rows].numpy()
     if generator.data_conditions is not None:
-        arrays[out.with_name(f"{out.stem}_conditions.npy")] = in_units(y[wanted], generator.data_conditions)
+        arrays[out.with_name(f"{out.stem}_conditions.npy")] = in_units(y[rows], generator.data_conditions)
     for path, array in arrays.items():
         with open_for_writing(path, "wb") as file:
             np.save(file, array, allow_pickle=False)
@@ -221,10 +222,10 @@ def write_film(cfg: DictConfig, generator: "Generator", label: int | None, out: 
         x, columns, *_ = in_rows(cfg, generator, label)
         shown, fps = pictures.moving(x, columns), pictures.FPS
     else:
-        z, y, wanted = latents_of(cfg, generator, label)
+        z, y, rows = latents_of(cfg, generator, label)
         t = torch.linspace(0, 1, cfg.frames + 1)[:-1]
-        path = slerp(z[wanted], z[wanted].roll(-1, 0), t).flatten(0, 1)
-        x = draw(generator, path, y[wanted].repeat_interleave(cfg.frames, dim=0), list(range(len(path))))
+        path = slerp(z[rows], z[rows].roll(-1, 0), t).flatten(0, 1)
+        x = draw(generator, path, y[rows].repeat_interleave(cfg.frames, dim=0), torch.arange(len(path)))
         if len(x) > MANY_FRAMES:
             log.info("drawing %s frames: a smaller n= or frames= makes a shorter film", f"{len(x):,}")
         shown, fps = [pictures.draw(frame[None], units=generator.data_units) for frame in x], cfg.frames

@@ -1,6 +1,7 @@
 """The one way to draw samples: in chunks, shared by the ranks. Shapes: n samples, nz latent, * one sample's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -24,12 +25,21 @@ def latents(generator: Generator, n: int) -> tuple[Tensor, Tensor]:
 
     With whole chunks, sample i is the same whatever n is: cut off what is beyond n after generating.
     """
-    pairs = [
-        (torch.randn(CHUNK, generator.nz), torch.randint(max(1, generator.num_classes), (CHUNK,)))
-        for _ in range(-(-n // CHUNK))
-    ]
-    z, y = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-    return z, y if generator.data_conditions is None else generator.data_conditions.cycled(len(z))
+    z, y = (torch.cat(parts) for parts in zip(*islice(chunks(generator), -(-n // CHUNK)), strict=True))
+    return z, y if generator.data_conditions is None else generator.data_conditions.of(torch.arange(len(z)))
+
+
+def chunks(generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields z (CHUNK, nz) and y (CHUNK,) from torch's generator, without end."""
+    while True:
+        yield torch.randn(CHUNK, generator.nz), torch.randint(max(1, generator.num_classes), (CHUNK,))
+
+
+def latents_of(generator: Generator, samples: list[int]) -> tuple[Tensor, Tensor]:
+    """Returns z (m, nz) of the chunks with these samples, as `latents` draws them, and the samples' numbers (m,)."""
+    wanted = {i // CHUNK for i in samples}
+    kept = [z for i, (z, _) in enumerate(islice(chunks(generator), max(wanted) + 1)) if i in wanted]
+    return torch.cat(kept), torch.cat([CHUNK * i + torch.arange(CHUNK) for i in sorted(wanted)])
 
 
 def truncated(z: Tensor, at: float | None) -> Tensor:
@@ -105,7 +115,8 @@ def generate_chunk(generator: Generator, z: Tensor, y: Tensor) -> Tensor:
 def filling(generator: Generator, n: int) -> tuple[Tensor, Tensor]:
     """Returns z (n, nz) and y (n,) or (n, *) that are the same every time."""
     given, fixed = generator.data_conditions, torch.Generator().manual_seed(0)
-    y = torch.arange(n) % max(1, generator.num_classes) if given is None else given.cycled(n)
+    numbers = torch.arange(n)
+    y = numbers % max(1, generator.num_classes) if given is None else given.of(numbers)
     return torch.randn(n, generator.nz, generator=fixed), y
 
 

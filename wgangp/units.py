@@ -100,9 +100,9 @@ class Conditions:
         """The shape of one condition."""
         return tuple(self.examples.shape[1:])
 
-    def cycled(self, n: int) -> Tensor:
-        """Returns n conditions: the examples in turn, (n, *shape)."""
-        return self.examples[torch.arange(n) % len(self.examples)]
+    def of(self, numbers: Tensor) -> Tensor:
+        """Returns the conditions (n, *shape) of the samples of these numbers (n,): the examples in turn."""
+        return self.examples[numbers % len(self.examples)]
 
     def __str__(self) -> str:
         names = f" ({', '.join(self.units.names)})" if self.units.names else ""

@@ -34,11 +34,11 @@ def class_number(label: Any, generator: Generator) -> int | None:
     raise ValueError(f"label={label}: this generator has {generator.num_classes} classes{names}")
 
 
-def conditions_for(cfg: DictConfig, generator: Generator, n: int) -> Tensor | None:
-    """Returns the conditions (n, *shape) of n samples as the networks see them: those of cfg.condition, in turn.
+def conditions_for(cfg: DictConfig, generator: Generator, numbers: Tensor) -> Tensor | None:
+    """Returns the conditions (m, *shape) of the samples of these numbers (m,), as the networks see them.
 
-    They are one list of numbers, those of a .npy file, or the held-out ones; null: some of the training part. Returns
-    None if the generator has none. Raises ValueError if they do not suit it.
+    cfg.condition is one list of numbers, a .npy file, or held_out, whose conditions are given in turn; null: some of
+    the training part. Returns None if the generator has none. Raises ValueError if they do not suit it.
     """
     known, asked = generator.data_conditions, cfg.condition
     if known is None:
@@ -48,12 +48,12 @@ def conditions_for(cfg: DictConfig, generator: Generator, n: int) -> Tensor | No
             )
         return None
     if asked is None:
-        return known.cycled(n)
+        return known.of(numbers)
     if asked == HELD_OUT:
-        return held_out(cfg, n)
+        return held_out(cfg, int(numbers.max()) + 1)[numbers]
     y = of_file(asked, known) if isinstance(asked, str) else of_numbers(asked, known)
     warn_of_range(y, known)
-    return known.units.apply(y)[torch.arange(n) % len(y)]
+    return known.units.apply(y)[numbers % len(y)]
 
 
 def of_numbers(asked: Any, known: Conditions) -> Tensor:
