@@ -307,12 +307,14 @@ def test_numbers_of_a_comparison_are_checked_first(call, tmp_path, given, told):
     ("override", "told"),
     [
         ("penalty.weight=interval(100,1)", "penalty.weight=interval(100,1): "),
-        ("penalty.weight=glob(*)", "this sweep has no job"),
+        ("penalty.weight=glob(*)", "penalty.weight=glob(*) has no value"),
+        ("experiment=glob(laptop/*)", "experiment=glob(laptop/*) has no value"),
     ],
 )
-def test_values_that_make_no_sweep(call, override, told):
+def test_values_that_make_no_sweep(call, tmp_path, override, told):
     code, text = call("train", "-m", *SWEEP, override)
     assert code == 1 and told in text, text
+    assert "no value" not in told or not any(tmp_path.glob("*/*"))
 
 
 # ---- signals

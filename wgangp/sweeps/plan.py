@@ -46,9 +46,7 @@ def read_plan(sweep: Path) -> Plan | None:
 
 
 def check_names(jobs: Sequence[Job]) -> None:
-    """Raises ValueError if there are none, two would share a directory, or one lies elsewhere."""
-    if not jobs:
-        raise ValueError("this sweep has no job: give each swept key at least one value")
+    """Raises ValueError if two would share a directory, or one lies elsewhere."""
     taken: dict[Path, int] = {}
     for job in jobs:
         path = Path(job.name)

@@ -70,6 +70,9 @@ class Sweeper(BasicSweeper):
         self.arguments = arguments
         swept = {o.get_key_element(): o for o in self.parse([*self._parse_config(), *arguments])}
         overrides = list(swept.values())  # the command line's win over the study's
+        for o in overrides:
+            if o.is_discrete_sweep() and not list(o.sweep_string_iterator()):
+                raise ValueError(f"{o.input_line} has no value, so there is no job: name its values, as in key=a,b")
         if self.is_search(overrides) and not is_score(self.cfg.monitor):
             raise ValueError(
                 f"monitor={self.cfg.monitor}: a search needs a score of the samples, as monitor=eval/wasserstein1; "
