@@ -197,7 +197,7 @@ def test_a_search_learns_from_trials_that_diverge(call, tmp_path):
 def test_hopeless_trials_are_pruned(tmp_path):
     """Six trials whose scores are their learning rates: when the last one reports the worst, it should end."""
     overrides = OverridesParser.create().parse_overrides(["lr=interval(0,1)", "steps=3"])
-    study = Study(tmp_path, overrides, "fid", 0)
+    study = Study(tmp_path, overrides, "fid", False, 0)
     for score in (0.1, 0.2, 0.3, 0.4, 0.5, 0.9):
         trial = study.ask()
         assert trial.overrides[0].startswith("lr=0.") and trial.overrides[1] == "steps=3"
@@ -206,6 +206,6 @@ def test_hopeless_trials_are_pruned(tmp_path):
         assert study.tell(trial, score, pruned=score == 0.9)
     assert not study.tell(study.ask(), math.nan, pruned=False)
     assert study.finished() == 6
-    Study(tmp_path, overrides, "fid", 0).ask()  # and its process is killed
-    again = Study(tmp_path, overrides, "fid", 0).ask()
+    Study(tmp_path, overrides, "fid", False, 0).ask()  # and its process is killed
+    again = Study(tmp_path, overrides, "fid", False, 0).ask()
     assert again.overrides[0] == f"lr={study.study.trials[-1].params['lr']}"

@@ -14,6 +14,7 @@ from wgangp.app.build import build
 from wgangp.metrics import Metric, Result, names_of
 from wgangp.metrics.objective import sign
 from wgangp.metrics.scores import Scores, check, choose
+from wgangp.sweeps.search import load_optuna, storage
 
 MODULE = '''
 from wgangp.metrics import Metric, Result
@@ -44,6 +45,14 @@ def my_metrics(tmp_path, monkeypatch):
 
 def scores():
     return json.loads(Path("run/evaluation.json").read_text())
+
+
+def test_a_search_goes_where_an_own_score_is_better(call, my_metrics):
+    search = ["monitor=spread", "critic_optimizer.lr=interval(1e-4,1e-2)", "hydra.sweeper.trials=1"]
+    code, text = call("train", "-m", *SMALL, "steps=1", *OWN, *search, "hydra.sweep.dir=sweep")
+    assert code == 0, text
+    study = load_optuna().load_study(**storage(Path("sweep/study.log")))
+    assert study.direction.name == "MAXIMIZE"
 
 
 def test_points_by_the_command_line(call, my_metrics):
@@ -128,7 +137,7 @@ def test_metrics_are_chosen_by_name_or_by_what_suits():
 def test_a_metric_says_its_names_and_directions():
     assert names_of(CATALOGUE.values()) == {"quick", "slow", "optional", "other"}
     assert sign("eval/slow", CATALOGUE.values()) == sign("slow", CATALOGUE.values()) == -1
-    assert sign("slow") == 1  # by its name alone, a loss
+    assert sign("slow", ()) == 1  # by its name alone, a loss
     assert sign("eval/modes", CATALOGUE.values()) == -1 and sign("fid", CATALOGUE.values()) == 1
 
 

@@ -153,7 +153,7 @@ def test_a_pruned_trial_ends_its_job(call, tmp_path, monkeypatch):
 
 
 def study_of(folder, n=3):
-    study = Study(folder, OverridesParser.create().parse_overrides(["lr=interval(0,1)"]), "fid", 0)
+    study = Study(folder, OverridesParser.create().parse_overrides(["lr=interval(0,1)"]), "fid", False, 0)
     for score in range(n):
         study.tell(study.ask(), score, pruned=False)
     return study
@@ -224,7 +224,7 @@ def test_a_trial_whose_number_was_cut_from_the_journal_takes_another_directory(c
     (tmp_path / "sweep" / "study.log").unlink()
     code, text = call("train", "-m", *options, "hydra.sweeper.trials=1")
     assert code == 1 and "is of another sweep" in text
-    study = Study(tmp_path / "sweep", [], "high_quality", 0)  # a journal of which all trials were cut
+    study = Study(tmp_path / "sweep", [], "high_quality", True, 0)  # a journal of which all trials were cut
     assert study.finished() == 0
     before = (tmp_path / "sweep" / "0" / "metrics.jsonl").read_bytes()
     assert call("train", "-m", *options, "hydra.sweeper.trials=1")[0] == 0

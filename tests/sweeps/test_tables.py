@@ -21,8 +21,9 @@ from wgangp.run_dir.lock import is_locked, locked
 from wgangp.run_dir.record import has_record
 from wgangp.run_dir.status import Status, write_status
 from wgangp.sweeps.escape import csv_cell, markdown_cell, number, terminal
-from wgangp.sweeps.jobs import grouped, read_job, read_jobs, swept_keys
+from wgangp.sweeps.jobs import grouped, higher_is_better, read_job, read_jobs, swept_keys
 from wgangp.sweeps.plan import Plan, write_plan
+from wgangp.sweeps.tables import origin, summary
 
 
 def write_job(sweep, number, overrides, scores, steps=10, error=None, monitor="eval/fid", **config):
@@ -70,8 +71,8 @@ def test_of_some_scores_the_highest_is_the_best(tmp_path):
     for i, score in enumerate([0.1, 0.3, 0.2]):
         write_job(tmp_path, i, [f"n_critic={i}"], [score], monitor="eval/recall")
     assert [group.values["n_critic"] for group in grouped(read_jobs(tmp_path), "recall")] == ["1", "2", "0"]
-    assert [sign(n) for n in ("recall", "eval/modes", "classifier_score", "validation/accuracy")] == [-1] * 4
-    assert [sign(n) for n in ("fid", "critic/wasserstein", "eval/classifier_frechet", "ngram_js_4")] == [1] * 4
+    assert [sign(n, ()) for n in ("recall", "eval/modes", "classifier_score", "validation/accuracy")] == [-1] * 4
+    assert [sign(n, ()) for n in ("fid", "critic/wasserstein", "eval/classifier_frechet", "ngram_js_4")] == [1] * 4
 
 
 def test_a_running_job_is_told_from_a_dead_one(tmp_path):
@@ -379,3 +380,24 @@ def test_whole_keys_have_whole_ticks():
     axes.plot(many, many)
     set_ticks(axes, "x", many)
     assert all(tick == int(tick) for tick in axes.xaxis.get_major_locator()())
+
+
+def test_trials_that_differ_in_a_late_digit_are_no_seeds_of_one_another(tmp_path):
+    for i, rate in enumerate(("1.2340123e-4", "1.2339951e-4")):
+        write_job(tmp_path, i, [f"lr={rate}", "seed=0"], [1.0 + i])
+    jobs = read_jobs(tmp_path)
+    assert len(grouped(jobs, "fid")) == 2
+    assert [line[0] for line in summary(tmp_path, jobs, "fid", []).lines] == ["0.0001234", "0.0001234"]
+
+
+def test_the_direction_of_an_own_score_is_the_recorded_one_under_both_its_names(tmp_path):
+    for i in range(2):
+        run = write_job(tmp_path, i, [f"seed={i}"], [1.0 + i], monitor="eval/own")
+        write_status(run, Status("done", 10, 10, monitor="eval/own", higher_is_better=True, value=1.0 + i))
+    jobs = read_jobs(tmp_path)
+    assert higher_is_better(jobs, "own") and higher_is_better(jobs, "eval/own")
+
+
+def test_a_pipe_in_place_of_a_jobs_environment_does_not_stop_the_table(tmp_path):
+    os.mkfifo(write_job(tmp_path, 0, ["seed=0"], [1.0]) / "environment.json")
+    assert "command" not in origin(tmp_path, read_jobs(tmp_path))

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from wgangp.app.build import build
 from wgangp.app.errors import near
 from wgangp.data import Dataset
-from wgangp.metrics import names_of
+from wgangp.metrics import Metric, names_of
 from wgangp.metrics.scores import Scores, choose
 
 LOGGED = (  # the scalars of every run
@@ -18,21 +18,28 @@ LOGGED = (  # the scalars of every run
     *("critic/weight_gradient_norm", "generator/loss", "generator/weight_gradient_norm", "penalty/weight"),
     *("throughput/images_per_second", "throughput/steps_per_second"),
 )
-# And of those with held-out data: all, those with classes, those with a content term.
+# And of those with held-out data: all, those whose critic has class logits, those with a content term.
 VALIDATED = ("validation/critic_loss", "validation/accuracy", "validation/content")
+WITH_LOGITS = ("auto", "acgan")  # of labels
+
+
+def catalogue(cfg: DictConfig) -> dict[str, Metric]:
+    """Returns the metrics of conf/scores, and the user's own, by name."""
+    return {name: build(node, allow=cfg.allow) for name, node in cfg.scores.items()}
 
 
 def make_scores(cfg: DictConfig, dataset: Dataset, device: torch.device) -> Scores:
     """Returns the chosen metrics. Raises ValueError if one lacks a file or package, or none gives the `monitor`."""
-    catalogue = {name: build(node, allow=cfg.allow) for name, node in cfg.scores.items()}
-    metrics = choose(catalogue, dataset, cfg.evaluate.metrics, only_quick=True)
+    known = catalogue(cfg)
+    metrics = choose(known, dataset, cfg.evaluate.metrics, only_quick=True)
     for metric in metrics.values():
         metric.check()
-    wanted = (True, cfg.conditional and dataset.num_classes > 0, cfg.content != "none")
+    has_logits = cfg.conditional and dataset.num_classes > 0 and cfg.critic.get("condition", "auto") in WITH_LOGITS
+    wanted = (True, has_logits, cfg.content != "none")
     held_out = dataset.held_out(0, 1) is not None
     validated = tuple(name for name, has in zip(VALIDATED, wanted, strict=True) if has and held_out)
     logged = (*LOGGED, *validated)
-    check_monitor(cfg.monitor, names_of(metrics.values()), logged, names_of(catalogue.values()))
+    check_monitor(cfg.monitor, names_of(metrics.values()), logged, names_of(known.values()))
     return Scores(dataset, metrics, cfg.evaluation_samples, device)
 
 
@@ -41,7 +48,7 @@ def check_judged(monitor: str, objective: float, run: Path) -> None:
 
     A scalar that is logged is missing only where a run is resumed after its last step, to be scored again.
     """
-    if math.isnan(objective) and monitor not in (*LOGGED, *VALIDATED):
+    if math.isnan(objective) and monitor not in LOGGED:
         raise ValueError(
             f"monitor={monitor} could not be computed, so that nothing judges this run; its networks are saved. When "
             f"the reason above is gone, wgangp-resume run={run} scores them"
@@ -54,7 +61,7 @@ def check_monitor(monitor: str, computed: set[str], logged: Sequence[str], known
     if name in computed or monitor in logged:
         return
     if monitor in VALIDATED:
-        raise ValueError(f"monitor={monitor}: this run has no held-out data, no classes or no content term for it")
+        raise ValueError(f"monitor={monitor}: this run has no held-out data, no class logits or no content term for it")
     if name in known:
         raise ValueError(
             f"monitor={monitor}: this run does not compute it; choose its metric by evaluate.metrics=[...]"

@@ -6,7 +6,7 @@ from pathlib import Path
 from wgangp.run_dir.files import read_json, replace_json
 from wgangp.run_dir.lock import is_locked
 
-STATES = ("running", "done", "pruned", "stopped", "failed")
+STATES = ("done", "pruned", "stopped", "running", "failed")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from wgangp.sweeps.escape import number
-from wgangp.sweeps.jobs import Group
+from wgangp.sweeps.jobs import Group, shortened
 from wgangp.sweeps.tables import Summary
 
 INK, MUTED, LINES = "#1b1f24", "#5f6b7a", "#d8dde3"
@@ -176,7 +176,7 @@ def curves(made: Summary, label: str) -> Figure | None:
 def legend_text(group: Group, made: Summary) -> str:
     """The group's names if the table has them, else its values."""
     names = ", ".join(dict.fromkeys(job.name for job in group.jobs if job.name)) if made.head[0] == "name" else ""
-    text = names or ", ".join(f"{key}={value}" for key, value in group.values.items()) or made.objective
+    text = names or ", ".join(f"{key}={shortened(value)}" for key, value in group.values.items()) or made.objective
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 

@@ -61,9 +61,9 @@ def read_job(directory: Path, sweep: Path | None = None) -> Job:
         directory=directory,
         id=terminal(directory.relative_to(sweep or directory.parent).as_posix()),
         name=_text(record.config.get("name")),
-        overrides={key: _shortened(value) for key, _, value in map(_partition, record.overrides)},
+        overrides={key: value for key, _, value in map(_partition, record.overrides)},
         monitor=monitor,
-        higher_is_better=known or monitors.higher_is_better(monitor),
+        higher_is_better=known or monitors.higher_is_better(monitor, ()),
         status=status.state,
         step=max([status.step if type(status.step) is int else 0, *(int(row["step"]) for row in rows[-1:])]),
         reason=terminal(str(status.reason)) if status.state == "failed" else "",
@@ -110,8 +110,9 @@ def is_score(objective: str) -> bool:
 
 def higher_is_better(jobs: Sequence[Job], objective: str) -> bool:
     """As the jobs recorded it for their monitor, else as the score's name says."""
-    judged = [job.higher_is_better for job in jobs if job.monitor == objective]
-    return any(judged) or monitors.higher_is_better(objective)
+    name = objective.removeprefix("eval/")
+    judged = [job.higher_is_better for job in jobs if job.monitor.removeprefix("eval/") == name]
+    return any(judged) or monitors.higher_is_better(objective, ())
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,6 @@ def _text(value: object) -> str:
     return terminal(value) if isinstance(value, str) else "" if value is None else terminal(f"{value!s:.100}")
 
 
-def _shortened(value: str) -> str:
+def shortened(value: str) -> str:
     """Numbers that a search drew have more digits than anybody reads."""
     return f"{float(value):.4g}" if re.fullmatch(r"\d*\.\d{6,}(e-?\d+)?", value) else value

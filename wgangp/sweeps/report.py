@@ -9,7 +9,7 @@ from urllib.parse import quote
 from jinja2 import Environment, StrictUndefined
 
 from wgangp.sweeps.figures import figures
-from wgangp.sweeps.jobs import Job, rank
+from wgangp.sweeps.jobs import Job, rank, shortened
 from wgangp.sweeps.tables import Summary, is_number_column, shown
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
@@ -58,7 +58,7 @@ def samples(sweep: Path, made: Summary) -> list[Samples]:
 
 def caption(job: Job, made: Summary) -> str:
     values = ", ".join(
-        f"{key}={value}" for key, value in job.overrides.items() if key in {*made.groups[0].values, "seed"}
+        f"{key}={shortened(value)}" for key, value in job.overrides.items() if key in {*made.groups[0].values, "seed"}
     )
     return f"job {job.id}: {made.objective} {shown(job.last(made.objective)) or job.status}" + (
         f" ({values})" if values else ""

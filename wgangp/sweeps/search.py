@@ -9,7 +9,6 @@ from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from wgangp.metrics.objective import higher_is_better
 from wgangp.sweeps.plan import other_sweep
 
 log = logging.getLogger(__name__)
@@ -75,14 +74,16 @@ class Study:
     The caller holds the sweep's lock. Raises ValueError if the file is damaged, or is of a search for another monitor.
     """
 
-    def __init__(self, folder: Path, overrides: Sequence[Override], monitor: str, seed: int) -> None:
+    def __init__(
+        self, folder: Path, overrides: Sequence[Override], monitor: str, higher_is_better: bool, seed: int
+    ) -> None:
         self.optuna, self.overrides, file = load_optuna(), overrides, folder / "study.log"
         self.distributions = {o.get_key_element(): self._distribution(o) for o in overrides if o.is_sweep_override()}
         check_journal(file, repair=True)
         file.with_name("study.log.lock").unlink(missing_ok=True)  # a killed process left it: the sweep's lock is ours
         self.study = self.optuna.create_study(
             **storage(file),
-            direction="maximize" if higher_is_better(monitor) else "minimize",
+            direction="maximize" if higher_is_better else "minimize",
             pruner=self.optuna.pruners.MedianPruner(n_startup_trials=5),
             load_if_exists=True,
         )

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import math
 import shlex
 from collections import Counter
@@ -11,11 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from wgangp.run_dir.files import read_json
+from wgangp.run_dir.status import STATES
 from wgangp.sweeps.escape import csv_cell, number, terminal
-from wgangp.sweeps.jobs import Group, Job, grouped, higher_is_better, is_score, missing, swept_keys
+from wgangp.sweeps.jobs import Group, Job, grouped, higher_is_better, is_score, missing, shortened, swept_keys
 from wgangp.sweeps.plan import read_plan
-
-STATES = ("done", "pruned", "stopped", "running", "failed")
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def cells(group: Group, objective: str, named: Sequence[str]) -> list[str]:
     numbers = [shown(group.median(objective)), f"{low} to {high}" if low else "", str(len(group.scores(objective)))]
     names = [", ".join(dict.fromkeys(job.name for job in group.jobs if job.name))] if named else []
     jobs = ", ".join(job.id + ("" if job.status == "done" else f" {job.status}{after(job)}") for job in group.jobs)
-    return [*names, *group.values.values(), *numbers, minutes, jobs]
+    return [*names, *map(shortened, group.values.values()), *numbers, minutes, jobs]
 
 
 def in_minutes(seconds: float) -> str:
@@ -124,8 +123,8 @@ def origin(sweep: Path, jobs: Sequence[Job]) -> dict[str, str]:
 def _environment(run: Path) -> dict[str, object]:
     """The content of environment.json; empty if it cannot be read."""
     try:
-        found = json.loads((run / "environment.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
+        found = read_json(run / "environment.json")
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 

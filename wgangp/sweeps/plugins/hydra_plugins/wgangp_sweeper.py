@@ -25,7 +25,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from wgangp.app.errors import explain
-from wgangp.metrics.objective import Trial
+from wgangp.metrics.objective import Trial, higher_is_better
 from wgangp.run_dir.lock import is_locked, locked
 from wgangp.run_dir.record import has_record
 from wgangp.run_dir.status import read_status
@@ -150,12 +150,14 @@ class Sweeper(BasicSweeper):
 
         Returns their results, and the study.
         """
+        from wgangp.app.metrics import catalogue
         from wgangp.sweeps.search import Study
 
         plan = read_plan(folder)
         if (plan and plan.jobs) or (not (folder / "study.log").exists() and (folder / "0").exists()):
             raise other_sweep(folder)
-        study = Study(folder, overrides, self.cfg.monitor, self.cfg.seed)
+        higher = higher_is_better(self.cfg.monitor, catalogue(self.cfg).values())
+        study = Study(folder, overrides, self.cfg.monitor, higher, self.cfg.seed)
         OmegaConf.save(self.cfg, folder / "multirun.yaml")
         write_plan(folder, Plan(plan.started if plan else f"{datetime.now():%Y-%m-%d %H:%M}", trials=self.trials))
         results, failed, begin = [], [], time.monotonic()
