@@ -121,6 +121,23 @@ def test_finite_differences_are_the_gradients_of_a_linear_critic():
     assert value.item() == pytest.approx(2 * 100 * 0.01**2 * w.square().sum().item(), rel=0.02)
 
 
+def test_finite_differences_are_not_rounded_in_bfloat16():
+    """Beside a score of 20, bfloat16 has steps of 1/8, and the differences are of 0.01."""
+    torch.manual_seed(0)
+    critic = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 1))
+    nn.init.constant_(critic[2].bias, 20)
+    penalty, (real, fake) = (
+        FiniteDifference(sigma=0.01, weight=1.0, schedule=Constant, interval=1),
+        torch.randn(2, 9, 6),
+    )
+    values = []
+    for half in (False, True):
+        torch.manual_seed(1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            values.append(penalty(critic, real, fake))
+    assert torch.equal(*values)
+
+
 class LinearFeatures(Critic):
     """f(x) = <w, dropped x>."""
 

@@ -25,3 +25,8 @@ def test_runs_are_filed_by_their_dataset(tmp_path, monkeypatch):
         run.samples(0)
     with pytest.raises(ValueError, match="batchnorm=foo: choose batch, running, standing"):
         run.generator(batchnorm="foo")
+
+
+def test_a_trainer_takes_a_dataset_without_an_end():
+    dataset = wgangp.make_trainer("dataset=gaussians8", *SMALL).dataset
+    assert wgangp.make_trainer("dataset=gaussians8", *SMALL, dataset=dataset).dataset is dataset

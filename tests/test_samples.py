@@ -9,7 +9,7 @@ from PIL import Image
 from test_commands import digits, images
 
 import wgangp
-from wgangp.sampling import CHUNK, class_rows, latents, latents_of
+from wgangp.sampling import CHUNK, class_rows, latents, latents_of, slerp
 
 OPTIONS = ["generator=dcgan", "critic=dcgan", "generator.first_norm=units", "device=cpu", "steps=2", "sample_every=0"]
 
@@ -59,6 +59,20 @@ def test_a_single_latent_by_load_generator(run):
     one, three = generator(z[:1], y[:1]), generator(z, y)
     assert one.shape == (1, 3, 8, 8)
     torch.testing.assert_close(one, three[:1])  # as close as matrix products of different sizes are
+
+
+def test_interpolations_are_on_the_circle_or_straight():
+    """From one unit vector to another halfway round; of one number there is no circle."""
+    a, b, t = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), torch.tensor([0.0, 1 / 3, 1.0])
+    torch.testing.assert_close(slerp(a, b, t)[0, 1], torch.tensor([3**0.5 / 2, 0.5]))
+    for x, y in ([[2.0]], [[-1.0]]), ([[2.0]], [[2.0]]), ([[1.0, 0.0]], [[-1.0, 0.0]]):
+        x, y = torch.tensor(x), torch.tensor(y)
+        torch.testing.assert_close(slerp(x, y, t)[0], x + t[:, None] * (y - x))
+
+
+def test_rows_of_two_kinds_are_refused(call, run):
+    code, text = call("sample", "run=run", "interpolate=true", "sweep_condition=a")
+    assert code == 1 and "are two kinds of rows: leave out one" in text and text.count("\n") == 1, text
 
 
 def test_names_never_meet(call, run):

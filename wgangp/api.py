@@ -51,5 +51,5 @@ def make_trainer(
     """
     cfg = load_config(*overrides)
     device = build.set_up_device(cfg)
-    dataset = dataset or build.make_dataset(cfg, device)
+    dataset = build.make_dataset(cfg, device) if dataset is None else dataset
     return build.make_trainer(cfg, dataset, device, generator, critic)

@@ -54,14 +54,15 @@ class Observer:
         if (held_out := t.dataset.held_out(t.step, t.batch_size)) is None:
             return {}
         real, y = held_out
-        fake, critic = fakes(frozen(t.generator), real, t.noise(len(real)), y), frozen(t.critic)
-        _, logs = t.critic_terms(critic, real, fake, y, penalised=True)
-        values = {"validation/critic_loss": logs["critic/loss"]}
+        fake, critic, values = fakes(frozen(t.generator), real, t.noise(len(real)), y), frozen(t.critic), Logs()
         if t.content != "none":
             values["validation/content"] = content_loss(t.content, fake, real)
         if (logits := t.given(critic, y)(real)[:, 1:]).shape[1]:
             values["validation/accuracy"] = (logits.argmax(1) == y).float().mean()
-        return values
+        for layer in critic.modules():
+            layer.train(isinstance(layer, nn.Dropout))  # the loss of penalty=ct is that of two dropouts
+        _, logs = t.critic_terms(critic, real, fake, y, penalised=True)
+        return values | {"validation/critic_loss": logs["critic/loss"]}
 
     @torch.no_grad()
     def gradient_norms(self) -> Tensor:

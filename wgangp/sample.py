@@ -35,9 +35,7 @@ def sample(cfg: DictConfig) -> None:
     label = class_number(cfg.label, generator)
     out = Path(str(cfg.out)).expanduser() if cfg.out is not None else place(run.directory, name_of(cfg, step))
     generator = generator.to(device)
-    if (cfg.interpolate or cfg.sweep_condition is not None) and cfg.format in ("files", "npy"):
-        asked = "interpolate=true" if cfg.interpolate else f"sweep_condition={cfg.sweep_condition}"
-        raise ValueError(f"{asked} is for pictures and films: leave out format={cfg.format}")
+    check_rows(cfg)
     if kind := kind_of_film(cfg, generator, out):
         path = write_film(cfg, generator, label, out, kind)
     elif cfg.format == "files":
@@ -47,6 +45,16 @@ def sample(cfg: DictConfig) -> None:
     else:
         path = write_picture(cfg, generator, label, out)
     log.info("%s", path)
+
+
+def check_rows(cfg: DictConfig) -> None:
+    """Raises ValueError if rows are asked for in two ways, or in a file that has none."""
+    ways = ["interpolate=true"] * bool(cfg.interpolate)
+    ways += [f"sweep_condition={cfg.sweep_condition}"] * (cfg.sweep_condition is not None)
+    if len(ways) > 1:
+        raise ValueError(f"{' and '.join(ways)} are two kinds of rows: leave out one")
+    if ways and cfg.format in ("files", "npy"):
+        raise ValueError(f"{ways[0]} is for pictures and films: leave out format={cfg.format}")
 
 
 def kind_of_film(cfg: DictConfig, generator: "Generator", out: Path) -> str | None:
@@ -141,12 +149,13 @@ def in_rows(
     from wgangp.sampling import class_rows, slerp
 
     z, y, rows = latents_of(cfg, generator, label)
-    if cfg.interpolate:
-        z = slerp(z[rows], z[rows].roll(1, 0), torch.linspace(0, 1, 8)).flatten(0, 1)  # n rows of 8
-        y = y[rows].repeat_interleave(8, dim=0)
-        return draw(generator, z, y, torch.arange(len(z))), 8, None, list(range(len(z)))
-    if cfg.sweep_condition is not None and generator.data_conditions is not None:
-        z, y = z[rows].repeat_interleave(STEPS, dim=0), sweep(cfg.sweep_condition, y[rows], generator.data_conditions)
+    if cfg.interpolate or cfg.sweep_condition is not None:  # n rows of STEPS
+        first, of_row, known = z[rows], y[rows], generator.data_conditions
+        z, y = first.repeat_interleave(STEPS, dim=0), of_row.repeat_interleave(STEPS, dim=0)
+        if cfg.interpolate:
+            z = slerp(first, first.roll(1, 0), torch.linspace(0, 1, STEPS)).flatten(0, 1)
+        elif known is not None:
+            y = sweep(cfg.sweep_condition, of_row, known)
         return draw(generator, z, y, torch.arange(len(z))), STEPS, None, list(range(len(z)))
     if generator.num_classes > 1 and label is None and not cfg.seeds:
         columns = max(1, cfg.n // generator.num_classes)
@@ -226,6 +235,8 @@ def write_film(cfg: DictConfig, generator: "Generator", label: int | None, out: 
         t = torch.linspace(0, 1, cfg.frames + 1)[:-1]
         path = slerp(z[rows], z[rows].roll(-1, 0), t).flatten(0, 1)
         x = draw(generator, path, y[rows].repeat_interleave(cfg.frames, dim=0), torch.arange(len(path)))
+        if generator.vocabulary or x.ndim == 2:
+            raise ValueError(f"format={kind} is no film of text, points or rows: leave it out for rows of 8 steps")
         if len(x) > MANY_FRAMES:
             log.info("drawing %s frames: a smaller n= or frames= makes a shorter film", f"{len(x):,}")
         shown, fps = [pictures.draw(frame[None], units=generator.data_units) for frame in x], cfg.frames

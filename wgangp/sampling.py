@@ -48,12 +48,16 @@ def truncated(z: Tensor, at: float | None) -> Tensor:
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Returns points (n, k, nz) at t (k,) on the great circles from a to b, both (n, nz) (White 2016)."""
+    """Returns points (n, k, nz) at t (k,) on the great circles from a to b, both (n, nz) (White 2016).
+
+    They are on the straight line where a and b have the same direction, or opposite ones, as always if nz is 1.
+    """
     cosine = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
-    angle = cosine.clamp(-1, 1).acos().clamp(min=1e-6)[:, None, None]  # (n, 1, 1)
-    t = t[None, :, None]
-    points: Tensor = (((1 - t) * angle).sin() * a[:, None] + (t * angle).sin() * b[:, None]) / angle.sin()
-    return points
+    angle = cosine.clamp(-1, 1).acos()[:, None, None]  # (n, 1, 1)
+    t, sine = t[None, :, None], angle.sin()
+    straight = sine < 1e-4  # the same direction, or opposite ones, as of nz=1: no circle, or many
+    of_a, of_b = (torch.where(straight, share, (share * angle).sin() / sine) for share in (1 - t, t))
+    return of_a * a[:, None] + of_b * b[:, None]
 
 
 def generate(generator: Generator, z: Tensor, y: Tensor, finish: Callable[[Tensor], Made]) -> list[Made]:

@@ -96,6 +96,23 @@ class Few(Points):
         return points[picked], torch.zeros(len(picked))
 
 
+class Sorted(Few):
+    """As many points as two draws take, in the file's order."""
+
+    def __len__(self):
+        return 600
+
+    def reference(self, part="train", n=None, seed=0):
+        points = torch.linspace(0, 1, 600)[:, None].expand(-1, 2)
+        return points[: n or 600], torch.zeros(600)
+
+
+def test_the_floor_of_a_sorted_file_is_that_of_random_halves():
+    """Not that of its first half against its second, which are 0.5 apart in each coordinate."""
+    result = Wasserstein1(samples=300, draws=5)(torch.rand(300, 2), None, Sorted(), CPU)
+    assert result.how("wasserstein1")["floor"]["mean"] < 0.1
+
+
 def test_draws_of_the_data_are_disjoint_and_no_more_than_there_are():
     x = torch.zeros(100, 2)
     by_n = {n: Wasserstein1(samples=n, draws=5)(x, None, Few(), CPU) for n in (1, 2, 5, 6, 100)}

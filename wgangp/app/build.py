@@ -89,7 +89,7 @@ def make_trainer(
     """Returns the trainer that a configuration describes, before its first step; networks may be given as objects."""
     make = partial(build, allow=cfg.allow)
     data = data_of(cfg, dataset)
-    generator = generator or make(with_output(cfg.generator, dataset.bounded), **data)
+    generator = make(with_output(cfg.generator, dataset.bounded), **data) if generator is None else generator
     if "condition_shape" in data:
         generator.data_conditions = dataset.conditions
     if cfg.sync_batchnorm:
@@ -97,7 +97,7 @@ def make_trainer(
     trainer = Trainer(
         dataset=dataset,
         generator=generator,
-        critic=critic or make(cfg.critic, **data),
+        critic=make(cfg.critic, **data) if critic is None else critic,
         loss=make(cfg.loss),
         penalty=make(cfg.penalty),
         generator_optimizer=partial(make, cfg.generator_optimizer),

@@ -17,7 +17,7 @@ from wgangp.units import Conditions, axes_of_file, channels_first
 
 log = logging.getLogger(__name__)
 
-STEPS = 8  # of a sweep
+STEPS = 8  # of a sweep, or of an interpolation
 SPREAD = 2  # standard deviations on both sides of the mean, where most of the training part is
 HELD_OUT = "held_out"
 

@@ -30,6 +30,9 @@ class Windows(Split):
         frames, labels, starts = (x.to(device) for x in (self.frames, self.labels, self.starts))
         return Windows(frames, labels, starts, self.length, self.stride)
 
+    def part(self, picked: Tensor) -> "Windows":
+        return Windows(self.frames, self.labels[picked], self.starts[picked], self.length, self.stride)
+
     def pick(self, picked: Tensor) -> tuple[Tensor, Tensor]:
         frames = self.frames[self.starts[picked][:, None] + self.offsets]  # (n, t, c, h, w)
         return frames.transpose(1, 2).contiguous(), self.labels[picked]

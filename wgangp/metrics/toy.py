@@ -120,7 +120,10 @@ def floor_of_data(dataset: Dataset, n: int, draws: int) -> dict[str, float]:
     pairs = draws if available is None else min(draws, available // (2 * n))
     if not pairs:
         return {}
-    points = as_points(dataset, training_samples(dataset, 2 * n * pairs, seed=1)).split(n)
+    points = as_points(dataset, training_samples(dataset, 2 * n * pairs, seed=1))
+    if available is not None:  # if they are all, they are in the file's order, which may be sorted
+        points = points[torch.randperm(len(points), generator=torch.Generator().manual_seed(1)).to(points.device)]
+    points = points.split(n)
     distances = torch.tensor([wasserstein1(x, y) for x, y in zip(points[::2], points[1::2], strict=True)])
     return {"mean": distances.mean().item(), "std": distances.std(correction=0).item(), "draws": pairs}
 

@@ -47,7 +47,7 @@ class Penalty(nn.Module):
         return real.new_zeros(()), real.new_zeros(())
 
     def forward(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
-        """Returns the penalty alone, for use in other training loops."""
+        """Returns the penalty alone, for other training loops; one with state also wants `terms` and `observe`."""
         return self.terms(critic, real, fake)[0]
 
     def project(self, critic: nn.Module) -> None:

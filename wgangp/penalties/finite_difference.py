@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from wgangp.machine import distributed
-from wgangp.machine.distributed import local_shard
+from wgangp.machine.distributed import local_shard, mean_over_ranks
 from wgangp.penalties.base import IntervalPenalty
 from wgangp.penalties.gradients import Critic, scores
 from wgangp.schedules import Schedule
@@ -28,6 +28,6 @@ class FiniteDifference(IntervalPenalty):
         x = torch.cat([real, fake])
         noise = torch.randn(len(x) * distributed.WORLD_SIZE, *x.shape[1:], device=x.device, dtype=x.dtype)
         noise = torch.cat([local_shard(half) for half in noise.chunk(2)])  # of the whole batch's reals, then its fakes
-        moved = scores(critic, x + self.sigma * noise)
-        mean_square = (moved - scores(critic, x)).square().mean()
-        return 2 * mean_square, mean_square.sqrt() / self.sigma
+        with torch.autocast(x.device.type, enabled=False):  # bfloat16 rounds f by as much as it changes
+            mean_square = (scores(critic, x + self.sigma * noise) - scores(critic, x)).square().mean()
+        return 2 * mean_square, mean_over_ranks(mean_square.detach()).sqrt() / self.sigma  # of the whole batch
