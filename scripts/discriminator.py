@@ -29,12 +29,15 @@ def critic_update(
     The expert's pairs are the reals of loss and penalty: penalty=wgan_gp is the penalty of DAC (Kostrikov et al. 2019),
     on lines between both; penalty=r1 lies where AMP's does (Peng et al. 2021), at the expert's pairs alone.
     """
-    total = loss.critic(scores(critic, expert), scores(critic, policy))
+    total, norm = loss.critic(scores(critic, expert), scores(critic, policy)), None
     if penalty.due(index):
-        total = total + penalty(critic, expert, policy)
+        term, norm = penalty.terms(critic, expert, policy)
+        total = total + term
     params = list(critic.parameters())
     update(params, optimizer, gradients_of(total, params))
     penalty.project(critic)
+    if norm is not None:
+        penalty.observe(norm.detach())  # an adaptive weight, or a multiplier
 
 
 def reward_of(loss: Loss, f: Tensor, expert: Tensor) -> Tensor:
@@ -54,6 +57,8 @@ class Discriminator:
     """A critic of pairs (n, d), which it standardises by the expert's mean and standard deviation.
 
     cfg: of load_config; its critic, penalty, loss, critic_optimizer and batch_size are used. expert: (N, d).
+    penalty/schedule=linear stays at its first weight, since this does not know the end of the training.
+    Raises ValueError for a loss without a reward, and for a penalty that does not suit the critic.
     """
 
     SMALLEST_STD = 0.1  # the expert may hardly ever change one of its inputs
@@ -64,6 +69,7 @@ class Discriminator:
         self.loss: Loss = build(cfg.loss)
         self.penalty: Penalty = build(cfg.penalty)
         self.critic = self.penalty.wrap(build(cfg.critic, shape=[expert.shape[1]], num_classes=0))
+        self.penalty.check(self.critic)
         self.optimizer = build(cfg.critic_optimizer, list(self.critic.parameters()))
         self.expert_scores = self.scores(self.expert)
         reward_of(self.loss, self.expert_scores, self.expert_scores)  # raises ValueError

@@ -12,7 +12,6 @@ scores        the last value of each score --key of runs that differ in --by (pe
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from functools import lru_cache
@@ -29,13 +28,17 @@ from torch import Tensor, nn
 
 from wgangp.app.build import build
 from wgangp.app.compose import load_config
+from wgangp.app.data import recorded_dataset
 from wgangp.machine.device import seed_step
 from wgangp.metrics.objective import sign
 from wgangp.pictures import style
+from wgangp.run import generator_of
 from wgangp.run_dir.checkpoint import header_of, load_newest
 from wgangp.run_dir.record import read_record
+from wgangp.sweeps.reading import read_rows
 
 CPU = torch.device("cpu")
+AS_RECORDED = OmegaConf.create({"dataset": {"path": None, "root": None}, "allow": []})
 
 
 class Run:
@@ -45,24 +48,25 @@ class Run:
         self.path, self.name = Path(path), Path(path).name
 
     def load(self) -> tuple[Any, nn.Module, nn.Module]:
-        """Its dataset, averaged generator and critic."""
+        """Its dataset, where the run found it, the averaged generator and the critic."""
         _, state = load_newest(self.path)
         header = header_of(state)
         config = OmegaConf.create(header.config)
-        data = {"shape": list(header.shape), "num_classes": header.num_classes}
-        generator, critic = (build(config[part], **data) for part in ("generator", "critic"))
-        generator.load_state_dict(state["ema"])
-        critic = build(config.penalty).wrap(critic)
+        data: dict[str, Any] = {"shape": list(header.shape), "num_classes": header.num_classes}
+        if header.conditions is not None:
+            data["condition_shape"] = list(header.conditions.shape)
+        critic = build(config.penalty).wrap(build(config.critic, **data))
         critic.load_state_dict(state["critic"])
-        return build(config.dataset, seed=config.seed, device=CPU), generator.eval(), critic.eval()
+        dataset = recorded_dataset(header, AS_RECORDED, self.path, CPU)
+        return dataset, generator_of(state, ema=True, batchnorm="running", allow=()), critic.eval()
 
     def curve(self, key: str) -> tuple[list[int], list[float], list[float]]:
         """Steps, minutes and values of a scalar. Raises ValueError if the run has none."""
         found, minutes, before = [], 0.0, 0
-        for line in (self.path / "metrics.jsonl").read_text().splitlines():
-            row = json.loads(line)
-            minutes += (row["step"] - before) / row["throughput/steps_per_second"] / 60
-            before = row["step"]
+        for row in read_rows(self.path / "metrics.jsonl"):
+            if row["step"] > before:  # not a second line of the same step, which has scores alone
+                minutes += (row["step"] - before) / row["throughput/steps_per_second"] / 60
+            before = int(row["step"])
             if key in row:
                 found.append((before, minutes, row[key]))
         if not found:
@@ -96,7 +100,7 @@ def panels(n: int, columns: int | None, size: float) -> tuple[Figure, list[Axes]
 
 def axis_label(key: str) -> str:
     """With the direction of a score; a loss has none that means something in itself."""
-    return style.direction(key, sign(key) < 0) if key.startswith("eval/") else key
+    return style.direction(key, sign(key, ()) < 0) if key.startswith("eval/") else key
 
 
 @torch.no_grad()
@@ -221,7 +225,7 @@ def ranked(runs: list[Run], key: str, by: str) -> dict[tuple[str, bool], list[fl
         groups.setdefault(run.option(by), []).append(value)
     if not groups:
         raise ValueError(f"no run has {key}")
-    return dict(sorted(groups.items(), key=lambda group: sign(key) * fmean(group[1])))
+    return dict(sorted(groups.items(), key=lambda group: sign(key, ()) * fmean(group[1])))
 
 
 Draw = Callable[[list[Run], argparse.Namespace], Figure]

@@ -44,7 +44,7 @@ def cell(scores: list[float]) -> str:
 def ordered(scores: Scores, name: str) -> list[str]:
     """The methods, the best median first."""
     medians = {method: median(values) if values else math.nan for method, values in scores.items()}
-    return sorted(medians, key=lambda method: rank(medians[method], higher_is_better(name)))
+    return sorted(medians, key=lambda method: rank(medians[method], higher_is_better(name, ())))
 
 
 def table(file: Path, names: list[str]) -> str:
@@ -65,7 +65,7 @@ def plot(file: Path, name: str, out: Path) -> None:
     methods = ordered(scores, name)[::-1]
     with style.apply():
         figure = style.figure(7, 0.4 * len(methods) + 1.2)
-        axes = figure.add_subplot(xlabel=style.direction(name, higher_is_better(name)))
+        axes = figure.add_subplot(xlabel=style.direction(name, higher_is_better(name, ())))
         for i, method in enumerate(methods):
             axes.plot(scores[method], [i] * len(scores[method]), "o", color=style.SERIES[0], alpha=0.5)
             if len(scores[method]) > 1:

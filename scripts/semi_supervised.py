@@ -150,6 +150,7 @@ def train(data: Data, labels: int, seed: int, steps: int, gan: bool, penalty: Pe
     seed_step(seed, 0, "networks")
     classifier, generator = Classifier(d, data.num_classes).to(device), make_generator(d, data.images).to(device)
     critic = penalty.to(device).wrap(classifier)
+    penalty.check(critic)
     labelled = first_of_each_class(data, labels)
     classifier.initialise(data.x[labelled])
     weights = [[p for p in network.parameters() if p.requires_grad] for network in (classifier, generator)]
@@ -166,9 +167,12 @@ def train(data: Data, labels: int, seed: int, steps: int, gan: bool, penalty: Pe
             seed_step(seed, step, "unlabelled")
             real, fake = next(reals), generate(generator, device).detach()
             loss = loss + gan_loss(*critic(torch.cat([real, fake]))[:, 0].chunk(2))
-            loss = loss + (penalty(critic, real, fake) if penalty.due(step) else 0)
+            term, norm = penalty.terms(critic, real, fake) if penalty.due(step) else (0, None)
+            loss = loss + term
         update(weights[0], optimizers[0], gradients_of(loss, weights[0]))
         penalty.project(classifier)
+        if gan and norm is not None:
+            penalty.observe(norm.detach())
         ema.update(classifier)
         if gan:
             features = classifier.features(torch.cat([next(reals), generate(generator, device)]))
