@@ -1,6 +1,7 @@
 """How runs start: what a refused start leaves behind, and paths as users type and move them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +10,12 @@ from conftest import composed
 import wgangp
 from wgangp.app.checks import check
 from wgangp.app.compose import as_typed
+from wgangp.machine import device
 from wgangp.run_dir.claim import Claim, remove_if_empty
 from wgangp.run_dir.record import read_record
-from wgangp.run_dir.status import read_status
+from wgangp.run_dir.status import read_status, write_status
+from wgangp.trainer import Trainer
+from wgangp.training_loop import TrainingLoop
 
 SMALL = ["device=cpu", "steps=2", "batch_size=8", "generator=mlp", "critic=mlp", "generator.width=8", "critic.width=8"]
 SMALL += ["n_critic=1", "sample_every=0", "evaluation_samples=100"]
@@ -91,6 +95,72 @@ def test_a_run_is_resumed_from_its_best_checkpoint(call, tmp_path):
     assert read_status(tmp_path / "run").step == 5
     steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4, 5]
+
+
+def test_the_best_of_a_future_that_is_given_up_is_set_aside(call, tmp_path):
+    monitored = ["dataset=gaussians8", "monitor=sliced_wasserstein", "hydra.run.dir=run"]
+    assert call("train", *SMALL, *monitored, "steps=3", "checkpoint_every=1", "keep_checkpoints=9")[0] == 0
+    checkpoints = tmp_path / "run" / "checkpoints"
+    (checkpoints / "best.pt").write_bytes(b"of step 3")
+    (checkpoints / "best.json").write_text('{"step": 3, "monitor": "sliced_wasserstein", "value": 0.0}')
+    assert call("resume", f"run={checkpoints / 'step_00000001.pt'}", "steps=4")[0] == 0
+    assert (checkpoints / "best.later").read_bytes() == b"of step 3"
+    assert json.loads((checkpoints / "best.json").read_text())["step"] == 4  # 0.0 would never be beaten
+
+
+def test_a_run_that_was_killed_after_its_last_checkpoint_is_scored_again(call, tmp_path):
+    options = [*SMALL, "steps=2", "dataset=gaussians8", "generator=mlp_small", "critic=mlp_small"]
+    assert call("train", *options, "evaluation_samples=50", "hydra.run.dir=run")[0] == 0
+    run = tmp_path / "run"
+    expected = json.loads((run / "evaluation.json").read_text())
+    (run / "evaluation.json").unlink()
+    write_status(run, replace(read_status(run), state="running"))
+    code, text = call("resume", "run=run")
+    assert code == 0 and read_status(run).state == "done", text
+    assert json.loads((run / "evaluation.json").read_text())["metrics"] == expected["metrics"] != {}
+
+
+def test_a_resumed_run_keeps_the_precision_that_was_chosen_for_it(call, tmp_path, monkeypatch):
+    np.savez(tmp_path / "x.npz", images=np.zeros((20, 8, 8, 3), dtype=np.uint8))
+    monkeypatch.setattr(device, "bfloat16_is_faster", lambda: True)
+    small = [*SMALL, "dataset=array", "dataset.path=x.npz", "precision=auto", "hydra.run.dir=run"]
+    _, first = call("train", *small)
+    monkeypatch.setattr(device, "bfloat16_is_faster", lambda: False)
+    _, second = call("resume", "run=run", "steps=3")
+    _, third = call("resume", "run=run", "steps=4", "precision=float32")
+    assert "bfloat16)" in first and "bfloat16)" in second and "float32)" in third, (first, second, third)
+
+
+def test_a_run_that_went_back_is_resumed_with_its_random_numbers(call, tmp_path, monkeypatch):
+    """Each rollback changes the seed, and the checkpoints after it say so."""
+    monkeypatch.setattr(Trainer, "train_step", diverging_once(Trainer.train_step, step=3))
+    options = [*SMALL, "steps=4", "checkpoint_every=1", "log_every=1", "on_divergence=rollback", "hydra.run.dir=run"]
+    code, text = call("train", *options)
+    assert code == 0 and "Going back to the last checkpoint" in text, text
+    seeds = []
+    monkeypatch.setattr(TrainingLoop, "fit", lambda loop: seeds.append(loop.trainer.seed))
+    call("resume", "run=run", "steps=6")
+    assert seeds == [1_000_000]
+
+
+def diverging_once(train_step, step):
+    failed = []
+
+    def wrapped(trainer):
+        logs = train_step(trainer)
+        if trainer.step == step and not failed:
+            failed.append(trainer.critic_params[0].data.fill_(float("nan")))
+        return logs
+
+    return wrapped
+
+
+def test_an_adaptive_weight_begins_at_the_one_that_is_given_at_the_resumption(call, tmp_path):
+    adaptive = ["penalty/schedule=adaptive", "penalty.schedule.rate=0.5"]
+    assert call("train", *SMALL, *adaptive, "hydra.run.dir=run")[0] == 0
+    assert call("resume", "run=run", "steps=3", "penalty.weight=3", "penalty.schedule.rate=1e-9")[0] == 0
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["penalty/weight"] == pytest.approx(3)
 
 
 def test_a_folder_in_the_environment_may_be_below_home(monkeypatch, tmp_path):

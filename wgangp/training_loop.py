@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +91,9 @@ class TrainingLoop:
                 self.progress.warn_if_hopeless(t.step)
 
     def look_again(self) -> None:
-        """Draws, and scores if needed, what a process that was killed after its last checkpoint did not report."""
+        """Scores and draws again: a process that was killed after its last checkpoint did not report its end."""
         self.latest |= self.logger.scalars(self.trainer.step)
-        if isnan(monitored(self.latest, self.checkpoints.monitor)):
-            self.record({}, with_scores=True)
+        self.record({}, with_scores=True)
         if self.intervals.sample:
             self.draw()
 
@@ -179,5 +177,7 @@ def resume_from_checkpoint(trainer: Trainer, path: Path, state: State, config: d
     for key in sorted(before):  # keys that are new in today's conf/ have their defaults
         if before[key] != now.get(key):
             log.info("resuming with %s=%s (it was %s)", key, now.get(key), " ".join(str(before[key]).split()))
+    if before.get("penalty.weight") != now.get("penalty.weight"):
+        state.get("penalty", {}).pop("schedule.value", None)  # an adaptive weight begins at the new one
     trainer.load_state(state)
     log.info("resuming after step %d from %s", trainer.step, path)

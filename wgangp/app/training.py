@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -26,7 +27,7 @@ from wgangp.metrics.scores import Scores
 from wgangp.observer import Observer
 from wgangp.preflight import check_batch, check_disk, check_memory
 from wgangp.progress import shows_bar
-from wgangp.run_dir.checkpoint import Checkpoints, State, all_checkpoints, header_of, step_of
+from wgangp.run_dir.checkpoint import Checkpoints, Header, State, header_of, set_aside_later
 from wgangp.run_dir.claim import Claim, Earlier, log_file, remove_if_empty
 from wgangp.run_dir.environment import record_environment
 from wgangp.run_dir.files import refuse_links
@@ -154,22 +155,33 @@ def prepare(cfg: DictConfig, run: Path, start: Path, job: Job, attempt: int) -> 
     dataset = make_dataset(cfg, device)
     removed = start == run and not run.exists()  # by the main rank, which was refused before
     found = None if removed else checkpoint_to_resume(start)
-    if found:
-        use_as_recorded(dataset, header_of(found[1]))
+    before = header_of(found[1]) if found else None
+    if before:
+        use_as_recorded(dataset, before)
     header = header_to_save(cfg, dataset)
     scores = make_scores(cfg, dataset, device)  # what they lack is said before the compiler's minutes
+    decided = plain(cfg) | {"precision": precision_of(cfg, before, device)}
     with no_larger_than(found[1]) if found else nullcontext():
-        trainer = make_trainer(cfg, dataset, device)
+        trainer = make_trainer(DictConfig(decided), dataset, device)
     check_batch(trainer)
-    check_memory(trainer, lambda n: make_trainer(DictConfig(plain(cfg) | {"batch_size": n}), dataset, device))
+    check_memory(trainer, lambda n: make_trainer(DictConfig(decided | {"batch_size": n}), dataset, device))
     if found:
         resume_from_checkpoint(trainer, *found, to_record(cfg))
-    trainer.seed += 1_000_000 * attempt
+    rollbacks = attempt + (before.rollbacks if before else 0)
+    trainer.seed += 1_000_000 * rollbacks
+    header |= {"precision": trainer.precision, "rollbacks": rollbacks}
     if trainer.step > cfg.steps or (trainer.step == cfg.steps and not is_cut_off(run)):
         raise ValueError(f"the run is at step {trainer.step} of {cfg.steps}: give a larger number of steps to go on")
     if is_main():
         check_disk(start, trainer, cfg.keep_checkpoints)
     return Prepared(trainer, scores, header)
+
+
+def precision_of(cfg: DictConfig, before: Header | None, device: torch.device) -> str:
+    """Returns the configured precision. On a CPU, where timing decides what `auto` is, a resumed run keeps its own."""
+    if cfg.precision == "auto" and device.type == "cpu" and before and before.precision in ("float32", "bfloat16"):
+        return before.precision
+    return str(cfg.precision)
 
 
 def header_to_save(cfg: DictConfig, dataset: Dataset) -> State:
@@ -199,9 +211,7 @@ def is_cut_off(run: Path) -> bool:
 
 def accept(run: Path, started_with: Record, trainer: Trainer) -> None:
     """Writes what the run is started with. Checkpoints after the one that it starts from are renamed to .later."""
-    for later in all_checkpoints(run):
-        if step_of(later) > trainer.step:
-            later.rename(later.with_suffix(".later"))
+    set_aside_later(run, trainer.step)
     write_record(run, started_with)
     record_environment(run, trainer.device, trainer.dataset.describe())
 

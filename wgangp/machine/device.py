@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from wgangp.machine.distributed import local_rank
+from wgangp.machine.distributed import from_main, local_rank
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,9 @@ def choose_precision(name: str, device: torch.device, axes: int = 0) -> str:
     if name == "auto" and on_gpu:
         return "tf32" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
     if name == "auto":
-        return "bfloat16" if axes == 2 and device.type == "cpu" and bfloat16_is_faster() else "float32"
+        timed = axes == 2 and device.type == "cpu"
+        faster = timed and from_main("bfloat16_is_faster", lambda: str(bfloat16_is_faster())) == "True"
+        return "bfloat16" if faster else "float32"
     if name == "bfloat16" and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise ValueError("precision=bfloat16: this GPU only emulates it, which is slow; use precision=auto")
     if name == "bfloat16" and device.type == "cpu" and axes == 3:

@@ -42,7 +42,7 @@ def tensors_of(networks: Mapping[str, nn.Module], optimizers: Sequence[torch.opt
         f"{key} of {name}": value
         for name, p in weights.items()
         for key, value in states.get(p, {}).items()
-        if isinstance(value, Tensor) and value.is_floating_point()
+        if isinstance(value, Tensor) and value.is_floating_point() and value.device == p.device  # not host's counters
     }
     buffers = {f"{part}.{name}": b for part, network in networks.items() for name, b in network.named_buffers()}
     return gradients | weights | moments | buffers

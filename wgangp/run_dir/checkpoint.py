@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 State = dict[str, Any]
 NAME = re.compile(r"step_(\d{8,12})\.pt")
 MOST_CLASSES = 2**16
+MOST_ROLLBACKS = 2**16
 LARGEST_OPTION = 2**16  # of a network's numbers: a depth makes lists before modules
 LARGEST_SAMPLE = 2**24  # numbers in one: a volume of 256x256x256
 
@@ -47,6 +48,8 @@ class Header:
     bounded: bool | None = None  # whether the data lie in [-1, 1]; None of older checkpoints, where images do
     units: Units | None = None  # of arrays that are no pictures
     conditions: Conditions | None = None  # of a generator that is given numbers or pictures
+    precision: str | None = None  # in which it trains: "auto" is decided once for a run
+    rollbacks: int = 0  # so far: each changes the random numbers
 
     def __post_init__(self) -> None:
         """Raises ValueError if a field has another type or range than training writes: a file may be forged."""
@@ -59,6 +62,8 @@ class Header:
         fits = names_fit and vocabulary_fits and units_fit and isinstance(self.bounded, bool | None)
         if not (fits and _is_int(self.num_classes, 0, MOST_CLASSES)):
             raise ValueError("its header has a number of classes, names, a vocabulary or units that no dataset has")
+        if not (isinstance(self.precision, str | None) and _is_int(self.rollbacks, 0, MOST_ROLLBACKS)):
+            raise ValueError("its header has a precision or a number of rollbacks that no run has")
 
 
 def _is_int(value: object, least: int, most: int) -> bool:
@@ -88,6 +93,26 @@ def newest_checkpoint(run: Path) -> Path:
     if not (found := all_checkpoints(run)):
         raise FileNotFoundError(f"run={run}: no checkpoint in {run / 'checkpoints'}")
     return found[-1]
+
+
+def set_aside_later(run: Path, step: int) -> None:
+    """Renames the checkpoints after this step, of a future that is given up, to .later, best.pt among them."""
+    for path in all_checkpoints(run):
+        if step_of(path) > step:
+            path.rename(path.with_suffix(".later"))
+    best = run / "checkpoints" / "best.pt"
+    if best_of(run).get("step", 0) > step and best.exists():
+        best.rename(best.with_suffix(".later"))
+        best.with_suffix(".json").unlink()
+
+
+def best_of(run: Path) -> dict[str, Any]:
+    """Returns the step, the monitor and the value of best.pt; {} if there is none, or its file is damaged."""
+    try:
+        best = read_json(run / "checkpoints" / "best.json")
+        return {"step": int(best["step"]), "monitor": str(best["monitor"]), "value": float(best["value"])}
+    except (OSError, ValueError, LookupError, TypeError, OverflowError):
+        return {}
 
 
 def load_checkpoint(path: Path) -> State:
@@ -133,7 +158,8 @@ def header_of(state: State) -> Header:
     units = None if state.get("units") is None else units_of(state["units"])
     conditions = None if state.get("conditions") is None else conditions_of(state["conditions"])
     classes, vocabulary, bounded = state.get("num_classes", -1), state.get("vocabulary"), state.get("bounded")
-    return Header(config, tuple(shape), classes, vocabulary, tuple(names), bounded, units, conditions)
+    course = state.get("precision"), state.get("rollbacks", 0)
+    return Header(config, tuple(shape), classes, vocabulary, tuple(names), bounded, units, conditions, *course)
 
 
 def load_newest(run: Path, set_aside: bool = False) -> tuple[Path, State]:
@@ -191,11 +217,8 @@ class Checkpoints:
 
     def _best(self) -> float:
         """The best value so far by the same monitor, times the sign; infinity if there is none."""
-        try:
-            best = read_json(self.folder / "best.json")
-            return self.sign * float(best["value"]) if best["monitor"] == self.monitor else math.inf
-        except (OSError, ValueError, LookupError, TypeError, OverflowError):  # none, or a damaged one
-            return math.inf
+        best = best_of(self.run)
+        return self.sign * best["value"] if best.get("monitor") == self.monitor else math.inf
 
     def _write(self, name: str, state: State) -> bool:
         """Returns False if the disk has no room."""
