@@ -23,13 +23,13 @@ from seed_scores import SeedScores, table
 from textbook import Textbook
 from timing import seconds
 
+from wgangp import style
 from wgangp.app.build import make_dataset, make_trainer, set_up_device
 from wgangp.app.compose import load_config
 from wgangp.app.errors import one_line
 from wgangp.machine.device import seed_step
 from wgangp.metrics.images import ByClassifier
 from wgangp.models.layers import frozen
-from wgangp.pictures import style
 from wgangp.sampling import generate, latents
 from wgangp.trainer import Trainer
 

@@ -26,12 +26,12 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torch import Tensor, nn
 
+from wgangp import style
 from wgangp.app.build import build
 from wgangp.app.compose import load_config
 from wgangp.app.data import recorded_dataset
 from wgangp.machine.device import seed_step
 from wgangp.metrics.objective import sign
-from wgangp.pictures import style
 from wgangp.run import generator_of
 from wgangp.run_dir.checkpoint import header_of, load_newest
 from wgangp.run_dir.record import read_record

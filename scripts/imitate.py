@@ -22,10 +22,10 @@ from pendulum import expert
 from seed_scores import SeedScores, table
 from torch import Tensor, nn
 
+from wgangp import style
 from wgangp.app.compose import load_config
 from wgangp.app.errors import one_line
 from wgangp.machine.device import seed_step
-from wgangp.pictures import style
 
 try:
     import gymnasium

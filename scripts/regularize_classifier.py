@@ -25,13 +25,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import trange
 
+from wgangp import style
 from wgangp.app.errors import one_line
 from wgangp.data.images import Images, Split
 from wgangp.machine.device import choose_device, keep_freed_memory, seed_step
 from wgangp.models.layers import relu
 from wgangp.models.resampling import mean_pool
 from wgangp.penalties.gradients import gradient_norm, jacobian_norm
-from wgangp.pictures import style
 from wgangp.sweeps.jobs import median_interval
 from wgangp.train_classifier import load, parts
 

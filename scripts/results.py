@@ -13,10 +13,10 @@ import math
 from pathlib import Path
 from statistics import median
 
+from wgangp import style
 from wgangp.metrics.objective import higher_is_better
-from wgangp.pictures import style
 from wgangp.sweeps.jobs import median_interval, rank
-from wgangp.sweeps.tables import shown
+from wgangp.sweeps.tables import rounded
 
 Scores = dict[str, list[float]]  # of each method, a number a seed
 
@@ -38,7 +38,7 @@ def cell(scores: list[float]) -> str:
     if not scores:
         return "none"
     low, high = median_interval(scores)
-    return shown(median(scores)) + (f" ({shown(low)} to {shown(high)})" if low == low else "")
+    return rounded(median(scores)) + (f" ({rounded(low)} to {rounded(high)})" if low == low else "")
 
 
 def ordered(scores: Scores, name: str) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "wgangp"
 FLOORS = [  # a room imports from those above it in this list
     {"machine"},
-    {"units"},
+    {"units", "style"},
     {"models", "losses", "optimizers", "schedules"},
     {"penalties"},
     {"data"},

@@ -11,7 +11,8 @@ from conftest import write_film
 from PIL import Image
 from torchvision.utils import make_grid
 
-from wgangp.pictures import draw, encoded, fonts, images, points, style, text
+from wgangp import style
+from wgangp.pictures import draw, encoded, fonts, images, points, text
 from wgangp.pictures.images import LIMIT, to_rgb, to_uint8
 
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from wgangp.app.compose import command
 from wgangp.app.paper import beside_the_paper, reported
 from wgangp.app.ranks import joined
-from wgangp.sweeps.escape import terminal
+from wgangp.machine.text import shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,7 +53,7 @@ def evaluate(cfg: DictConfig) -> None:
     leave_out(errors, metrics, strict=cfg.metrics is not None)
     print_table(results, reported(header.config))
     for line in beside_the_paper(header.config, state["step"], {name for r in results for name in r.values}):
-        log.info("%s", terminal(line))
+        log.info("%s", shown(line))
     which = {"generator": "ema" if cfg.ema else "last", "batchnorm": cfg.batchnorm, "seed": cfg.seed}
     log.info("%s", record(run, state["step"], which, results))
 
@@ -95,7 +95,7 @@ def print_table(results: "list[Result]", paper: dict[str, str]) -> None:
             parts = [f"{how['samples']:,} samples"] if "samples" in how else []
             parts += [f"reference: {how['reference']}"] if "reference" in how else []
             using = f" by {how['extractor']}" if "extractor" in how else ""
-            theirs = f"the paper {terminal(paper[name])}; " if name in paper else ""
+            theirs = f"the paper {shown(paper[name])}; " if name in paper else ""
             log.info("%-28s %12.5g   %s%s%s%s", name, value, theirs, bound(how), ", ".join(parts), using)
 
 

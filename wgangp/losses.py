@@ -53,10 +53,5 @@ def content_loss(content: str, fake: Tensor, real: Tensor) -> Tensor:
 
 
 def class_loss(logits: Tensor, y: Tensor) -> Tensor:
-    """Returns AC-GAN's cross-entropy of logits (n, num_classes), averaged over the known labels; unknown ones are -1.
-
-    Returns 0 if no label is known or the critic has no class logits.
-    """
-    if not logits.shape[1]:
-        return logits.new_zeros(())
-    return F.cross_entropy(logits, y, ignore_index=-1, reduction="sum") / (y >= 0).sum().clamp(min=1)
+    """Returns AC-GAN's cross-entropy of logits (n, num_classes) and labels y (n,); 0 if there are no logits."""
+    return F.cross_entropy(logits, y) if logits.shape[1] else logits.new_zeros(())

@@ -6,8 +6,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from wgangp.app.compose import plain_command
+from wgangp.machine.text import shown
 from wgangp.run_dir.files import replace_text
-from wgangp.sweeps.escape import markdown_cell, terminal
+from wgangp.sweeps.escape import markdown_cell
 from wgangp.sweeps.jobs import read_jobs
 from wgangp.sweeps.search import importances
 from wgangp.sweeps.tables import as_csv, as_markdown, summary
@@ -26,7 +27,7 @@ def summarize(cfg: DictConfig) -> None:
     monitors = Counter(job.monitor for job in jobs if job.monitor)
     objective = cfg.objective or next(iter(dict(monitors.most_common(1))), "")
     if cfg.objective and not any(job.curve(objective) for job in jobs):
-        known = sorted({terminal(name) for job in jobs for row in job.rows for name in row})
+        known = sorted({shown(name) for job in jobs for row in job.rows for name in row})
         raise ValueError(f"objective={objective}: no job has this scalar; there are {', '.join(known)}")
     made = summary(sweep, jobs, objective, importances(sweep))
     contents = {
@@ -35,11 +36,11 @@ def summarize(cfg: DictConfig) -> None:
         "summary.html": page(sweep, made),
     }
     refused = write(sweep, contents)
-    print(as_markdown(str(sweep), made, terminal))
+    print(as_markdown(str(sweep), made, shown))
     if refused is not None:
         advice = "copy the sweep into a folder of yours"
         raise ValueError(f"{sweep} cannot be written into ({refused.strerror}): {advice}") from refused
-    print(terminal(str(sweep / "summary.html")))
+    print(shown(str(sweep / "summary.html")))
 
 
 def write(sweep: Path, contents: dict[str, str]) -> OSError | None:

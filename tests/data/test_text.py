@@ -17,12 +17,12 @@ def make(lines=LINES, held_out=5, length=4, seed=0):
 
 def test_every_line_once_an_epoch_and_none_that_is_held_out():
     data = make()
-    epoch = [line for i in range(5) for line in data.decode(data.batch(i, 5)[0])]
-    held_out = data.decode(data.held_out(0, 5)[0])
+    epoch = [line for i in range(5) for line in data.to_metric_input(data.batch(i, 5)[0])]
+    held_out = data.to_metric_input(data.held_out(0, 5)[0])
     assert sorted(line.rstrip(PAD) for line in epoch + held_out) == sorted(LINES)
-    assert make(seed=1).decode(make(seed=1).held_out(0, 5)[0]) == held_out  # the same for every seed
-    assert data.decode(data.held_out(1, 5)[0]) == held_out and len(data) == 25
-    assert data.decode(make(seed=1).batch(0, 5)[0]) != epoch[:5]
+    assert make(seed=1).to_metric_input(make(seed=1).held_out(0, 5)[0]) == held_out  # the same for every seed
+    assert data.to_metric_input(data.held_out(1, 5)[0]) == held_out and len(data) == 25
+    assert data.to_metric_input(make(seed=1).batch(0, 5)[0]) != epoch[:5]
 
 
 def test_strings_are_one_hot_cut_and_padded():
@@ -30,7 +30,7 @@ def test_strings_are_one_hot_cut_and_padded():
     x, y = data.batch(0, 2)
     assert x.shape == (2, *data.shape) and x.dtype == torch.float32 and not y.any()
     assert torch.equal(x.sum(1), torch.ones(2, 4)) and x.max() == 1
-    both = data.decode(torch.cat([x, data.held_out(0, 1)[0]]))
+    both = data.to_metric_input(torch.cat([x, data.held_out(0, 1)[0]]))
     assert sorted(both) == ["ab" + 2 * PAD, "abcd", "zz" + 2 * PAD]
 
 
@@ -39,7 +39,9 @@ def test_the_vocabulary_is_what_is_commonest_and_what_is_rare_is_unknown():
     data = make([common[:2500], "ab" * 20, "a", "b"], held_out=1, length=3000)
     assert len(data.vocabulary) == data.shape[0] == VOCABULARY
     assert data.vocabulary.startswith(UNKNOWN + PAD + "ab") and common[2400] not in data.vocabulary
-    assert any(UNKNOWN in line for line in data.decode(torch.cat([data.batch(0, 3)[0], data.held_out(0, 1)[0]])))
+    assert any(
+        UNKNOWN in line for line in data.to_metric_input(torch.cat([data.batch(0, 3)[0], data.held_out(0, 1)[0]]))
+    )
 
 
 def test_files_plain_and_gzipped(tmp_path):

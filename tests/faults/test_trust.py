@@ -19,10 +19,11 @@ from omegaconf import OmegaConf
 import wgangp
 from wgangp.app.build import build
 from wgangp.machine import bounded
+from wgangp.machine.text import printable
 from wgangp.metrics.classifier import ResNet, load_classifier
 from wgangp.run_dir.checkpoint import newest_checkpoint, save_checkpoint, sealed
 from wgangp.run_dir.claim import log_file
-from wgangp.run_dir.files import open_for_writing, printable, read_json
+from wgangp.run_dir.files import open_for_writing, read_json
 from wgangp.run_dir.logger import _step
 from wgangp.run_dir.record import parse_yaml
 

@@ -1,17 +1,14 @@
 """The classifier and what it says about images, in closed form; its training script on a separable dataset."""
 
-import importlib.util
 import math
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from wgangp import train_classifier as command
 from wgangp.metrics.classifier import ResNet, class_balance, load_classifier, nearest, read
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "train_classifier.py"
 
 
 @pytest.mark.parametrize(("channels", "blocks"), [(1, 1), (3, 2)])
@@ -53,14 +50,11 @@ def test_nearest_is_zero_for_copies_and_the_shift_for_moved_ones():
 
 @pytest.fixture
 def train_classifier(monkeypatch):
-    """train_classifier(ARGUMENT, ...) runs the script in this process."""
-    spec = importlib.util.spec_from_file_location("train_classifier", SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    """train_classifier(ARGUMENT, ...) runs the command in this process."""
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["train_classifier.py", *map(str, arguments), "--device", "cpu"])
-        script.main()
+        command.main()
 
     return run
 

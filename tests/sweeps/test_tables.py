@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from PIL import Image
 
+from wgangp.machine.text import shown
 from wgangp.metrics.objective import sign
 from wgangp.run_dir.lock import is_locked, locked
 from wgangp.run_dir.record import has_record
 from wgangp.run_dir.status import Status, write_status
-from wgangp.sweeps.escape import csv_cell, markdown_cell, number, terminal
+from wgangp.sweeps.escape import csv_cell, markdown_cell, number
 from wgangp.sweeps.jobs import grouped, higher_is_better, read_job, read_jobs, swept_keys
 from wgangp.sweeps.plan import Plan, write_plan
 from wgangp.sweeps.tables import origin, summary
@@ -328,7 +329,7 @@ def test_hostile_names_stay_text_everywhere(call, tmp_path):
 
 @given(st.text())
 def test_escaped_text_is_one_harmless_line(text):
-    assert terminal(text).isprintable() and terminal(terminal(text)) == terminal(text)
+    assert shown(text).isprintable() and shown(shown(text)) == shown(text)
     assert not re.search(r"(?<!\\)(\\\\)*\|", markdown_cell(text)) and "<" not in markdown_cell(text)
     cell = csv_cell(text)
     assert cell[:1] not in ("=", "@") and (cell[:1] not in ("+", "-") or number(cell) is not None)

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from wgangp.app.paths import CONF, VERSION_BASE
-from wgangp.run_dir.files import printable
+from wgangp.machine.text import printable
 from wgangp.run_dir.record import flatten, parse_yaml
 
 MANY = 40  # more names than one reads in a message

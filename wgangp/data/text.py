@@ -61,8 +61,6 @@ class Text(Dataset):
     def to_metric_input(self, x: Tensor) -> list[str]:
         return decode(x, self.vocabulary)
 
-    decode = to_metric_input
-
     def reference(self, part: str = "train", n: int | None = None, seed: int = 0) -> tuple[list[str], Tensor] | None:
         if part not in ("train", "held_out"):
             return None

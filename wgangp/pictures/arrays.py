@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wgangp.pictures import style
+from wgangp import style
 from wgangp.pictures.points import FAKE, REAL, finite, histogram, interval, signals, vectors
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wgangp.pictures import style
+from wgangp import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from wgangp.pictures import style
+from wgangp import style
 from wgangp.pictures.fonts import Pen
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,8 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
-from wgangp.run_dir.files import open_for_writing, printable
+from wgangp.machine.text import printable
+from wgangp.run_dir.files import open_for_writing
 
 log = logging.getLogger(__name__)
 

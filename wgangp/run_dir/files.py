@@ -3,24 +3,14 @@
 import errno
 import json
 import os
-import re
 import secrets
 import stat
 from pathlib import Path
 from typing import IO, Any
 
-# All but tabs and newlines; and what turns the direction of text, or ends its line.
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 NO_LINKS = (".hydra", "checkpoints", "samples", "profile", "cache", ".lock")
 # Links are refused, and opening a pipe does not wait. Windows has neither.
 SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-
-
-def printable(text: str) -> str:
-    """Returns the text as a terminal or a log may show it: without escape sequences and other control characters."""
-    return CONTROL.sub(
-        lambda found: found[0].encode("unicode_escape").decode(), text.encode("utf-8", "backslashreplace").decode()
-    )
 
 
 def refuse_links(run: Path, *more: Path) -> None:

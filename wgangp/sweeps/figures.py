@@ -5,37 +5,19 @@ import math
 from collections.abc import Sequence
 from itertools import combinations
 from statistics import median
-from typing import Any
+from typing import Literal
 
-from matplotlib import colormaps, rc_context
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
+from wgangp import style
 from wgangp.sweeps.escape import number
 from wgangp.sweeps.jobs import Group, shortened
 from wgangp.sweeps.tables import Summary
 
-INK, MUTED, LINES = "#1b1f24", "#5f6b7a", "#d8dde3"
-POINT, MEDIAN, ORDERED = "#0072b2", "#d55e00", "viridis_r"  # best groups dark
-STYLE: Any = {
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": MUTED,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": LINES,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "text.parse_math": False,  # a `$` in an option's name is a `$`
-}
-DECADES = 1  # values that span so many have a logarithmic axis
+POINT, MEDIAN, ORDERED = *style.SERIES[:2], "viridis_r"  # best groups dark
 LEGEND, BEST = 12, 8  # the most groups that a legend names; of more, so many
 
 
@@ -43,9 +25,8 @@ def figures(made: Summary) -> list[tuple[str, bytes]]:
     """(what it shows, PNG) of each figure that has something to show."""
     keys = list(made.groups[0].values)
     numeric = [key for key in keys if is_numeric(key, made.groups)]
-    label = f"{made.objective} ({'higher' if made.higher_is_better else 'lower'} is better)" if made.ranked else ""
-    label = label or made.objective
-    with rc_context(STYLE):
+    label = style.direction(made.objective, made.higher_is_better) if made.ranked else made.objective
+    with style.apply():
         drawn = [(f"{made.objective} by {key}", against(key, made, label)) for key in keys]
         drawn += [
             (f"{made.objective} by {a} and {b}", heat_map(a, b, made, label)) for a, b in combinations(numeric, 2)
@@ -63,22 +44,10 @@ def _value(key: str, group: Group) -> float | None:
     return found if found is not None and math.isfinite(found) else None
 
 
-def set_scale(axes: Axes, which: str, values: Sequence[float]) -> None:
-    """A logarithmic axis, with plain numbers, if the values are positive and span decades."""
-    if min(values) <= 0 or max(values) / min(values) < 10**DECADES:
-        return
-    getattr(axes, f"set_{which}scale")("log")
-    few = max(values) / min(values) < 1000
-    axis = getattr(axes, f"{which}axis")
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
-    axis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.set_minor_formatter(NullFormatter())
-
-
-def set_ticks(axes: Axes, which: str, values: Sequence[float]) -> None:
+def set_ticks(axes: Axes, which: Literal["x", "y"], values: Sequence[float]) -> None:
     """Ticks at the swept values if they are few, at whole numbers if the values are whole, on a suitable scale."""
     axis, distinct = getattr(axes, f"{which}axis"), sorted(set(values))
-    set_scale(axes, which, values)
+    style.set_scale(axes, which, values)
     if len(distinct) <= 8:
         axis.set_major_locator(FixedLocator(distinct))
         axis.set_minor_locator(NullLocator())
@@ -88,7 +57,7 @@ def set_ticks(axes: Axes, which: str, values: Sequence[float]) -> None:
 
 
 def panel(title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(7, 4), dpi=100, layout="constrained")
+    figure = style.figure(7, 4)
     return figure, figure.add_subplot(title=title)
 
 
@@ -112,9 +81,9 @@ def against(key: str, made: Summary, label: str) -> Figure | None:
         scored = [group for group in made.groups if group.scores(made.objective)]
         medians = sorted((float(group.values[key]), group.median(made.objective)) for group in scored)
         axes.plot(*zip(*medians, strict=True), color=MEDIAN, label="median over the seeds")
-        axes.legend(frameon=False)
+        axes.legend()
     set_ticks(axes, "x", x)
-    set_scale(axes, "y", scores)
+    style.set_scale(axes, "y", scores)
     axes.set(xlabel=key, ylabel=label)
     return figure
 
@@ -131,14 +100,16 @@ def heat_map(a: str, b: str, made: Summary, label: str) -> Figure | None:
     xs, ys = sorted({x for x, _ in medians}), sorted({y for _, y in medians})
     figure, axes = panel(f"{made.objective} by {a} and {b}")
     if len(medians) == len(xs) * len(ys):
-        colours = axes.imshow([[medians[x, y] for x in xs] for y in ys], origin="lower", aspect="auto", cmap="cividis")
+        colours = axes.imshow(
+            [[medians[x, y] for x in xs] for y in ys], origin="lower", aspect="auto", cmap=style.SEQUENTIAL
+        )
         axes.grid(False)
         axes.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
         axes.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
         figure.colorbar(colours, label=label)
     else:
         points = axes.scatter(
-            [x for x, _ in medians], [y for _, y in medians], 60, list(medians.values()), cmap="cividis"
+            [x for x, _ in medians], [y for _, y in medians], 60, list(medians.values()), cmap=style.SEQUENTIAL
         )
         set_ticks(axes, "x", [x for x, _ in medians])
         set_ticks(axes, "y", [y for _, y in medians])
@@ -158,7 +129,7 @@ def curves(made: Summary, label: str) -> Figure | None:
         text = legend_text(group, made) if named and strong else ""
         for job in group.jobs:
             if curve := [(step, value) for step, value in job.curve(made.objective) if math.isfinite(value)]:
-                colour = colours(len(named or made.groups) - i) if strong else LINES
+                colour = colours(len(named or made.groups) - i) if strong else style.LINES
                 marker = "o" if len(curve) == 1 else None
                 axes.plot(*zip(*curve, strict=True), color=colour, marker=marker, label=text)
                 drawn += [value for _, value in curve]
@@ -166,10 +137,10 @@ def curves(made: Summary, label: str) -> Figure | None:
     if not drawn:
         return None
     axes.set(xlabel="generator updates", ylabel=label)
-    set_scale(axes, "y", drawn)
+    style.set_scale(axes, "y", drawn)
     if named:
         figure.set_figheight(4 + 0.2 * len(named))
-        figure.legend(fontsize=9, frameon=False, loc="outside lower left", reverse=True)
+        figure.legend(loc="outside lower left", reverse=True)
     return figure
 
 
@@ -181,7 +152,6 @@ def legend_text(group: Group, made: Summary) -> str:
 
 
 def png(figure: Figure) -> bytes:
-    FigureCanvasAgg(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wgangp.machine.text import shown
 from wgangp.metrics import objective as monitors
 from wgangp.run_dir.lock import is_locked
 from wgangp.run_dir.record import Record
 from wgangp.run_dir.status import Status, read_status
-from wgangp.sweeps.escape import terminal
 from wgangp.sweeps.plan import read_plan
 from wgangp.sweeps.reading import read_job_record, read_rows
 
@@ -59,14 +59,14 @@ def read_job(directory: Path, sweep: Path | None = None) -> Job:
     known = status.monitor == monitor and status.higher_is_better is True
     return Job(
         directory=directory,
-        id=terminal(directory.relative_to(sweep or directory.parent).as_posix()),
+        id=shown(directory.relative_to(sweep or directory.parent).as_posix()),
         name=_text(record.config.get("name")),
         overrides={key: value for key, _, value in map(_partition, record.overrides)},
         monitor=monitor,
         higher_is_better=known or monitors.higher_is_better(monitor, ()),
         status=status.state,
         step=max([status.step if type(status.step) is int else 0, *(int(row["step"]) for row in rows[-1:])]),
-        reason=terminal(str(status.reason)) if status.state == "failed" else "",
+        reason=shown(str(status.reason)) if status.state == "failed" else "",
         seconds=_seconds(directory, status),
         rows=rows,
     )
@@ -76,7 +76,7 @@ def read_jobs(sweep: Path) -> list[Job]:
     """The jobs in the order in which they were planned. Raises FileNotFoundError if the directory holds none."""
     found = {path.parent.parent for path in sweep.rglob(".hydra/overrides.yaml")} - {sweep}
     if not found:
-        raise FileNotFoundError(f"sweep={terminal(str(sweep))}: no jobs are there (looked for */.hydra/overrides.yaml)")
+        raise FileNotFoundError(f"sweep={shown(str(sweep))}: no jobs are there (looked for */.hydra/overrides.yaml)")
     plan = read_plan(sweep)
     order = {name: i for i, name in enumerate(plan.jobs)} if plan else {}
 
@@ -188,11 +188,11 @@ def _seconds(run: Path, status: Status) -> float:
 
 
 def _partition(override: str) -> tuple[str, str, str]:
-    return terminal(override).partition("=")
+    return shown(override).partition("=")
 
 
 def _text(value: object) -> str:
-    return terminal(value) if isinstance(value, str) else "" if value is None else terminal(f"{value!s:.100}")
+    return shown(value) if isinstance(value, str) else "" if value is None else shown(f"{value!s:.100}")
 
 
 def shortened(value: str) -> str:

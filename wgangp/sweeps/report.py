@@ -10,7 +10,7 @@ from jinja2 import Environment, StrictUndefined
 
 from wgangp.sweeps.figures import figures
 from wgangp.sweeps.jobs import Job, rank, shortened
-from wgangp.sweeps.tables import Summary, is_number_column, shown
+from wgangp.sweeps.tables import Summary, is_number_column, rounded
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
 SHOWN = 3  # jobs whose samples are shown
@@ -60,7 +60,7 @@ def caption(job: Job, made: Summary) -> str:
     values = ", ".join(
         f"{key}={shortened(value)}" for key, value in job.overrides.items() if key in {*made.groups[0].values, "seed"}
     )
-    return f"job {job.id}: {made.objective} {shown(job.last(made.objective)) or job.status}" + (
+    return f"job {job.id}: {made.objective} {rounded(job.last(made.objective)) or job.status}" + (
         f" ({values})" if values else ""
     )
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from wgangp.machine.text import shown
 from wgangp.run_dir.files import read_json
 from wgangp.run_dir.status import STATES
-from wgangp.sweeps.escape import csv_cell, number, terminal
+from wgangp.sweeps.escape import csv_cell, number
 from wgangp.sweeps.jobs import Group, Job, grouped, higher_is_better, is_score, missing, shortened, swept_keys
 from wgangp.sweeps.plan import read_plan
 
@@ -44,13 +45,13 @@ def summary(sweep: Path, jobs: list[Job], objective: str, notes: Sequence[str]) 
     waiting = [go_on(sweep, counts["not started"])] if counts["not started"] else []
     named = name_column(jobs)
     return Summary(
-        title=terminal(sweep.resolve().name),
-        heading=f"{len(jobs) + counts['not started']} jobs, {stated}; {terminal(objective) or 'no monitor'}, {order}",
+        title=shown(sweep.resolve().name),
+        heading=f"{len(jobs) + counts['not started']} jobs, {stated}; {shown(objective) or 'no monitor'}, {order}",
         origin=origin(sweep, jobs),
-        head=[*named, *groups[0].values, terminal(objective), "95 % interval", "seeds", "minutes", "jobs"],
+        head=[*named, *groups[0].values, shown(objective), "95 % interval", "seeds", "minutes", "jobs"],
         lines=[cells(group, objective, named) for group in groups],
         groups=groups,
-        notes=[*([] if ranked else [no_best(objective)]), *waiting, *failures, *map(terminal, notes)],
+        notes=[*([] if ranked else [no_best(objective)]), *waiting, *failures, *map(shown, notes)],
         objective=objective,
         higher_is_better=higher,
         ranked=ranked,
@@ -59,12 +60,12 @@ def summary(sweep: Path, jobs: list[Job], objective: str, notes: Sequence[str]) 
 
 def go_on(sweep: Path, count: int) -> str:
     which = "1 job has" if count == 1 else f"{count} jobs have"
-    again = f"hydra.sweep.dir={terminal(str(sweep))}"
+    again = f"hydra.sweep.dir={shown(str(sweep))}"
     return f"{which} not started: if the sweep was ended, give its command again with {again}"
 
 
 def no_best(objective: str) -> str:
-    name = terminal(objective) or "an empty monitor"
+    name = shown(objective) or "an empty monitor"
     return (
         f"{name} is no score of the samples: losses and the critic's own estimate scale with penalty.weight, so no job "
         "is the best. For a ranking give objective=eval/..., or monitor=eval/... to the sweep"
@@ -80,8 +81,8 @@ def cells(group: Group, objective: str, named: Sequence[str]) -> list[str]:
     """A group's names, values, median objective and interval, number of scores, minutes a job, and jobs."""
     timed = [job.seconds for job in group.jobs if job.seconds]
     minutes = in_minutes(sum(timed) / len(timed)) if timed else ""
-    low, high = map(shown, group.interval(objective))
-    numbers = [shown(group.median(objective)), f"{low} to {high}" if low else "", str(len(group.scores(objective)))]
+    low, high = map(rounded, group.interval(objective))
+    numbers = [rounded(group.median(objective)), f"{low} to {high}" if low else "", str(len(group.scores(objective)))]
     names = [", ".join(dict.fromkeys(job.name for job in group.jobs if job.name))] if named else []
     jobs = ", ".join(job.id + ("" if job.status == "done" else f" {job.status}{after(job)}") for job in group.jobs)
     return [*names, *map(shortened, group.values.values()), *numbers, minutes, jobs]
@@ -96,7 +97,7 @@ def after(job: Job) -> str:
     return f" after step {job.step}" if job.step and job.status != "done" else ""
 
 
-def shown(value: float) -> str:
+def rounded(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.4g}"
 
 
@@ -117,7 +118,7 @@ def origin(sweep: Path, jobs: Sequence[Job]) -> dict[str, str]:
         "date": plan.started if plan else f"{datetime.fromtimestamp(first):%Y-%m-%d %H:%M}",
         "commit": ", ".join(commits),
     }
-    return {key: terminal(value) for key, value in found.items() if value}
+    return {key: shown(value) for key, value in found.items() if value}
 
 
 def _environment(run: Path) -> dict[str, object]:

@@ -2,6 +2,6 @@
 
 from wgangp.data.files.decoding import decode
 from wgangp.data.files.listing import Encoded, Files
-from wgangp.data.files.zips import open_zip, shown
+from wgangp.data.files.zips import open_zip
 
-__all__ = ["Encoded", "Files", "decode", "open_zip", "shown"]
+__all__ = ["Encoded", "Files", "decode", "open_zip"]

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wgangp.data.files.zips import shown
+from wgangp.machine.text import shown
 
 try:
     import fcntl

@@ -18,7 +18,7 @@ from wgangp.data.files import cache as caches
 from wgangp.data.files.cache import Decoded, Shape
 from wgangp.data.files.listing import Encoded
 from wgangp.data.files.pixels import Unreadable, decode_file
-from wgangp.data.files.zips import shown
+from wgangp.machine.text import shown
 
 log = logging.getLogger(__name__)
 

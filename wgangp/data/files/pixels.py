@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from wgangp.data.files.listing import FORMATS, TGA, Encoded
-from wgangp.data.files.zips import shown
+from wgangp.machine.text import shown
 
 ORIENTATION = 0x0112  # the EXIF tag
 UPRIGHT = {  # by the value of the tag

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from wgangp.data.files.listing import FORMATS
 from wgangp.data.files.pixels import decode_bytes, squared, to_8_bits
-from wgangp.data.files.zips import shown
+from wgangp.machine.text import shown
 
 FILMS = {".gif", ".webp"}
 VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".webm", ".mkv", ".mpg", ".mpeg", ".ogv", ".wmv", ".flv"}

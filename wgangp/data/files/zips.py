@@ -4,13 +4,9 @@ import re
 import zipfile
 from pathlib import Path
 
+from wgangp.machine.text import shown
+
 EXPANSION, SMALL = 1000, 2**26  # a member may unpack to so many times its packed size, or to so many bytes
-
-
-def shown(name: object) -> str:
-    """Returns a name or message as one line that every terminal and log can write, whatever bytes it has."""
-    text = " ".join(str(name).encode("utf-8", "backslashreplace").decode().split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def open_zip(path: Path) -> zipfile.ZipFile:

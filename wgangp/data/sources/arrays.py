@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from wgangp.data.arrays import Arrays
-from wgangp.data.files import shown
 from wgangp.data.images import Images
 from wgangp.data.sources import conditions
 from wgangp.data.sources.axes import axes_of
@@ -22,6 +21,7 @@ from wgangp.data.sources.files import read_arrays
 from wgangp.data.sources.source import ImageSource, Part, array_part, local_path
 from wgangp.data.sources.tables import read_table
 from wgangp.data.statistics import fit, limits_of
+from wgangp.machine.text import shown
 from wgangp.units import channels_first
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,10 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
-from wgangp.data.files import open_zip, shown
+from wgangp.data.files import open_zip
 from wgangp.data.labels import listed
 from wgangp.data.sources.content import Content
+from wgangp.machine.text import shown
 
 LARGE = 2**28  # bytes from which an array is mapped: a file that is written anew while it is mapped ends the run
 NAMES = ("images", "x", "data", "samples")

@@ -9,10 +9,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from wgangp.data.files import Encoded, Files, decode, shown
+from wgangp.data.files import Encoded, Files, decode
 from wgangp.data.labels import listed
 from wgangp.data.sources.layout import read_layout
 from wgangp.data.sources.source import ImageSource, Part, image_source, local_path
+from wgangp.machine.text import shown
 
 log = logging.getLogger(__name__)
 

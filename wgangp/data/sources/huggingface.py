@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from wgangp.data.files import shown
 from wgangp.data.labels import listed
 from wgangp.data.sources.content import as_labels
 from wgangp.data.sources.folders import FileSource
 from wgangp.data.sources.layout import zeros
 from wgangp.data.sources.source import Part, image_source, local_path
+from wgangp.machine.text import shown
 
 HELD_OUT = ("test", "validation", "valid")  # the first that is there is used
 SAVED = ("dataset_dict.json", "state.json")  # in a folder that save_to_disk wrote

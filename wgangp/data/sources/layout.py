@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wgangp.data.files import shown
 from wgangp.data.labels import listed
+from wgangp.machine.text import shown
 
 TRAIN = ("train", "training", "train_set", "training_set")
 HELD_OUT = ("val", "valid", "validation", "val_set", "test", "testing", "test_set")  # the first that is there is used

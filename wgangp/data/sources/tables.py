@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from wgangp.data.files import shown
 from wgangp.data.labels import listed
 from wgangp.data.sources.content import Content
+from wgangp.machine.text import shown
 
 ROWS = 2**16  # that are read at once
 MISSING = ("", "na", "n/a", "nan", "null", "none")

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wgangp.data.files import shown
 from wgangp.data.files.listing import ENDINGS, walk
 from wgangp.data.files.videos import FILMS, VIDEOS, Film, decode_videos, needs_pyav
 from wgangp.data.images import Images
@@ -20,6 +19,7 @@ from wgangp.data.sources.layout import by_numbers, read_layout
 from wgangp.data.sources.source import ImageSource, image_source, local_path
 from wgangp.data.splits import Split, hold_out
 from wgangp.data.windows import Windows
+from wgangp.machine.text import shown
 
 OTHER = 1.1  # times as many frames a second are another frame rate
 Films = tuple[list[Film], Tensor]  # and their labels (n,)
