@@ -131,7 +131,7 @@ def curves(made: Summary, label: str) -> Figure | None:
             if curve := [(step, value) for step, value in job.curve(made.objective) if math.isfinite(value)]:
                 colour = colours(len(named or made.groups) - i) if strong else style.LINES
                 marker = "o" if len(curve) == 1 else None
-                axes.plot(*zip(*curve, strict=True), color=colour, marker=marker, label=text)
+                axes.plot(*zip(*curve, strict=True), "-", color=colour, marker=marker, label=text)
                 drawn += [value for _, value in curve]
                 text = ""
     if not drawn:
