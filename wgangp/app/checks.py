@@ -1,7 +1,7 @@
 """Checks of a configuration's values, without torch: wrong ones end a command in half a second."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,22 @@ AT_LEAST = {
     **dict.fromkeys(("steps", "batch_size", "n_critic", "generator_batch_multiple", "evaluation_samples"), 1),
     **dict.fromkeys(("keep_checkpoints", "n", "frames"), 1),
     **dict.fromkeys(("seed", "log_every", "sample_every", "evaluate_every", "checkpoint_every", "rollbacks"), 0),
+}
+Rule = tuple[Callable[[Any], bool], str]  # what is allowed, in code and in words
+RULES: dict[str, Rule] = {
+    "ema_decay": (lambda v: is_number(v) and 0 <= v < 1, "give a number from 0 to below 1"),
+    "class_weight": (lambda v: is_number(v) and v >= 0, "give a number of at least 0"),
+    "content_weight": (lambda v: is_number(v) and v >= 0, "give a number of at least 0"),
+    "truncation": (lambda v: v is None or (is_number(v) and 0 < v <= 1), "give a number above 0, at most 1, or null"),
+    "device": (lambda v: isinstance(v, str), "give auto, cpu, cuda, a GPU such as cuda:1, or mps"),
+    "monitor": (lambda v: isinstance(v, str), "give the name of a scalar, such as critic/wasserstein"),
+    "allow": (lambda v: v is None or isinstance(v, list), "give a list, as in allow=[{value}]"),
+    "seeds": (lambda v: v is None or isinstance(v, list), "give a list, as in seeds=[{value}]"),
+    "threads": (lambda v: v == "auto" or (type(v) is int and v >= 1), "give a whole number of at least 1, or auto"),
+    "profile_steps": (
+        lambda v: isinstance(v, list) and [type(n) for n in v] == [int, int] and 2 <= v[0] <= v[1],
+        "give the first (2 or later) and the last step, as in [21,25]",
+    ),
 }
 PATHS = ("path", "root", "cache", "held_out")  # of a dataset; held_out may be a number, path a list
 LARGEST = 2**53  # whole numbers beyond it change when YAML, JSON or TensorBoard make floats of them
@@ -75,29 +91,13 @@ def check(cfg: DictConfig) -> None:
         if key in cfg and not (type(cfg[key]) is int and least <= cfg[key] < LARGEST):
             example = f", such as {key}={cfg[key]:.0f}" if is_number(cfg[key]) and cfg[key] >= least else ""
             raise ValueError(f"{key}={shown(cfg[key])}: give a whole number of at least {least}, below 2^53{example}")
-    if "ema_decay" in cfg and not (is_number(cfg.ema_decay) and 0 <= cfg.ema_decay < 1):
-        raise ValueError(f"ema_decay={shown(cfg.ema_decay)}: give a number from 0 to below 1")
-    for key in ("class_weight", "content_weight"):
-        if key in cfg and not (is_number(cfg[key]) and cfg[key] >= 0):
-            raise ValueError(f"{key}={shown(cfg[key])}: give a number of at least 0")
+    values = plain(cfg)
+    for key, (allowed, advice) in RULES.items():
+        if key in values and not allowed(values[key]):
+            raise ValueError(f"{key}={shown(values[key])}: {advice.format(value=shown(values[key]))}")
     if cfg.get("conditional") and cfg.generator.get("norm") == "none" and cfg.generator.get("condition") == "norm":
         raise ValueError("generator.norm=none has no norm to give a condition to: set generator.condition=concat")
-    if "truncation" in cfg and not (cfg.truncation is None or (is_number(cfg.truncation) and 0 < cfg.truncation <= 1)):
-        raise ValueError(f"truncation={shown(cfg.truncation)}: give a number above 0, at most 1, or null")
-    if "device" in cfg and not isinstance(cfg.device, str):
-        raise ValueError(f"device={shown(cfg.device)}: give auto, cpu, cuda, a GPU such as cuda:1, or mps")
-    if "monitor" in cfg and not isinstance(cfg.monitor, str):
-        raise ValueError(f"monitor={shown(cfg.monitor)}: give the name of a scalar, such as critic/wasserstein")
-    for key in ("allow", "seeds"):
-        if key in cfg and not (cfg[key] is None or OmegaConf.is_list(cfg[key])):
-            raise ValueError(f"{key}={shown(cfg[key])}: give a list, as in {key}=[{shown(cfg[key])}]")
-    if "threads" in cfg and not (cfg.threads == "auto" or (type(cfg.threads) is int and cfg.threads >= 1)):
-        raise ValueError(f"threads={shown(cfg.threads)}: give a whole number of at least 1, or auto")
-    if "profile_steps" in cfg:
-        steps = plain(cfg)["profile_steps"]
-        if not (isinstance(steps, list) and [type(n) for n in steps] == [int, int] and 2 <= steps[0] <= steps[1]):
-            raise ValueError(f"profile_steps={steps}: give the first (2 or later) and the last step, as in [21,25]")
-    for key, value in flatten(plain(cfg)).items():
+    for key, value in flatten(values).items():
         if isinstance(value, str) and (known := value.encode("utf-8", "backslashreplace").decode()) != value:
             raise ValueError(f"{key}={known}: rename it in UTF-8, for logs and checkpoints cannot hold other names")
     for key in PATHS:
