@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import traceback
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of each process that runs tests, and of those that they start
@@ -21,6 +22,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, settings
 from PIL import Image
+from tqdm import tqdm
 
 from wgangp.app.checks import check
 from wgangp.app.compose import CONF  # which makes our sweeper known to Hydra before it looks for plugins
@@ -50,6 +52,7 @@ RNG = np.random.default_rng(0)  # every picture is another one
 # What conf/ sets of dataset=array, where a test is about something else.
 array = functools.partial(sources.array, key=None, labels=None, columns=None, axes=None, scaling="auto", condition=None)
 PROCESSES = multiprocessing.get_context("fork")  # real processes, which need not import torch again
+tqdm.set_lock(threading.RLock())  # tqdm's is of all forked processes: a killed one keeps it
 
 
 def pytest_collection_finish():

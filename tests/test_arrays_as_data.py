@@ -80,7 +80,9 @@ def test_a_run_is_resumed_sampled_and_scored_in_the_units_of_its_data(call, kind
     samples = wgangp.Run("whole").samples(5)
     if kind == "table":
         assert (x[:, 1] == 7).all() and x[:, 2].max() > 1000  # a constant column, and prices
-        assert np.load(text.strip().splitlines()[-1].replace(".npy", "_labels.npy")).tolist() == [0, 1, 0, 1, 0, 1, 0]
+        assert np.load(text.strip().splitlines()[-1].replace(".npy", "_labels.npy")).tolist() == ["high", "low"] * 3 + [
+            "high"
+        ]
     else:
         low, high = {"signal": (0, 90), "field": (-350, -250), "volume": (0, 200)}[kind]
         assert low <= x.min() <= x.max() <= high and low <= samples.min() <= samples.max() <= high

@@ -151,7 +151,11 @@ WRONG = {
     "size": ({"x": np.ones((9, 1, 8, 8)), "y": np.ones((9, 1, 3, 8))}, ["generator=unet"], "by whole factors"),
     "labels": ({"x": np.ones((9, 2)), "y": np.ones(9), "z": np.ones(9, int)}, ["dataset.labels=z"], "not both"),
     "a list": ({"x": np.ones((9, 2)), "y": np.ones(9)}, ["dataset.condition=[x,y]"], "give the name of one array"),
-    "held out": ({"x": np.ones((9, 2)), "y": np.ones(9), "test_x": np.ones((9, 2))}, [], "held-out samples without"),
+    "held out": (
+        {"x": np.ones((9, 2)), "y": np.ones(9), "test_x": np.ones((9, 2))},
+        [],
+        "either the training or the held-out samples lack conditions",
+    ),
     "pictures to a mlp": ({"x": np.ones((9, 1, 8, 8)), "y": np.ones((9, 1, 4, 4))}, [], "generator=unet"),
     "text networks": ({"x": np.ones((9, 2)), "y": np.ones(9)}, ["generator=char"], "takes no numbers or pictures"),
 }

@@ -1,8 +1,10 @@
 """The Python interface refuses what it would ignore."""
 
 import pytest
+import torch
 
 import wgangp
+from wgangp.api import TRAINING
 
 SMALL = ("steps=1", "compile=false", "batch_size=8", "generator.width=4", "critic.width=4", "evaluation_samples=20")
 
@@ -30,3 +32,36 @@ def test_runs_are_filed_by_their_dataset(tmp_path, monkeypatch):
 def test_a_trainer_takes_a_dataset_without_an_end():
     dataset = wgangp.make_trainer("dataset=gaussians8", *SMALL).dataset
     assert wgangp.make_trainer("dataset=gaussians8", *SMALL, dataset=dataset).dataset is dataset
+
+
+def test_torchs_random_numbers_stay_the_callers(tmp_path):
+    def drawn(seed):
+        torch.manual_seed(seed)
+        run = wgangp.train("dataset=gaussians8", *SMALL, run_dir=tmp_path / str(seed))
+        run.samples(3)
+        wgangp.load_generator(run.path)
+        return torch.rand(3)
+
+    torch.manual_seed(6)
+    expected = torch.rand(3)
+    assert torch.equal(drawn(6), expected)
+
+
+def test_a_second_training_at_a_time_is_refused(tmp_path):
+    with TRAINING, pytest.raises(ValueError, match="another training runs in this process"):
+        wgangp.train("dataset=gaussians8", *SMALL, run_dir=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "options", "told"),
+    [
+        (["hydra.run.dir=x"], {}, "give run_dir="),
+        (["steps=1"], {"run_dir": ""}, "run_dir is empty"),
+        (["dataset=table"], {}, "dataset.path is missing: give dataset.path="),
+    ],
+)
+def test_what_a_program_gives_wrongly_is_a_value_error(overrides, options, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=told):
+        wgangp.train(*overrides, *SMALL, **options)
+    assert not any(tmp_path.rglob("*.*"))

@@ -141,3 +141,30 @@ def test_a_file_is_not_emptied_by_an_ending_that_cannot_be_written(run, call, en
 def test_interpolations_are_pictures(run, call, form):
     code, text = call("sample", "run=run", "interpolate=true", f"format={form}")
     assert code == 1 and f"interpolate=true is for pictures and films: leave out format={form}" in text
+
+
+def test_labels_are_those_of_the_data(call, tmp_path):
+    """Classes 1 and 7: their numbers are written, and asked for; a run without classes takes none."""
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "d.npz", x=rng.normal(size=(40, 2)), labels=np.where(np.arange(40) % 2, 7, 1))
+    small = ["dataset=table", "dataset.path=d.npz", "generator.width=4", "critic.width=4", "steps=1", "batch_size=8"]
+    for conditional, asked, told in (
+        ("true", "7", ""),
+        ("true", "0", "has 2 classes: 1, 7"),
+        ("false", "1", "no classes"),
+    ):
+        run = f"{conditional}{asked}"
+        assert call("train", *small, f"conditional={conditional}", f"hydra.run.dir={run}", "sample_every=0")[0] == 0
+        code, text = call("sample", f"run={run}", f"label={asked}", "n=3", "format=npy", f"out={run}.npy")
+        assert (told in text and code == 1) if told else code == 0, text
+    assert np.load("true7_labels.npy").tolist() == [7, 7, 7]
+
+
+def test_written_conditions_are_those_that_were_asked_for(call, tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "d.npz", x=rng.normal(size=(40, 2)), y=rng.normal(size=(40, 2)) * [1, 1000])
+    small = ["dataset=table", "dataset.path=d.npz", "generator.width=4", "critic.width=4", "steps=1", "batch_size=8"]
+    run = ["dataset.condition=y", "conditional=true", "hydra.run.dir=run", "sample_every=0"]
+    assert call("train", *small, *run)[0] == 0
+    assert call("sample", "run=run", "n=2", "format=npy", "condition=[1.5,-200.25]", "out=s")[0] == 0
+    assert np.load("s_conditions.npy").tolist() == [[1.5, -200.25]] * 2

@@ -1,5 +1,6 @@
 """The Python interface: training without a command line, in a notebook, a program or a thread."""
 
+import threading
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -11,18 +12,22 @@ from wgangp.app.compose import config_and_choices, load_config
 from wgangp.app.paths import default_directory, named
 from wgangp.app.training import train as train_run
 from wgangp.data import Dataset
+from wgangp.machine.device import kept_random_state
 from wgangp.models import Generator
 from wgangp.run import Run
 from wgangp.run_dir.record import Record
 from wgangp.trainer import Trainer
+
+TRAINING = threading.Lock()  # held by the one training of this process
 
 
 def train(*config: str | DictConfig, run_dir: str | Path | None = None) -> Run:
     """Trains as wgangp-train does, and returns the run.
 
     `config` is a configuration of `load_config`, or the overrides for one. `run_dir` is a new directory, or that of a
-    run to continue; by default outputs/DATASET/DATE_TIME, with `run` as DATASET of a configuration.
-    Raises ValueError or OSError if the start is refused.
+    run to continue; by default outputs/DATASET/DATE_TIME, with `run` as DATASET of a configuration. torch's random
+    state is the caller's again afterwards; a thread that draws from it meanwhile changes the training.
+    Raises ValueError or OSError if the start is refused, as while another training runs in this process.
     """
     given = config[0] if len(config) == 1 and isinstance(config[0], DictConfig) else None
     overrides = [c for c in config if isinstance(c, str)]
@@ -30,11 +35,24 @@ def train(*config: str | DictConfig, run_dir: str | Path | None = None) -> Run:
         raise ValueError(
             "give overrides as strings, train('dataset=mnist', 'steps=100'), or one configuration of load_config"
         )
+    if hydras := [o for o in overrides if o.lstrip("+~").startswith("hydra.")]:
+        raise ValueError(f"{hydras[0]} is for the command line: give run_dir=... for the run's directory")
+    if run_dir is not None and not str(run_dir):
+        raise ValueError("run_dir is empty: give a path")
     cfg, choices = (given, {}) if given is not None else config_and_choices(overrides)
     check(cfg)
     record = Record(to_record(cfg), overrides, choices)
     wanted = Path(run_dir).expanduser() if run_dir is not None else named(default_directory(record.choices), cfg.name)
-    run, objective = train_run(cfg, wanted, record, may_rename=run_dir is None)
+    if not TRAINING.acquire(blocking=False):
+        raise ValueError(
+            "another training runs in this process, and torch's random numbers are shared: wait for it, or give each "
+            "a process of its own"
+        )
+    try:
+        with kept_random_state():
+            run, objective = train_run(cfg, wanted, record, may_rename=run_dir is None)
+    finally:
+        TRAINING.release()
     return Run(run, objective)
 
 

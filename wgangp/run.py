@@ -13,7 +13,7 @@ from wgangp.app.build import build, with_output
 from wgangp.app.checks import CHOICES
 from wgangp.app.defaults import part_with_defaults
 from wgangp.app.trust import no_larger_than
-from wgangp.machine.device import seed_step
+from wgangp.machine.device import kept_random_state, seed_step
 from wgangp.models import Generator
 from wgangp.models.layers import use_batch_statistics
 from wgangp.run_dir.checkpoint import State, header_of, load_newest
@@ -76,12 +76,13 @@ class Run:
 
         Arrays that are no pictures are in the data's own units.
         """
-        if n < 1:
+        if type(n) is not int or n < 1:
             raise ValueError(f"n={n}: give a whole number of at least 1")
         generator = self.generator(batchnorm="batch")
-        seed_step(seed, 0, "sample")
-        z, y = latents(generator, n)
-        return torch.cat(generate(generator, z, y, to_data(generator)))[:n]
+        with kept_random_state():
+            seed_step(seed, 0, "sample")
+            z, y = latents(generator, n)
+            return torch.cat(generate(generator, z, y, to_data(generator)))[:n]
 
 
 def load_generator(
@@ -98,7 +99,8 @@ def load_generator(
     `allow` names packages beside wgangp whose networks you trust. Raises FileNotFoundError or ValueError if there is no
     sound checkpoint, or it is one of other networks.
     """
-    return Run(run).load(ema, batchnorm, allow)[1]
+    with kept_random_state():
+        return Run(run).load(ema, batchnorm, allow)[1]
 
 
 def generator_of(state: State, ema: bool, batchnorm: str, allow: Sequence[str]) -> Generator:

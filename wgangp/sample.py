@@ -165,10 +165,10 @@ def in_rows(
 
 
 def write_array(cfg: DictConfig, generator: "Generator", label: int | None, out: Path) -> Path:
-    """Writes all samples as one .npy in the data's own units and axes, and beside it their labels or conditions."""
+    """Writes all samples as one .npy, as `as_array` has them, and beside it their labels or conditions."""
     import numpy as np
 
-    from wgangp.app.conditions import in_units
+    from wgangp.app.conditions import as_in_data, in_units
     from wgangp.run_dir.files import open_for_writing
     from wgangp.sampling import as_array
 
@@ -177,7 +177,7 @@ def write_array(cfg: DictConfig, generator: "Generator", label: int | None, out:
     out = out if out.suffix == ".npy" else out.with_name(f"{out.name}.npy")
     arrays = {out: as_array(draw(generator, z, y, rows), generator)}
     if generator.num_classes:
-        arrays[out.with_name(f"{out.stem}_labels.npy")] = y[rows].numpy()
+        arrays[out.with_name(f"{out.stem}_labels.npy")] = as_in_data(y[rows], generator)
     if generator.data_conditions is not None:
         arrays[out.with_name(f"{out.stem}_conditions.npy")] = in_units(y[rows], generator.data_conditions)
     for path, array in arrays.items():

@@ -93,7 +93,7 @@ def class_rows(generator: Generator, z: Tensor) -> Tensor:
 def as_array(x: Tensor, generator: Generator) -> np.ndarray:
     """Returns samples of to_data as an array for a file, in the units and axes of the data.
 
-    Images and clips become uint8 (n, *shape), and text n strings.
+    Images and clips become uint8 (n, c, h, w) and (n, c, t, h, w), and text n strings.
     """
     if generator.vocabulary:
         return np.array(decode(x, generator.vocabulary))

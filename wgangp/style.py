@@ -10,6 +10,7 @@ The colours are those of Okabe and Ito (2008), which people with any common colo
 generated samples differ in lightness, too, so that a black-and-white print shows which is which.
 """
 
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal
@@ -89,7 +90,8 @@ def pixels(figure: "Figure") -> np.ndarray:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas: Any = FigureCanvasAgg(figure)  # has no types
-    canvas.draw()
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # characters that the font lacks: squares
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 

@@ -240,7 +240,7 @@ if importlib.util.find_spec("pyarrow"):
         assert data.units.names == ("b", "a") and data.class_names == ("u", "v")
         assert np.array_equal(data.reference()[0], x[:, ::-1])
         for options, message in (
-            ({}, "column kind has text, such as 'u'"),
+            ({}, "column kind has values that are no numbers, such as 'u'"),
             ({"labels": "kind"}, "in column n, row 30"),
         ):
             with pytest.raises(ValueError, match=message):
@@ -331,7 +331,11 @@ BAD = {
     ),
     "flip": (lambda: saved(np.ones((4, 2))), {"flip": True}, "dataset.flip is for pictures, which are uint8"),
     "columns": (lambda: saved(np.ones((4, 2))), {"columns": ["a"]}, "has no named columns; set it to null"),
-    "csv, text": (lambda: write("a,b\n1,2\n3,x y\n"), {}, "column b has text, such as 'x y' in row 2: leave it out by"),
+    "csv, text": (
+        lambda: write("a,b\n1,2\n3,x y\n"),
+        {},
+        "column b has values that are no numbers, such as 'x y' in row 2: leave it out by",
+    ),
     "csv, missing": (lambda: write("a,b\n1,2\n3,\nNA,4\n"), {}, "has 2 numbers that are missing .* in column b, row 2"),
     "csv, ragged": (lambda: write("a,b\n1,2\n3\n"), {}, "row 2 has 1 fields, and the first line 2: make them alike"),
     "csv, no rows": (lambda: write("a,b\n"), {}, "has no rows below the names of its columns"),
@@ -354,3 +358,51 @@ def test_bad_input_is_named_in_one_line(case):
 def test_a_constant_column_is_kept_and_said(caplog):
     write("a,b\n1,7\n2,7\n")
     assert load("x.csv").shape == (2,) and "same value there: column b" in caplog.text
+
+
+def of_table(text, name="t.csv", **options):
+    Path(name).write_text(text)
+    return load(name, **options)
+
+
+def test_what_the_first_line_of_a_table_is(tmp_path, monkeypatch, caplog):
+    """pandas writes 0, 1, 2 where columns have no names, and the rows' index first, without one."""
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level("INFO")
+    assert of_table("0,1\n5,6\n7,9\n").units.names == ("0", "1") and len(load("t.csv")) == 2
+    assert len(of_table("5,6\n7,9\n")) == 2 and "the first line has numbers alone" in caplog.text
+    assert of_table(",a,b\n0,5,6\n1,7,9\n").units.names == ("a", "b") and "left out the first column" in caplog.text
+    assert of_table(",a\n0,5\n1,7\n", columns=["", "a"]).units.names == ("", "a")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("a,a,c\n1,2,3\n4,5,6\n", {"columns": ["a", "c"]}, "has several columns a: rename them"),
+        ("a,b\n1,2\n4,5\n", {"columns": ["a", "a"]}, "names a column twice"),
+        ("a,b\n2020_01,2\n2020_02,5\n", {}, "column a has values that are no numbers, such as '2020_01' in row 1"),
+        ('a,b\n"0,5",2\n"0,7",5\n', {}, "such as '0,5' in row 1 .write decimals with a point"),
+        ("a,b\n1,2\n4,5\n", {"axes": "dn"}, "the rows of a table are its samples"),
+        ("a,b\n1,2\n4,5\n", {"key": "x"}, "dataset.key=x: a table has no arrays"),
+    ],
+)
+def test_tables_that_would_be_misread(text, options, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        of_table(text, **options)
+
+
+def test_the_order_of_classes_does_not_depend_on_nan(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert of_table("a,l\n1,nan\n2,10\n3,2\n4,1\n", labels="l").class_names == ("1", "2", "10", "nan")
+
+
+def test_options_that_do_not_fit_an_array_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.ones((5, 3)))
+    for options in ({"labels": "y.npy"}, {"key": "x"}):
+        with pytest.raises(ValueError, match="is one array"):
+            load("x.npy", **options)
+    np.savez("n.npz", x=np.random.rand(9, 2), labels=np.arange(9) % 2, test_x=np.random.rand(4, 2))
+    with pytest.raises(ValueError, match="either the training or the held-out samples lack labels"):
+        load("n.npz")

@@ -99,7 +99,8 @@ def png16(value):
 
 def test_levels_of_colour_images_of_16_bits():
     assert set(decode_bytes(png16(4000), "", 4, 3, None).flat) == {15}
-    assert min(decode_bytes(png16(4095), "", 4, 3, 4095).flat) >= 239  # of the 16 shades that PIL leaves
+    for value, expected in ((4095, 255), (2048, 128), (3000, 187), (9999, 255)):
+        assert set(decode_bytes(png16(value), "", 4, 3, 4095).flat) == {expected}  # of all 16 bits
 
 
 @pytest.mark.parametrize("levels", [0, -1, "white", True])

@@ -309,6 +309,7 @@ def test_numbers_of_a_comparison_are_checked_first(call, tmp_path, given, told):
         ("penalty.weight=interval(100,1)", "penalty.weight=interval(100,1): "),
         ("penalty.weight=glob(*)", "penalty.weight=glob(*) has no value"),
         ("experiment=glob(laptop/*)", "experiment=glob(laptop/*) has no value"),
+        ("seed=0,0", "jobs 0 and 1 are the same"),
     ],
 )
 def test_values_that_make_no_sweep(call, tmp_path, override, told):

@@ -9,10 +9,11 @@ from typing import Any
 
 import hydra
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 from torch import nn
 
 from wgangp.app.arguments import check_arguments, hints_of
+from wgangp.app.errors import one_line
 from wgangp.app.trust import check_targets
 from wgangp.data import Dataset
 from wgangp.machine import distributed
@@ -39,11 +40,14 @@ WORTH_COMPILING = (
 def build(node: DictConfig, *args: Any, allow: Sequence[str] = (), **kwargs: Any) -> Any:
     """Instantiates a node's `_target_` with plain lists and numbers.
 
-    Raises ValueError if it may not be built, or an argument is of another type than ours take.
+    Raises ValueError if it may not be built, a key is missing, or an argument is of another type than ours take.
 
     `args` and `kwargs` are what the data decides. They are passed as they are, never read as configuration.
     """
-    plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    try:
+        plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise ValueError(one_line(error)) from error
     check_targets(plain, allow)
     check_arguments(plain, str(node._get_full_key(None)))
     make = hydra.utils.instantiate(plain, _convert_="all", _partial_=True)

@@ -1,6 +1,8 @@
 """The classes and conditions of samples, as a command line asks for them, in the data's own units."""
 
 import logging
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +26,28 @@ HELD_OUT = "held_out"
 
 def class_number(label: Any, generator: Generator) -> int | None:
     """Returns the number of a class, which may be given by its name. Raises ValueError if there is no such class."""
+    names = generator.class_names
     if label is None:
         return None
-    if str(label) in generator.class_names:
-        return generator.class_names.index(str(label))
-    if type(label) is int and 0 <= label < generator.num_classes:
+    if not generator.num_classes:
+        raise ValueError(f"label={label}: this generator has no classes: leave it out, or train with conditional=true")
+    if str(label) in names:
+        return names.index(str(label))
+    if type(label) is int and 0 <= label < generator.num_classes and not are_numbers(names):
         return label
-    names = f": {', '.join(generator.class_names[:20])}" if generator.class_names else ""
-    raise ValueError(f"label={label}: this generator has {generator.num_classes} classes{names}")
+    raise ValueError(f"label={label}: this generator has {generator.num_classes} classes: {', '.join(names[:20])}")
+
+
+def are_numbers(names: Sequence[str]) -> bool:
+    """Whether the classes are numbers in the data."""
+    return bool(names) and all(re.fullmatch(r"\d+", name) for name in names)
+
+
+def as_in_data(y: Tensor, generator: Generator) -> np.ndarray:
+    """Returns labels y (n,) as the data have them: their numbers or their names."""
+    names = generator.class_names or [str(i) for i in range(generator.num_classes)]
+    listed = np.array([int(name) for name in names] if are_numbers(names) else names)
+    return listed[y.numpy()]  # type: ignore[no-any-return]
 
 
 def conditions_for(cfg: DictConfig, generator: Generator, numbers: Tensor) -> Tensor | None:
@@ -127,4 +143,9 @@ def sweep(asked: Any, y: Tensor, known: Conditions) -> Tensor:
 def in_units(y: Tensor, known: Conditions) -> np.ndarray:
     """Returns conditions (n, *) in the units and axes of the data; those in [-1, 1] are pictures of uint8."""
     x = axes_of_file(known.units.invert(y), known.units.axes)
-    return np.ascontiguousarray((x.round().to(torch.uint8) if known.units.bounded else x).numpy())
+    if known.units.bounded:
+        return np.ascontiguousarray(x.round().to(torch.uint8).numpy())
+    if len(known.shape) == 1:  # the networks' float32 knows seven digits of each number's spread
+        unit = 10 ** (known.units.table[1].clamp(min=1e-12).log10().floor() - 6)
+        x = (x / unit).round() * unit
+    return np.ascontiguousarray(x.numpy())

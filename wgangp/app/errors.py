@@ -23,6 +23,11 @@ from wgangp.run_dir.record import flatten, parse_yaml
 MANY = 40  # more names than one reads in a message
 
 
+def in_quotes(value: str) -> str:
+    text = value.strip().strip("\"'")
+    return f'"{text}"'
+
+
 def one_line(error: BaseException) -> str:
     """Returns the cause's message, without the layers that passed it on."""
     where = ""
@@ -64,9 +69,11 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -
         if not equals and not error.override.startswith("~"):
             wanted = {"sample": "run=DIR", "evaluate": "run=DIR"}.get(config_name, "key=value, or group=option")
             return f"{printable(error.override)}: give {wanted}"
+        parts = value[1:-1].split(",") if value[:1] + value[-1:] == "[]" else []
+        quoted = f"[{','.join(map(in_quotes, parts))}]" if parts else in_quotes(value)
         return (
             f"{error.override}: Hydra cannot read this value: put quotes around it, and others for the shell, "
-            f"as in '{name}=\"{value}\"'"
+            f"as in '{name}={quoted}'"
         )
     return one_line(error) if not str(error) else printable(str(error).splitlines()[0])
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import hydra
 import torch
+from hydra._internal.utils import _locate
 
 from wgangp.machine.bounded import tensors_of
 
@@ -51,7 +51,12 @@ def may_build(name: str, allow: Sequence[str]) -> bool:
         return True
     if not is_within(name, (*packages, OPTIMIZERS)):
         return False  # without importing it
-    found = hydra.utils.get_object(name)
+    try:
+        found = _locate(name)
+    except ImportError as error:
+        raise ValueError(
+            f"_target_={name} cannot be imported: put its folder on PYTHONPATH, or install its package ({error})"
+        ) from error
     if is_within(name, packages):
         return callable(found) and is_within(str(getattr(found, "__module__", "")), packages)
     return isinstance(found, type) and issubclass(found, torch.optim.Optimizer)

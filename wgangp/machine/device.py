@@ -175,6 +175,19 @@ def keep_freed_memory() -> None:
         libc.mallopt(m_trim_threshold, -1)  # never given back
 
 
+@contextmanager
+def kept_random_state() -> Iterator[None]:
+    """Leaves torch's random numbers, which are the whole process's, at the end as they were at the beginning."""
+    cpu = torch.get_rng_state()
+    gpu = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+    try:
+        yield
+    finally:
+        torch.set_rng_state(cpu)
+        if gpu is not None:
+            torch.cuda.set_rng_state(gpu)
+
+
 def seed_step(seed: int, step: int, purpose: str = "train") -> None:
     """Seeds all random numbers that follow by (seed, step, purpose), so that resuming needs no generator states.
 

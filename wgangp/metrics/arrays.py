@@ -116,8 +116,10 @@ def kolmogorov_smirnov(x: Tensor, y: Tensor) -> Tensor:
 def correlation_difference(x: Tensor, y: Tensor) -> float:
     """Returns the mean absolute difference of the correlations of x (n, k) and y (m, k), k > 1.
 
-    Raises ValueError if all columns, or all but one, are constant.
+    Raises ValueError if there is one sample alone, or all columns, or all but one, are constant.
     """
+    if min(len(x), len(y)) < 2:
+        raise ValueError("correlation_difference: one sample has no correlations: take more")
     difference = (torch.corrcoef(x.T.double()) - torch.corrcoef(y.T.double())).abs()  # NaN where a column is constant
     pairs = difference[torch.triu(torch.ones_like(difference), 1).bool() & difference.isfinite()]
     if not len(pairs):

@@ -23,7 +23,7 @@ class FeatureMetric(Metric):
         raise NotImplementedError
 
     def suits(self, dataset: Dataset) -> bool:
-        return len(dataset.shape) == 3
+        return len(dataset.shape) == 3 and dataset.units is None
 
     def check(self) -> None:
         super().check()

@@ -46,9 +46,14 @@ def read_plan(sweep: Path) -> Plan | None:
 
 
 def check_names(jobs: Sequence[Job]) -> None:
-    """Raises ValueError if two would share a directory, or one lies elsewhere."""
+    """Raises ValueError if two are the same, or would share a directory, or one lies elsewhere."""
     taken: dict[Path, int] = {}
+    first: dict[tuple[str, ...], int] = {}
     for job in jobs:
+        if (same := first.setdefault(tuple(job.overrides), job.number)) != job.number:
+            raise ValueError(
+                f"jobs {same} and {job.number} are the same, {' '.join(job.overrides)}: give each value once"
+            )
         path = Path(job.name)
         if path.is_absolute() or ".." in path.parts or not path.parts or "${" in job.name or path.parts[0][0] == ".":
             raise ValueError(f"hydra.sweep.subdir={job.name}: give a name below the sweep's directory")

@@ -4,6 +4,7 @@ import io
 import os
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from wgangp.data.files.listing import FORMATS, TGA, Encoded
@@ -45,6 +46,8 @@ def decode_bytes(content: bytes, ending: str, size: int, channels: int, levels: 
         file.draft("RGB", (2 * size, 2 * size))  # JPEGs may be decoded at a half or a quarter of their size
         deep = any(";16" in str(tile.args) for tile in file.tile)  # 16 bits a channel, of which PIL may keep 8
         image = _upright(file)
+        if deep and levels is not None and file.format == "PNG" and len(file.getbands()) > 1:
+            image, levels = _upright(_from_16_bits(content, levels), file), None
         return squared(to_8_bits(image, deep, levels), size, channels)
 
 
@@ -55,11 +58,23 @@ def squared(image: Image.Image, size: int, channels: int) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(image).reshape(size, size, channels).transpose(2, 0, 1))
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Returns the image turned as its EXIF orientation says; as it is if it has none or a damaged one."""
+def _from_16_bits(content: bytes, levels: float) -> Image.Image:
+    """Returns a PNG of 16-bit colours with 8 bits, where `levels` is white: from all 16 bits, of which PIL keeps 8."""
+    from torchvision.io import ImageReadMode, decode_png
+
+    x = decode_png(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.UNCHANGED).numpy()
+    white = np.full((len(x), 1, 1), levels)
+    if len(x) in (2, 4):  # the last is alpha
+        white[-1] = 65535
+    x = np.rint(x.astype(np.float64) * (255 / white)).clip(0, 255).astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(x.transpose(1, 2, 0)))
+
+
+def _upright(image: Image.Image, tags: Image.Image | None = None) -> Image.Image:
+    """Returns the image turned as the EXIF orientation of `tags` says, by default its own, if it is sound."""
     image.load()  # before the tag is read: PIL itself turns TIFF files, and removes their tag, when it loads them
     try:
-        orientation = image.getexif().get(ORIENTATION)
+        orientation = (tags or image).getexif().get(ORIENTATION)
     except Exception:  # as many kinds as PIL has for damaged images
         return image
     return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image

@@ -27,6 +27,7 @@ from wgangp.units import channels_first
 log = logging.getLogger(__name__)
 
 TABLES = (".csv", ".tsv", ".parquet")
+LACKING = {"condition": "conditions", "labels": "labels"}
 PICTURES = ({*"nhw"}, {*"nchw"}, {*"nthw"}, {*"ncthw"})  # axes of uint8 pictures and clips
 Parts = tuple[Part, Part | None, Sequence[str] | None]
 
@@ -59,7 +60,7 @@ class Array(ImageSource):
                 raise ValueError(
                     f"dataset.held_out={self.held_out}: the file has test samples of its own; set it to null"
                 )
-            content = replace(content, test=self._read(self.held_out))
+            content = replace(content, test=self._read(self.held_out, "held_out"))
             return replace(self, held_out=None)._of(content)
         return self._of(content)
 
@@ -83,13 +84,16 @@ class Array(ImageSource):
             return []
         return [str(self.condition)] if isinstance(self.condition, str | int) else [*map(str, self.condition)]
 
-    def _read(self, path: object) -> Content:
-        """Returns the content of a file. Raises ValueError if it is none that can be used."""
+    def _read(self, path: object, option: str = "path") -> Content:
+        """Returns the content of the file that an option names. Raises ValueError if it is none that can be used."""
         file = local_path(path)
         if not file.is_file():
-            raise FileNotFoundError(f"dataset.path={path}: there is no such file")
+            advice = ": give a share such as 0.1, a number, or a file" if option == "held_out" else ""
+            raise FileNotFoundError(f"dataset.{option}={path}: there is no such file{advice}")
         labels, names = None if self.labels is None else str(self.labels), self._names()
         if file.suffix.lower() in TABLES:
+            if self.key is not None:
+                raise ValueError(f"dataset.key={shown(self.key)}: a table has no arrays: set it to null")
             return read_table(file, labels, None if self.columns is None else [*map(str, self.columns)], names)
         if self.columns is not None:
             raise ValueError(
@@ -120,8 +124,11 @@ class Array(ImageSource):
         parts = []
         for c, y in zip(contents, labels, strict=True):
             check_numbers(where, c.x, c.names)
-            if (c.condition is None) != (content.condition is None):
-                raise ValueError(f"{where} has held-out samples without their conditions: give these, too")
+            for kind in ("condition", "labels"):
+                if (getattr(c, kind) is None) != (getattr(content, kind) is None):
+                    raise ValueError(
+                        f"{where}: either the training or the held-out samples lack {LACKING[kind]}: give these, too"
+                    )
             if c.x.ndim != content.x.ndim or c.names != content.names:
                 raise ValueError(f"{where} has held-out samples of other axes or columns than the training samples")
             given = conditions.beside(self._given, c, axes)
@@ -136,8 +143,13 @@ class Array(ImageSource):
         for name, value in options.items():
             if getattr(self, name) != value:
                 raise ValueError(
-                    f"dataset.{name} is for pictures, which are uint8: this is {content.x.dtype}; leave it out"
+                    f"dataset.{name} is for pictures, which are uint8 without dataset.scaling: this is read as "
+                    f"{content.x.dtype} numbers; leave it out"
                 )
+        if content.names and not (self.axes or "n").startswith("n"):
+            raise ValueError(
+                f"dataset.axes={self.axes}: the rows of a table are its samples: give n first, or leave it out"
+            )
         check_numbers(f"dataset.path={shown(self.path)}", content.x, content.names)
         axes = axes_of(f"dataset.path={shown(self.path)}", content.x.shape, self.axes)
         train, held_out, class_names = self.splits(*self._parts(content, axes))

@@ -1,5 +1,6 @@
 """What a file of arrays holds."""
 
+import math
 import warnings
 from dataclasses import dataclass
 
@@ -105,7 +106,9 @@ def as_labels(where: str, parts: list[np.ndarray | None]) -> tuple[list[Tensor |
 
 
 def _by_number(name: str) -> tuple[bool, float, str]:
+    """Numbers first, by their value; NaN has no place among them."""
     try:
-        return False, float(name), name
+        value = float(name)
     except ValueError:
-        return True, 0.0, name
+        value = math.nan
+    return math.isnan(value), 0.0 if math.isnan(value) else value, name

@@ -19,6 +19,11 @@ from wgangp.machine.text import shown
 LARGE = 2**28  # bytes from which an array is mapped: a file that is written anew while it is mapped ends the run
 NAMES = ("images", "x", "data", "samples")
 LABELS = "labels"
+PARTS = {
+    "key": "set it to null",
+    "labels": "give both as arrays of an .npz",
+    "condition": "give the conditions as another .npy file, or both as arrays of an .npz",
+}
 
 Read = Callable[[str], np.ndarray]
 
@@ -39,16 +44,15 @@ def read_arrays(
 
     Raises ValueError if it is damaged, or holds other things than numbers.
     """
-    keys = Keys(key, labels, condition)
-    if path.suffix.lower() in (".h5", ".hdf5"):
+    keys, what = Keys(key, labels, condition), f"{option}={shown(path)}"
+    if (kind := path.suffix.lower()) in (".h5", ".hdf5"):
         return _read_h5(path, keys)
+    if kind not in (".npy", ".npz"):
+        raise ValueError(f"{what} is of no kind that is known: give .npy, .npz, .h5, .hdf5, .csv, .tsv or .parquet")
     if not zipfile.is_zipfile(path):
-        what = f"{option}={shown(path)}"
-        if keys.condition is not None:
-            raise ValueError(
-                f"dataset.condition={shown(keys.condition)}: {what} is one array: give the conditions as another .npy "
-                "file, or both as arrays of an .npz"
-            )
+        for name, value in vars(keys).items():
+            if value is not None:
+                raise ValueError(f"dataset.{name}={shown(value)}: {what} is one array: {PARTS[name]}")
         return Content(_read_npy(what, lambda: path.open("rb"), path.stat().st_size, mapped=path))
     with open_zip(path) as archive:
         members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}

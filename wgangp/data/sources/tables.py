@@ -1,6 +1,8 @@
 """Tables: .csv, .tsv and .parquet files, with numbers in their columns and, perhaps, classes in one of them."""
 
 import csv
+import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -12,7 +14,10 @@ from wgangp.data.labels import listed
 from wgangp.data.sources.content import Content
 from wgangp.machine.text import shown
 
+log = logging.getLogger(__name__)
+
 ROWS = 2**16  # that are read at once
+DECIMAL_COMMA = re.compile(r"\s*-?\d+,\d+\s*")
 MISSING = ("", "na", "n/a", "nan", "null", "none")
 
 
@@ -43,6 +48,11 @@ def _chosen(
             raise ValueError(
                 f"dataset.path={shown(path)} has no column {shown(name)}: choose from {shown(listed(names))}"
             )
+        if names.count(str(name)) > 1:
+            raise ValueError(f"dataset.path={shown(path)} has several columns {shown(name)}: rename them")
+    for option, asked in (("columns", columns or []), ("condition", condition)):
+        if len({*map(str, asked)}) < len(asked):
+            raise ValueError(f"dataset.{option}={[*asked]} names a column twice: name each once")
     label = None if labels is None else names.index(labels)
     wanted = range(len(names)) if columns is None else [names.index(str(name)) for name in columns]
     given = [names.index(name) for name in condition]
@@ -54,7 +64,7 @@ def _chosen(
 
 
 def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None, condition: Sequence[str]) -> Content:
-    """The first line holds the names of the columns, unless all of it are numbers."""
+    """The first line holds the names of the columns, unless all of it are numbers, and not 0, 1, 2 and so on."""
     with open(path, newline="", encoding="utf-8-sig") as file:
         first = file.readline()
         file.seek(0)
@@ -63,8 +73,13 @@ def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None, con
         if not header:
             raise ValueError(f"dataset.path={shown(path)} has no first line with the names of its columns")
         found: list[list[str]] = []
-        if all(map(_is_number, header)):
-            found, header = [header], [str(i) for i in range(len(header))]
+        positions = [str(i) for i in range(len(header))]  # as pandas writes them where columns have no names
+        if all(map(_is_number, header)) and (header != positions or len(header) == 1):
+            log.info("%s: the first line has numbers alone, so it is taken for a sample", shown(path))
+            found, header = [header], positions
+        if columns is None and header[0] == "" and header.count("") == 1 and len(header) > 1:
+            log.info("%s: left out the first column, which has no name: it is likely the rows' index", shown(path))
+            columns = [name for name in header[1:] if name not in (labels, *condition)]
         numbers, label = _chosen(path, header, labels, columns, condition)
         parts, classes, read = [], list[str](), 0
         while found := found + list(islice(rows, ROWS - len(found))):
@@ -89,11 +104,16 @@ def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None, con
 
 def _naming(path: Path, name: str, start: int) -> Callable[[int, str], ValueError]:
     """Returns the function that makes the error of a value that is no number, by its row."""
-    return lambda i, value: ValueError(
-        f"dataset.path={shown(path)}: the column {shown(name)} has text, such as {shown(value)!r} in row "
-        f"{start + i + 1}: leave it out by dataset.columns=[...], or make it the classes by "
-        f"dataset.labels={shown(name)}"
-    )
+
+    def error(i: int, value: str) -> ValueError:
+        comma = " (write decimals with a point)" if DECIMAL_COMMA.fullmatch(value) else ""
+        return ValueError(
+            f"dataset.path={shown(path)}: the column {shown(name)} has values that are no numbers, such as "
+            f"{shown(value)!r} in row {start + i + 1}{comma}: leave it out by dataset.columns=[...], or make it the "
+            f"classes by dataset.labels={shown(name)}"
+        )
+
+    return error
 
 
 def _no_class(path: Path, labels: str | None, i: int) -> ValueError:
@@ -106,7 +126,9 @@ def _no_class(path: Path, labels: str | None, i: int) -> ValueError:
 def _numbers(values: list[str], error: Callable[[int, str], ValueError]) -> np.ndarray:
     """Returns the numbers (n,) float64; NaN where one is missing."""
     try:
-        return np.array(values, dtype=np.float64)
+        if not any("_" in value for value in values):  # Python's 1_000 is no number of a table
+            return np.array(values, dtype=np.float64)
+        raise ValueError
     except ValueError:
         missing = [value.strip().lower() in MISSING for value in values]
         for i, value in enumerate(values):
@@ -120,7 +142,7 @@ def _is_number(value: str) -> bool:
         float(value)
     except ValueError:
         return False
-    return True
+    return "_" not in value
 
 
 def _read_parquet(path: Path, labels: str | None, columns: Sequence[str] | None, condition: Sequence[str]) -> Content:
@@ -131,7 +153,13 @@ def _read_parquet(path: Path, labels: str | None, columns: Sequence[str] | None,
             f"dataset.path={shown(path)}: {error.name} is not installed: pip install -e '.[arrays]'"
         ) from error
     try:
-        names = parquet.ParquetFile(path).schema_arrow.names
+        schema = parquet.ParquetFile(path).schema_arrow
+        names = schema.names
+        if columns is None and (
+            index := [i for i in (schema.pandas_metadata or {}).get("index_columns", []) if i in names]
+        ):
+            log.info("%s: left out the rows' index, %s", shown(path), shown(listed(index)))
+            columns = [name for name in names if name not in (labels, *condition, *index)]
         numbers, label = _chosen(path, names, labels, columns, condition)
         wanted = [names[i] for i in numbers]
         table = parquet.read_table(path, columns=wanted + ([] if label is None else [names[label]]))
