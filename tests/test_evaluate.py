@@ -112,6 +112,7 @@ def test_one_clear_line_where_something_is_missing(call, tmp_path, classifier):
         (["metrics=[classifier]", "classifier=none.pt"], "classifier=none.pt: there is no such file"),
         (["metrics=[classifier]", "classifier=ten.pt"], "has 10 classes, and the data 4"),
         (["n=0"], "n=0: give a whole number of at least 1"),
+        (["metrics=[]"], "metrics=[] names none"),
     ]:
         code, text = call("evaluate", "run=run", *(["n=20"] if "n=0" not in arguments else []), *arguments)
         assert code == 1 and message in text and len(text.strip().splitlines()) == 1, text
@@ -122,6 +123,8 @@ def test_without_the_extra_points_are_scored_and_images_say_what_to_install(call
     for name in ("scipy.optimize", "torch_fidelity"):
         monkeypatch.setitem(sys.modules, name, None)
     call("train", *SMALL, "steps=2", "hydra.run.dir=points")
+    code, text = call("evaluate", "run=points", "n=100", "classifier=c.pt")
+    assert code == 1 and "classifier=c.pt: it scores images and clips, and the data are none" in text
     code, text = call("evaluate", "run=points", "n=100")
     assert code == 0 and "wasserstein1 cannot be computed" in text and "pip install -e '.[eval]'" in text
     assert evaluation("points")["metrics"].keys() == {"eval/modes", "eval/high_quality", "eval/sliced_wasserstein"}

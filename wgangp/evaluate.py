@@ -60,14 +60,19 @@ def evaluate(cfg: DictConfig) -> None:
 
 def choose_metrics(cfg: DictConfig, dataset: "Dataset") -> "dict[str, Metric]":
     """Returns the metrics by name; a given classifier is always one of them."""
-    from wgangp.app.build import build
+    from wgangp.app.metrics import catalogue
     from wgangp.metrics.scores import check, choose, leave_out, names_in
 
     names = cfg.metrics
     if names is not None and cfg.classifier:
         names = [*names_in(names), "classifier"]
-    catalogue = {name: build(node, allow=cfg.allow) for name, node in cfg.scores.items()}
-    metrics = choose(catalogue, dataset, names, only_quick=False)
+    metrics = choose(catalogue(cfg), dataset, names, only_quick=False)
+    if cfg.classifier and "classifier" not in metrics:
+        raise ValueError(
+            f"classifier={cfg.classifier}: it scores images and clips, and the data are none: leave it out"
+        )
+    if names is not None and not metrics:
+        raise ValueError("metrics=[] names none: leave it out for all that suit the data")
     return leave_out(check(metrics), metrics, strict=names is not None)
 
 

@@ -64,7 +64,6 @@ def _chosen(
 
 
 def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None, condition: Sequence[str]) -> Content:
-    """The first line holds the names of the columns, unless all of it are numbers, and not 0, 1, 2 and so on."""
     with open(path, newline="", encoding="utf-8-sig") as file:
         first = file.readline()
         file.seek(0)
@@ -72,14 +71,10 @@ def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None, con
         header = [name.strip() for name in next(rows, [])]
         if not header:
             raise ValueError(f"dataset.path={shown(path)} has no first line with the names of its columns")
-        found: list[list[str]] = []
-        positions = [str(i) for i in range(len(header))]  # as pandas writes them where columns have no names
-        if all(map(_is_number, header)) and (header != positions or len(header) == 1):
-            log.info("%s: the first line has numbers alone, so it is taken for a sample", shown(path))
-            found, header = [header], positions
+        header, found = _names(path, header)
         if columns is None and header[0] == "" and header.count("") == 1 and len(header) > 1:
             log.info("%s: left out the first column, which has no name: it is likely the rows' index", shown(path))
-            columns = [name for name in header[1:] if name not in (labels, *condition)]
+            columns = header[1:]
         numbers, label = _chosen(path, header, labels, columns, condition)
         parts, classes, read = [], list[str](), 0
         while found := found + list(islice(rows, ROWS - len(found))):
@@ -100,6 +95,18 @@ def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None, con
         raise ValueError(f"dataset.path={shown(path)} has no rows below the names of its columns")
     y = None if label is None else np.array(classes)
     return Content(np.concatenate(parts), y, tuple(header[i] for i in numbers))
+
+
+def _names(path: Path, first: list[str]) -> tuple[list[str], list[list[str]]]:
+    """Returns the columns' names, and the first line as a sample, if it has numbers alone that are not 0, 1, 2, ...
+
+    pandas writes these where columns have no names.
+    """
+    positions = [str(i) for i in range(len(first))]
+    if not all(map(_is_number, first)) or (first == positions and len(first) > 1):
+        return first, []
+    log.info("%s: the first line has numbers alone, so it is taken for a sample", shown(path))
+    return positions, [first]
 
 
 def _naming(path: Path, name: str, start: int) -> Callable[[int, str], ValueError]:
@@ -159,7 +166,7 @@ def _read_parquet(path: Path, labels: str | None, columns: Sequence[str] | None,
             index := [i for i in (schema.pandas_metadata or {}).get("index_columns", []) if i in names]
         ):
             log.info("%s: left out the rows' index, %s", shown(path), shown(listed(index)))
-            columns = [name for name in names if name not in (labels, *condition, *index)]
+            columns = [name for name in names if name not in index]
         numbers, label = _chosen(path, names, labels, columns, condition)
         wanted = [names[i] for i in numbers]
         table = parquet.read_table(path, columns=wanted + ([] if label is None else [names[label]]))
