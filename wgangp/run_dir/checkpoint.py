@@ -20,13 +20,12 @@ from wgangp.machine.distributed import is_main
 from wgangp.metrics.objective import monitored
 from wgangp.run_dir.files import open_for_writing, read_json, read_regular, replace_json, sync_folder
 from wgangp.run_dir.record import flatten, parse_yaml
-from wgangp.units import Conditions, Units, conditions_of, units_of
+from wgangp.units import MOST_CLASSES, Conditions, Units, conditions_of, units_of
 
 log = logging.getLogger(__name__)
 
 State = dict[str, Any]
 NAME = re.compile(r"step_(\d{8,12})\.pt")
-MOST_CLASSES = 2**16
 MOST_ROLLBACKS = 2**16
 LARGEST_OPTION = 2**16  # of a network's numbers: a depth makes lists before modules
 LARGEST_SAMPLE = 2**24  # numbers in one: a volume of 256x256x256

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from wgangp.data.labels import listed
+from wgangp.units import MOST_CLASSES
 
-MOST_CLASSES = 2**16
 PART = 2**22  # numbers that are checked at once
 
 
