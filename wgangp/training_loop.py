@@ -92,8 +92,13 @@ class TrainingLoop:
 
     def look_again(self) -> None:
         """Scores and draws again: a process that was killed after its last checkpoint did not report its end."""
-        self.latest |= self.logger.scalars(self.trainer.step)
-        self.record({}, with_scores=True)
+        t = self.trainer
+        self.latest |= self.logger.scalars(t.step)
+        scores = self.observer.evaluate()
+        if scores.keys() - self.latest.keys():
+            self.logger.write(t.step, dict(scores))
+            self.checkpoints.save_if_best(t.step, scores, t.state)
+        self.latest |= scores
         if self.intervals.sample:
             self.draw()
 

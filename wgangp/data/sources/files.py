@@ -47,7 +47,7 @@ def read_arrays(
     keys, what = Keys(key, labels, condition), f"{option}={shown(path)}"
     if (kind := path.suffix.lower()) in (".h5", ".hdf5"):
         return _read_h5(path, keys)
-    if kind not in (".npy", ".npz"):
+    if kind not in (".npy", ".npz") and not _has_arrays(path):
         raise ValueError(f"{what} is of no kind that is known: give .npy, .npz, .h5, .hdf5, .csv, .tsv or .parquet")
     if not zipfile.is_zipfile(path):
         for name, value in vars(keys).items():
@@ -62,6 +62,15 @@ def read_arrays(
             return _read_npy(what, partial(archive.open, members[name]), members[name].file_size)
 
         return _content(path, members, read, keys)
+
+
+def _has_arrays(path: Path) -> bool:
+    """Whether a file of any name begins as a .npy does, or is a zip file of some."""
+    if zipfile.is_zipfile(path):
+        with open_zip(path) as archive:
+            return any(name.endswith(".npy") for name in archive.namelist())
+    with open(path, "rb") as file:
+        return file.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX
 
 
 def _content(path: Path, names: Iterable[str], read: Read, keys: Keys) -> Content:
