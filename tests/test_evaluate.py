@@ -124,7 +124,7 @@ def test_without_the_extra_points_are_scored_and_images_say_what_to_install(call
         monkeypatch.setitem(sys.modules, name, None)
     call("train", *SMALL, "steps=2", "hydra.run.dir=points")
     code, text = call("evaluate", "run=points", "n=100", "classifier=c.pt")
-    assert code == 1 and "classifier=c.pt: it scores images and clips, and the data are none" in text
+    assert code == 1 and "classifier=c.pt: it scores pictures and clips of uint8, and the data are none" in text
     code, text = call("evaluate", "run=points", "n=100")
     assert code == 0 and "wasserstein1 cannot be computed" in text and "pip install -e '.[eval]'" in text
     assert evaluation("points")["metrics"].keys() == {"eval/modes", "eval/high_quality", "eval/sliced_wasserstein"}

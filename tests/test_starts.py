@@ -132,24 +132,27 @@ def test_a_resumed_run_keeps_the_precision_that_was_chosen_for_it(call, tmp_path
 
 
 def test_a_run_that_went_back_is_resumed_with_its_random_numbers(call, tmp_path, monkeypatch):
-    """Each rollback changes the seed, and the checkpoints after it say so."""
-    monkeypatch.setattr(Trainer, "train_step", diverging_once(Trainer.train_step, step=3))
-    options = [*SMALL, "steps=4", "checkpoint_every=1", "log_every=1", "on_divergence=rollback", "hydra.run.dir=run"]
+    """Each rollback changes the seed, and the checkpoints after it say how many there were."""
+    monkeypatch.setattr(Trainer, "train_step", diverging(Trainer.train_step, at=[3, 5]))
+    options = [*SMALL, "steps=6", "checkpoint_every=1", "log_every=1", "on_divergence=rollback", "hydra.run.dir=run"]
     code, text = call("train", *options)
-    assert code == 0 and "Going back to the last checkpoint" in text, text
+    assert code == 0 and text.count("Going back to the last checkpoint") == 2, text
     seeds = []
     monkeypatch.setattr(TrainingLoop, "fit", lambda loop: seeds.append(loop.trainer.seed))
-    call("resume", "run=run", "steps=6")
-    assert seeds == [1_000_000]
+    for policy in ("rollback", "stop"):
+        call("resume", "run=run", "steps=8", f"on_divergence={policy}")
+    assert seeds == [2_000_000] * 2
 
 
-def diverging_once(train_step, step):
-    failed = []
+def diverging(train_step, at):
+    """Makes a weight NaN after each of these steps, once."""
+    left = list(at)
 
     def wrapped(trainer):
         logs = train_step(trainer)
-        if trainer.step == step and not failed:
-            failed.append(trainer.critic_params[0].data.fill_(float("nan")))
+        if left and trainer.step == left[0]:
+            trainer.critic_params[0].data.fill_(float("nan"))
+            left.pop(0)
         return logs
 
     return wrapped

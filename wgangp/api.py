@@ -35,7 +35,7 @@ def train(*config: str | DictConfig, run_dir: str | Path | None = None) -> Run:
         raise ValueError(
             "give overrides as strings, train('dataset=mnist', 'steps=100'), or one configuration of load_config"
         )
-    if hydras := [o for o in overrides if o.lstrip("+~").startswith("hydra.")]:
+    if hydras := [o for o in overrides if o.lstrip("+~").startswith(("hydra.", "hydra/"))]:
         raise ValueError(f"{hydras[0]} is for the command line: give run_dir=... for the run's directory")
     if run_dir is not None and not str(run_dir):
         raise ValueError("run_dir is empty: give a path")

@@ -69,7 +69,7 @@ def choose_metrics(cfg: DictConfig, dataset: "Dataset") -> "dict[str, Metric]":
     metrics = choose(catalogue(cfg), dataset, names, only_quick=False)
     if cfg.classifier and "classifier" not in metrics:
         raise ValueError(
-            f"classifier={cfg.classifier}: it scores images and clips, and the data are none: leave it out"
+            f"classifier={cfg.classifier}: it scores pictures and clips of uint8, and the data are none: leave it out"
         )
     if names is not None and not metrics:
         raise ValueError("metrics=[] names none: leave it out for all that suit the data")

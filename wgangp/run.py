@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ class Run:
 
         Arrays that are no pictures are in the data's own units.
         """
-        if type(n) is not int or n < 1:
+        if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
             raise ValueError(f"n={n}: give a whole number of at least 1")
         generator = self.generator(batchnorm="batch")
         with kept_random_state():

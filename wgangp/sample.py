@@ -236,7 +236,7 @@ def write_film(cfg: DictConfig, generator: "Generator", label: int | None, out: 
         path = slerp(z[rows], z[rows].roll(-1, 0), t).flatten(0, 1)
         x = draw(generator, path, y[rows].repeat_interleave(cfg.frames, dim=0), torch.arange(len(path)))
         if generator.vocabulary or x.ndim == 2:
-            raise ValueError(f"format={kind} is no film of text, points or rows: leave it out for rows of 8 steps")
+            raise ValueError(f"text, points and rows make no film, .{kind}: leave it out for rows of 8 steps")
         if len(x) > MANY_FRAMES:
             log.info("drawing %s frames: a smaller n= or frames= makes a shorter film", f"{len(x):,}")
         shown, fps = [pictures.draw(frame[None], units=generator.data_units) for frame in x], cfg.frames

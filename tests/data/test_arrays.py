@@ -406,3 +406,11 @@ def test_options_that_do_not_fit_an_array_are_refused(tmp_path, monkeypatch):
     np.savez("n.npz", x=np.random.rand(9, 2), labels=np.arange(9) % 2, test_x=np.random.rand(4, 2))
     with pytest.raises(ValueError, match="either the training or the held-out samples lack labels"):
         load("n.npz")
+
+
+@pytest.mark.parametrize("note", [b"nojson", b'{"index_columns": null}', b"[1]", b'{"index_columns": ["b"]}'])
+def test_the_note_of_pandas_in_a_parquet_file_may_be_anything(note, tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"a": [1.0, 2.0, 3.0], "b": [4.0, 5.0, 7.0]}).replace_schema_metadata({b"pandas": note})
+    importlib.import_module("pyarrow.parquet").write_table(table, tmp_path / "t.parquet")
+    assert load(tmp_path / "t.parquet").units.names == (("a",) if b'"b"' in note else ("a", "b"))

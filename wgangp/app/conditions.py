@@ -39,8 +39,8 @@ def class_number(label: Any, generator: Generator) -> int | None:
 
 
 def are_numbers(names: Sequence[str]) -> bool:
-    """Whether the classes are numbers in the data."""
-    return bool(names) and all(re.fullmatch(r"\d+", name) for name in names)
+    """Whether the classes are whole numbers in the data, and not text such as 007."""
+    return bool(names) and all(re.fullmatch(r"0|[1-9]\d{0,17}", name) for name in names)
 
 
 def as_in_data(y: Tensor, generator: Generator) -> np.ndarray:
@@ -146,6 +146,6 @@ def in_units(y: Tensor, known: Conditions) -> np.ndarray:
     if known.units.bounded:
         return np.ascontiguousarray(x.round().to(torch.uint8).numpy())
     if len(known.shape) == 1:  # the networks' float32 knows seven digits of each number's spread
-        unit = 10 ** (known.units.table[1].clamp(min=1e-12).log10().floor() - 6)
-        x = (x / unit).round() * unit
+        power = 10 ** (6 - known.units.table[1].clamp(min=1e-12).log10().floor())
+        x = ((x.double() * power).round() / power).to(x.dtype)
     return np.ascontiguousarray(x.numpy())

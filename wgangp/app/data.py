@@ -31,9 +31,7 @@ def use_as_recorded(dataset: Dataset, header: Header) -> None:
 
     Raises ValueError if its samples, columns, conditions, classes or characters are others than those of the run.
     """
-    kinds: dict[str, tuple[Sequence[str], Sequence[str]]] = {
-        "samples of": (["x".join(map(str, dataset.shape))], ["x".join(map(str, header.shape))])
-    }
+    kinds: dict[str, tuple[Sequence[str], Sequence[str]]] = {}
     if dataset.units is not None and header.units is not None:
         kinds["scaling"] = ([dataset.units.scaling], [header.units.scaling])
         kinds["columns"] = (dataset.units.names, header.units.names)
@@ -44,6 +42,7 @@ def use_as_recorded(dataset: Dataset, header: Header) -> None:
         kinds["classes"] = (dataset.class_names, header.class_names)
     if header.vocabulary is not None:
         kinds["characters"] = (dataset.vocabulary or "", header.vocabulary)
+    kinds["samples of"] = ["x".join(map(str, dataset.shape))], ["x".join(map(str, header.shape))]
     for what, (here, there) in kinds.items():
         if tuple(here) != tuple(there):
             raise ValueError(

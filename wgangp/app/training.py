@@ -96,21 +96,27 @@ def train_in(run: Path, cfg: DictConfig, started_with: Record, job: Job, start: 
 
     After a divergence it goes back to the last checkpoint, with other random numbers, if configured.
     """
-    tries = cfg.rollbacks if cfg.on_divergence == "rollback" else 0
+    tries, before = 0, 0
+    if cfg.on_divergence == "rollback":
+        found = checkpoint_to_resume(start or run) if run.exists() else None
+        tries, before = cfg.rollbacks, header_of(found[1]).rollbacks if found else 0
     for attempt in range(tries):
         try:
-            return _train_once(run, cfg, started_with, job, start, attempt)
+            return _train_once(run, cfg, started_with, job, start, before + attempt)
         except Diverged as error:
             log.warning("%s. Going back to the last checkpoint, with other random numbers", error)
             start = None
-    return _train_once(run, cfg, started_with, job, start, tries)
+    return _train_once(run, cfg, started_with, job, start, before + tries if tries else None)
 
 
-def _train_once(run: Path, cfg: DictConfig, started_with: Record, job: Job, start: Path | None, attempt: int) -> float:
+def _train_once(
+    run: Path, cfg: DictConfig, started_with: Record, job: Job, start: Path | None, rollbacks: int | None
+) -> float:
+    """Trains until the end or a divergence; `rollbacks` of the run before, None: as many as its checkpoint says."""
     redirected = logging_redirect_tqdm() if shows_bar() else nullcontext()
     with StopSignals() as signals, redirected, ExitStack() as stack:
         with Earlier() as earlier:
-            prepared = prepare(cfg, run, start or run, job, attempt)
+            prepared = prepare(cfg, run, start or run, job, rollbacks)
         if is_main():
             accept(run, started_with, prepared.trainer)
             file_only = stack.enter_context(log_file(run, earlier.records))
@@ -146,7 +152,7 @@ class Prepared:
     header: State  # of the checkpoints
 
 
-def prepare(cfg: DictConfig, run: Path, start: Path, job: Job, attempt: int) -> Prepared:
+def prepare(cfg: DictConfig, run: Path, start: Path, job: Job, rollbacks: int | None) -> Prepared:
     """Builds all parts and loads the checkpoint that `start` is, or the newest one in it, if there is one.
 
     Writes nothing. Raises ValueError if the start is refused.
@@ -167,7 +173,8 @@ def prepare(cfg: DictConfig, run: Path, start: Path, job: Job, attempt: int) -> 
     check_memory(trainer, lambda n: make_trainer(DictConfig(decided | {"batch_size": n}), dataset, device))
     if found:
         resume_from_checkpoint(trainer, *found, to_record(cfg))
-    rollbacks = attempt + (before.rollbacks if before else 0)
+    if rollbacks is None:
+        rollbacks = before.rollbacks if before else 0
     trainer.seed += 1_000_000 * rollbacks
     header |= {"precision": trainer.precision, "rollbacks": rollbacks}
     if trainer.step > cfg.steps or (trainer.step == cfg.steps and not is_cut_off(run)):

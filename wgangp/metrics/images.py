@@ -210,7 +210,7 @@ class StackedModes(Metric):
         self.missing = None if classifier else "classifier=FILE; python -m wgangp.train_classifier dataset=mnist"
 
     def suits(self, dataset: Dataset) -> bool:
-        return len(dataset.shape) == 3 and dataset.shape[0] == 3
+        return len(dataset.shape) == 3 and dataset.shape[0] == 3 and dataset.units is None
 
     def check(self) -> None:
         super().check()

@@ -1,9 +1,10 @@
 """Tables: .csv, .tsv and .parquet files, with numbers in their columns and, perhaps, classes in one of them."""
 
 import csv
+import json
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -103,7 +104,10 @@ def _names(path: Path, first: list[str]) -> tuple[list[str], list[list[str]]]:
     pandas writes these where columns have no names.
     """
     positions = [str(i) for i in range(len(first))]
-    if not all(map(_is_number, first)) or (first == positions and len(first) > 1):
+    if not all(map(_is_number, first)):
+        return first, []
+    if first == positions and len(first) > 1:
+        log.info("%s: the first line, 0, 1 and so on, is taken for the columns' names", shown(path))
         return first, []
     log.info("%s: the first line has numbers alone, so it is taken for a sample", shown(path))
     return positions, [first]
@@ -152,6 +156,15 @@ def _is_number(value: str) -> bool:
     return "_" not in value
 
 
+def _index_columns(metadata: Mapping[bytes, bytes]) -> list[object]:
+    """Returns the columns that pandas wrote for the rows' index, by its note in the file, which may be of any kind."""
+    try:
+        columns = json.loads(metadata.get(b"pandas", b"{}"))["index_columns"]
+    except (ValueError, LookupError, TypeError):
+        return []
+    return columns if isinstance(columns, list) else []
+
+
 def _read_parquet(path: Path, labels: str | None, columns: Sequence[str] | None, condition: Sequence[str]) -> Content:
     try:
         from pyarrow import ArrowException, parquet
@@ -162,9 +175,8 @@ def _read_parquet(path: Path, labels: str | None, columns: Sequence[str] | None,
     try:
         schema = parquet.ParquetFile(path).schema_arrow
         names = schema.names
-        if columns is None and (
-            index := [i for i in (schema.pandas_metadata or {}).get("index_columns", []) if i in names]
-        ):
+        index = [name for name in names if name in _index_columns(schema.metadata or {})]
+        if columns is None and index:
             log.info("%s: left out the rows' index, %s", shown(path), shown(listed(index)))
             columns = [name for name in names if name not in index]
         numbers, label = _chosen(path, names, labels, columns, condition)
