@@ -63,7 +63,7 @@ def test_a_large_seed_of_an_architecture_is_no_size(call, tmp_path):
             False,
             "the data have columns b, a, and the run was trained with a, b: give",
         ),
-        (("a", "b", "c"), ("a", "b"), False, "the data have columns a, b, c, and the run was trained with a, b: give data"),
+        (("a", "b", "c"), ("a", "b"), False, "the data have columns a, b, c, and the run was trained with a, b"),
         (("a", "b"), ("a", "c"), True, "the data have classes a, c, and the run was trained with a, b: give"),
     ],
 )
