@@ -3,6 +3,7 @@
 import logging
 import re
 
+import numpy as np
 import pytest
 import torch
 from conftest import composed
@@ -117,3 +118,11 @@ def test_threads_that_wait_for_one_another_are_not_used(monkeypatch, shared, thr
     monkeypatch.setattr(device, "seconds", lambda work: 1.0 if torch.get_num_threads() == 1 else shared)
     with device.cpu_threads(4):
         assert device.useful_threads() == threads and torch.get_num_threads() == 4
+
+
+@pytest.mark.parametrize("condition", ["projection", "concat"])
+def test_accuracy_is_no_scalar_of_a_critic_without_class_logits(condition, call, tmp_path):
+    np.savez(tmp_path / "d.npz", x=np.random.default_rng(0).normal(size=(40, 2)), labels=np.arange(40) % 2)
+    data = ["dataset=table", "dataset.path=d.npz", "dataset.held_out=10", "conditional=true", "steps=1"]
+    code, text = call("train", *data, f"critic.condition={condition}", "monitor=validation/accuracy")
+    assert code == 1 and "monitor=validation/accuracy: this run has no held-out data, no class logits" in text

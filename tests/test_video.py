@@ -115,6 +115,13 @@ def test_an_array_of_bytes_is_clips_by_its_axes(axes, shape, tmp_path):
 # Films are read as they were written
 
 
+def test_a_part_of_the_windows_has_its_own_clips_and_labels():
+    clips = Windows(torch.rand(20, 1, 4, 4), torch.arange(8), torch.arange(8) * 2, length=3, stride=2)
+    part = clips.part(torch.tensor([5, 1]))
+    x, y = part.pick(torch.arange(2))
+    assert torch.equal(x, clips.pick(torch.tensor([5, 1]))[0]) and y.tolist() == [5, 1] and len(part) == 2
+
+
 @pytest.mark.parametrize("kind", ["gif", "webp", "png"])
 def test_films_and_folders_are_read_back_bit_for_bit(kind, tmp_path):
     if kind == "png":
