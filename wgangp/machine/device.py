@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import torch
@@ -175,17 +175,9 @@ def keep_freed_memory() -> None:
         libc.mallopt(m_trim_threshold, -1)  # never given back
 
 
-@contextmanager
-def kept_random_state() -> Iterator[None]:
+def kept_random_state() -> AbstractContextManager[None]:
     """Leaves torch's random numbers, which are the whole process's, at the end as they were at the beginning."""
-    cpu = torch.get_rng_state()
-    gpu = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
-    try:
-        yield
-    finally:
-        torch.set_rng_state(cpu)
-        if gpu is not None:
-            torch.cuda.set_rng_state(gpu)
+    return torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_initialized() else [])
 
 
 def seed_step(seed: int, step: int, purpose: str = "train") -> None:

@@ -27,7 +27,6 @@ from wgangp.units import channels_first
 log = logging.getLogger(__name__)
 
 TABLES = (".csv", ".tsv", ".parquet")
-LACKING = {"condition": "conditions", "labels": "labels"}
 PICTURES = ({*"nhw"}, {*"nchw"}, {*"nthw"}, {*"ncthw"})  # axes of uint8 pictures and clips
 Parts = tuple[Part, Part | None, Sequence[str] | None]
 
@@ -124,10 +123,11 @@ class Array(ImageSource):
         parts = []
         for c, y in zip(contents, labels, strict=True):
             check_numbers(where, c.x, c.names)
-            for kind in ("condition", "labels"):
-                if (getattr(c, kind) is None) != (getattr(content, kind) is None):
+            both = {"conditions": (c.condition, content.condition), "labels": (c.labels, content.labels)}
+            for what, (of_part, of_training) in both.items():
+                if (of_part is None) != (of_training is None):
                     raise ValueError(
-                        f"{where}: either the training or the held-out samples lack {LACKING[kind]}: give these, too"
+                        f"{where}: either the training or the held-out samples lack {what}: give these, too"
                     )
             if c.x.ndim != content.x.ndim or c.names != content.names:
                 raise ValueError(f"{where} has held-out samples of other axes or columns than the training samples")

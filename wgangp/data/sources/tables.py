@@ -5,6 +5,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -136,16 +137,14 @@ def _no_class(path: Path, labels: str | None, i: int) -> ValueError:
 
 def _numbers(values: list[str], error: Callable[[int, str], ValueError]) -> np.ndarray:
     """Returns the numbers (n,) float64; NaN where one is missing."""
-    try:
-        if not any("_" in value for value in values):  # Python's 1_000 is no number of a table
+    if not any("_" in value for value in values):  # Python's 1_000 is no number of a table
+        with suppress(ValueError):
             return np.array(values, dtype=np.float64)
-        raise ValueError
-    except ValueError:
-        missing = [value.strip().lower() in MISSING for value in values]
-        for i, value in enumerate(values):
-            if not missing[i] and not _is_number(value):
-                raise error(i, value) from None
-        return np.array([np.nan if no else float(value) for no, value in zip(missing, values, strict=True)])
+    missing = [value.strip().lower() in MISSING for value in values]
+    for i, value in enumerate(values):
+        if not missing[i] and not _is_number(value):
+            raise error(i, value)
+    return np.array([np.nan if no else float(value) for no, value in zip(missing, values, strict=True)])
 
 
 def _is_number(value: str) -> bool:
@@ -175,7 +174,8 @@ def _read_parquet(path: Path, labels: str | None, columns: Sequence[str] | None,
     try:
         schema = parquet.ParquetFile(path).schema_arrow
         names = schema.names
-        index = [name for name in names if name in _index_columns(schema.metadata or {})]
+        noted = _index_columns(schema.metadata or {})
+        index = [name for name in names if name in noted]
         if columns is None and index:
             log.info("%s: left out the rows' index, %s", shown(path), shown(listed(index)))
             columns = [name for name in names if name not in index]
