@@ -129,6 +129,7 @@ def small_trainer(compile=False, **changes):
         "batch_size": 8,
         "n_critic": 3,
         "generator_batch_multiple": 1,
+        "augment": [],
         "class_weight": 0.1,
         "content": "none",
         "content_weight": 100.0,

@@ -7,7 +7,7 @@ PACKAGE = Path(__file__).parents[1] / "wgangp"
 FLOORS = [  # a room imports from those above it in this list
     {"machine"},
     {"units", "style"},
-    {"models", "losses", "optimizers", "schedules"},
+    {"models", "losses", "optimizers", "schedules", "augmentation"},
     {"penalties"},
     {"data"},
     {"pictures"},

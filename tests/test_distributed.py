@@ -20,6 +20,8 @@ SMALL = ["batch_size=16", "log_every=5", "evaluation_samples=250", "sample_every
 EPS = ["+generator_optimizer.eps=1e-3", "+critic_optimizer.eps=1e-3"]
 MLP = [*SMALL, *EPS, "generator.width=16", "critic.width=16", "generator.depth=2", "critic.depth=2", "lr_decay=none"]
 
+IMAGES = ["dataset=array", "dataset.path=x.npz", "generator=mlp", "critic=mlp"]
+
 
 def train_by_ranks(*arguments, cwd):
     processes = start_ranks("train", *MLP, *arguments, cwd=cwd)
@@ -40,7 +42,7 @@ def assert_close(a, b, tolerance=1e-6):
     "options",
     [
         ["dataset=gaussians8", "penalty/schedule=adaptive", "penalty.schedule.rate=0.1"],
-        ["dataset=array", "dataset.path=x.npz", "dataset.flip=true", "generator=mlp", "critic=mlp", "conditional=true"],
+        [*IMAGES, "dataset.flip=true", "conditional=true", "augment=[color,translation,cutout]"],
     ],
     ids=["points", "images"],
 )

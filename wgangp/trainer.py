@@ -1,6 +1,6 @@
 """Algorithm 1 of Gulrajani et al. (2017). Shapes: n batch, nz latent, * one sample's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from wgangp.augmentation import augmented, check_augmentation
 from wgangp.data import Dataset
 from wgangp.losses import Loss, class_loss, content_loss
 from wgangp.machine import distributed
@@ -54,6 +55,7 @@ class Trainer:
         batch_size: int,
         n_critic: int,
         generator_batch_multiple: int,
+        augment: Sequence[str],
         class_weight: float,
         content: str,
         content_weight: float,
@@ -78,7 +80,7 @@ class Trainer:
         self.critic_optimizer = critic_optimizer(self.critic_params)
         self.ema = EMA(generator, ema_decay, device)
         self.device, self.seed, self.step, self.steps = device, seed, 0, steps
-        self.batch_size, self.n_critic = batch_size, n_critic
+        self.batch_size, self.n_critic, self.augment = batch_size, n_critic, augment
         self.generator_batch, self.class_weight = batch_size * generator_batch_multiple, class_weight
         self.content, self.content_weight, self.lr_decay, self.precision = content, content_weight, lr_decay, precision
         given = dataset.conditions is not None and getattr(generator, "condition_shape", None)
@@ -88,6 +90,7 @@ class Trainer:
                 f"content={content} compares G(z, y) with the sample that y belongs to: give the data a "
                 "dataset.condition, and set conditional=true"
             )
+        check_augmentation(augment, dataset.shape, (dataset.condition_shape if given else None) or ())
         self.logs: Logs = {}  # of the last step; a lazy penalty's are of the last penalised update
         self.functions = Functions(self.critic_gradients, self.generator_gradients, self.updates)
 
@@ -166,6 +169,7 @@ class Trainer:
         A lazy penalty counts `interval` times in the loss, and once in what is logged, so that intervals compare.
         """
         f = self.given(critic, y)
+        real, fake = augmented(real, self.augment), augmented(fake, self.augment)
         with self.autocast():
             real_out, fake_out = self.critic_outputs(f, real, fake)  # (n, 1 + num_classes)
             penalty, norm = self.penalty.terms(f, real, fake) if penalised else (real.new_zeros(()), None)
@@ -189,8 +193,8 @@ class Trainer:
         constants = {name: p.detach() for name, p in self.critic.named_parameters()}
         with self.autocast():
             fake = self.generator(z, y)
-            seen = (fake, y) if self.critic_sees_y else fake
-            out = at_least_float32(functional_call(self.critic, constants, seen))
+            seen = augmented(fake, self.augment)
+            out = at_least_float32(functional_call(self.critic, constants, (seen, y) if self.critic_sees_y else seen))
         loss = self.loss.generator(out[:, 0]) + self.class_weight * class_loss(out[:, 1:], y)
         if real is None or self.content == "none":
             return loss

@@ -112,6 +112,7 @@ def make_trainer(
         batch_size=cfg.batch_size,
         n_critic=cfg.n_critic,
         generator_batch_multiple=cfg.generator_batch_multiple,
+        augment=list(cfg.augment),
         class_weight=cfg.class_weight,
         content=cfg.content,
         content_weight=cfg.content_weight,

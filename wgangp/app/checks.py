@@ -37,6 +37,7 @@ RULES: dict[str, Rule] = {
     "device": (lambda v: isinstance(v, str), "give auto, cpu, cuda, a GPU such as cuda:1, or mps"),
     "monitor": (lambda v: isinstance(v, str), "give the name of a scalar, such as critic/wasserstein"),
     "allow": (lambda v: v is None or isinstance(v, list), "give a list, as in allow=[{value}]"),
+    "augment": (lambda v: isinstance(v, list), "give a list, as in augment=[{value}]"),
     "seeds": (lambda v: v is None or isinstance(v, list), "give a list, as in seeds=[{value}]"),
     "threads": (lambda v: v == "auto" or (type(v) is int and v >= 1), "give a whole number of at least 1, or auto"),
     "profile_steps": (
