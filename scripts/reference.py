@@ -76,8 +76,9 @@ def configuration() -> str:
     parts = [NOTE, "# Configuration keys\n"]
     parts.append(
         "Every key can be set on the command line: `wgangp-train steps=1000 penalty.weight=1`. A group (`dataset`, "
-        "`penalty`, ...) is set by the name of an option: `penalty=r1`. `wgangp-train --help` prints these tables, and "
-        "`wgangp-train dataset=mnist --cfg job` the configuration that would run.\n"
+        "`penalty`, ...) is set by the name of an option: `penalty=r1`. `wgangp-train --help` lists all groups and "
+        "options, and the keys of those that you choose; `wgangp-train dataset=mnist --cfg job` prints the "
+        "configuration that would run. A dataset has a schedule of its own: its table says which of these defaults it changes.\n"
     )
     for name, command in COMMANDS.items():
         parts += [f"## {command}\n", keys_table(CONF / f"{name}.yaml")]
@@ -116,7 +117,7 @@ def groups() -> Iterator[str]:
     for file in sorted(set(CONF.glob("*.yaml")) - {CONF / f"{name}.yaml" for name in COMMANDS}):
         yield f"### {file.stem}\n\n{prose(about(file))}\n"
         yield keys_table(file)
-    yield "### experiment\n\nThe paper's own settings; each file holds its differences from the defaults.\n"
+    yield "### experiment\n\nThe paper's settings, and narrow ones for a CPU, as differences from the defaults.\n"
     files = sorted((CONF / "experiment").rglob("*.yaml"))
     names = [str(file.relative_to(CONF / "experiment").with_suffix("")) for file in files]
     yield table(

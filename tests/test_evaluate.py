@@ -215,6 +215,8 @@ def test_a_run_of_a_preset_as_it_is_differs_in_nothing(name):
     (line,) = beside_the_paper(changed, 5, {"is"})
     assert "step=5 (100,000), dataset._target_=wgangp.data.sources.array (" in line
     assert "penalty.cost=zero_centred (two_sided)" in line and "dataset.path" not in line
+    (line,) = beside_the_paper(plain(load_config(f"experiment={name}", "augment=[cutout]")), 100_000, {"is"})
+    assert line.endswith("augment=['cutout'] ([])")
 
 
 @pytest.mark.parametrize("paper", [None, [], {}, {"scores": 3}, {"scores": {"is": "x" * 5000}, "preset": "../x"}])

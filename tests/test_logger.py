@@ -72,3 +72,31 @@ def test_a_resumed_run_hides_the_events_of_lost_steps(tmp_path):
     logger.RunLogger(tmp_path, 1, 1).write(2, {"critic/loss": 20.0})
     read = EventAccumulator(str(tmp_path)).Reload()
     assert [(event.step, event.value) for event in read.Scalars("critic/loss")] == [(1, 1.0), (2, 20.0)]
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_restarted_run_hides_the_events_of_lost_steps(step, tmp_path):
+    logger.RunLogger(tmp_path, 0, 1).write(3, {"critic/loss": 3.0})
+    logger.RunLogger(tmp_path, step, 1).write(2, {"critic/loss": 20.0})
+    read = EventAccumulator(str(tmp_path)).Reload()
+    assert [(event.step, event.value) for event in read.Scalars("critic/loss")] == [(2, 20.0)]
+
+
+def test_images_are_counted_over_a_change_of_the_batch(tmp_path):
+    logger.RunLogger(tmp_path, 0, 8).write(4, {})
+    logger.RunLogger(tmp_path, 4, 64).write(8, {})
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["images_seen"] for row in rows] == [32, 288]
+
+
+def test_scoring_and_drawing_do_not_count_in_the_throughput(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(logger.time, "perf_counter", lambda: now[0])
+    log = logger.RunLogger(tmp_path, 0, 8)
+    now[0] = 2.0
+    with log.untimed():
+        now[0] = 100.0
+    log.write(4, {})
+    (row,) = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert row["throughput/steps_per_second"] == 2
+    assert row["throughput/images_per_second"] == 16

@@ -34,6 +34,13 @@ def test_a_trainer_takes_a_dataset_without_an_end():
     assert wgangp.make_trainer("dataset=gaussians8", *SMALL, dataset=dataset).dataset is dataset
 
 
+def test_the_first_weights_are_those_of_the_seed_beside_a_dataset_that_is_given():
+    dataset = wgangp.make_trainer("dataset=gaussians8", *SMALL).dataset
+    trainers = [wgangp.make_trainer("dataset=gaussians8", *SMALL, dataset=data) for data in (dataset, dataset, None)]
+    first, *others = (torch.cat([p.flatten() for p in t.critic_params]) for t in trainers)
+    assert all(torch.equal(first, other) for other in others)
+
+
 def test_torchs_random_numbers_stay_the_callers(tmp_path):
     def drawn(seed):
         torch.manual_seed(seed)

@@ -168,3 +168,10 @@ def test_written_conditions_are_those_that_were_asked_for(call, tmp_path):
     assert call("train", *small, *run)[0] == 0
     assert call("sample", "run=run", "n=2", "format=npy", "condition=[1.5,-200.25]", "out=s")[0] == 0
     assert np.load("s_conditions.npy").tolist() == [[1.5, -200.25]] * 2
+
+
+def test_an_interpolation_leads_to_the_latent_of_the_next_row(run, call):
+    assert call("sample", "run=run", "interpolate=true", "n=3", "out=rows.png")[0] == 0
+    grid = np.asarray(Image.open("rows.png"))
+    rows = [[grid[i : i + 8, j : j + 8].astype(int) for j in range(2, 82, 10)] for i in range(2, 32, 10)]
+    assert all(np.abs(rows[i][-1] - rows[(i + 1) % 3][0]).max() <= 1 for i in range(3))

@@ -13,7 +13,7 @@ from wgangp.machine.distributed import sharded_random
 
 
 def translation(x: Tensor) -> Tensor:
-    """Moves each image along both axes, by up to an eighth of its size. What comes in is 0."""
+    """Moves each image along both axes, by up to an eighth of its size. Empty places become 0."""
     return moves(x, axis=2) @ x @ moves(x, axis=3)
 
 

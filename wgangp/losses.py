@@ -20,7 +20,7 @@ class Wasserstein(Loss):
     """The dual form of the Wasserstein-1 distance (Arjovsky et al. 2017, equation 2)."""
 
     def critic(self, real: Tensor, fake: Tensor) -> Tensor:
-        return -(real.mean() - fake.mean())  # Triton 3.6 fails at this difference beside its opposite, which is logged
+        return -(real.mean() - fake.mean())  # not fake - real: Triton 3.6 fails at both differences, and one is logged
 
     def generator(self, fake: Tensor) -> Tensor:
         return -fake.mean()

@@ -9,6 +9,7 @@ import torch
 
 from wgangp.machine import distributed
 from wgangp.observer import Observer
+from wgangp.run_dir.checkpoint import all_checkpoints
 from wgangp.speed import gradients
 from wgangp.trainer import Trainer
 
@@ -21,9 +22,13 @@ def checkpoint_bytes(trainer: Trainer) -> int:
 
 
 def check_disk(run: Path, trainer: Trainer, checkpoints: int) -> None:
-    """Raises ValueError if the disk has no room for so many checkpoints, the best one and one being written."""
+    """Raises ValueError if the disk has no room for so many checkpoints, the best one and one being written.
+
+    Those that a resumed run has already take no more room: new ones replace them.
+    """
+    has = sum(file.stat().st_size for file in all_checkpoints(run)[-checkpoints:])
     needed, free = (checkpoints + 2) * checkpoint_bytes(trainer), shutil.disk_usage(run).free
-    if needed > free:
+    if needed - has > free:
         raise ValueError(
             f"{run} has {free / 1e9:.1f} GB left, and {checkpoints + 2} checkpoints need {needed / 1e9:.1f} GB: make "
             "room, lower keep_checkpoints, or give another hydra.run.dir"

@@ -7,7 +7,8 @@ from pathlib import Path
 import wgangp
 from wgangp.app.ranks import joined
 from wgangp.machine.signals import ignore_save_requests, interrupted
-from wgangp.run_dir.claim import console, has_checkpoint
+from wgangp.run_dir.claim import has_checkpoint
+from wgangp.run_dir.log import console
 
 USAGE = """wgangp-resume run=DIR [key=value ...]
 

@@ -153,7 +153,7 @@ def in_rows(
         first, of_row, known = z[rows], y[rows], generator.data_conditions
         z, y = first.repeat_interleave(STEPS, dim=0), of_row.repeat_interleave(STEPS, dim=0)
         if cfg.interpolate:
-            z = slerp(first, first.roll(1, 0), torch.linspace(0, 1, STEPS)).flatten(0, 1)
+            z = slerp(first, first.roll(-1, 0), torch.linspace(0, 1, STEPS)).flatten(0, 1)
         elif known is not None:
             y = sweep(cfg.sweep_condition, of_row, known)
         return draw(generator, z, y, torch.arange(len(z))), STEPS, None, list(range(len(z)))

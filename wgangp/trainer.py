@@ -84,7 +84,7 @@ class Trainer:
         self.generator_batch, self.class_weight = batch_size * generator_batch_multiple, class_weight
         self.content, self.content_weight, self.lr_decay, self.precision = content, content_weight, lr_decay, precision
         given = dataset.conditions is not None and getattr(generator, "condition_shape", None)
-        self.pairs = generator_batch_multiple if given else 0  # batches of a generator's update, whose y it is given
+        self.pairs = generator_batch_multiple if given else 0  # batches (x, y) that its update takes; 0: random labels
         if content != "none" and not self.pairs:
             raise ValueError(
                 f"content={content} compares G(z, y) with the sample that y belongs to: give the data a "
@@ -201,7 +201,7 @@ class Trainer:
         return loss + self.content_weight * content_loss(self.content, fake, real)
 
     def given(self, critic: nn.Module, y: Tensor) -> Critic:
-        """Returns the critic as a function of the samples alone, on which the penalty is."""
+        """Returns f(., y): the critic as a function of x alone, which the penalty differentiates."""
         return Given(critic, y) if self.critic_sees_y else critic
 
     def critic_outputs(self, critic: Critic, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:

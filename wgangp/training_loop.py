@@ -9,6 +9,7 @@ from typing import Any
 
 from wgangp.machine.distributed import any_rank, is_main
 from wgangp.machine.finite import check_finite
+from wgangp.machine.text import shown
 from wgangp.metrics.objective import Trial, monitored
 from wgangp.observer import Observer
 from wgangp.progress import Progress, shows_bar
@@ -72,7 +73,7 @@ class TrainingLoop:
             while t.step < t.steps and not stopped:
                 logs = self.step()
                 last = t.step == t.steps
-                stopped = any_rank(self.stop() or self.pruned)
+                stopped = any_rank(self.stop())
                 every = partial(due, t.step, last)
                 saving = every(self.intervals.checkpoint) or stopped or any_rank(self.save())
                 if every(self.intervals.log) or every(self.intervals.evaluate) or saving:
@@ -81,11 +82,13 @@ class TrainingLoop:
                     self.record(logs, with_scores=every(self.intervals.evaluate))
                 elif every(self.intervals.evaluate):
                     self.record({}, with_scores=True)
-                if saving:
+                stopped |= self.pruned  # by the record above
+                if saving or stopped:
                     self.checkpoints.save(t.step, t.state())
                     self.write_status("running")
                 if self.intervals.sample and every(self.intervals.sample):
-                    self.draw()
+                    with self.logger.untimed():
+                        self.write_picture()
                 if bar.update():
                     bar.set_postfix_str(self.observer.status(logs, bar.format_dict["rate"]))
                 self.progress.warn_if_hopeless(t.step)
@@ -100,7 +103,7 @@ class TrainingLoop:
             self.checkpoints.save_if_best(t.step, scores, t.state)
         self.latest |= scores
         if self.intervals.sample:
-            self.draw()
+            self.write_picture()
 
     def save_last(self) -> None:
         """Saves what the loop could not. Raises OSError if the disk has still no room."""
@@ -123,7 +126,8 @@ class TrainingLoop:
         check_graphs(t)
         values: Values = self.observer.measure(logs) if logs else {}
         if with_scores:
-            scores = self.observer.evaluate()
+            with self.logger.untimed():
+                scores = self.observer.evaluate()
             self.latest = {name: value for name, value in self.latest.items() if not name.startswith("eval/")}
             values |= scores
             self.checkpoints.save_if_best(t.step, scores, t.state)
@@ -135,14 +139,14 @@ class TrainingLoop:
         if self.trial is not None and value == value:
             self.pruned = self.trial.report(t.step, value)
 
-    def draw(self) -> None:
+    def write_picture(self) -> None:
         """Writes the picture of samples. Why it cannot be drawn is logged once: training continues."""
         try:
             self.logger.picture(self.trainer.step, self.observer.picture())
             if frames := self.observer.film():
                 self.logger.film(self.trainer.step, frames)
         except Exception as error:
-            reason = " ".join(str(error).split())
+            reason = shown(error)
             if reason != self.not_drawn:
                 log.error("the picture of step %d cannot be drawn: %s", self.trainer.step, reason)
             self.not_drawn = reason
@@ -156,7 +160,7 @@ class TrainingLoop:
             state=state,
             step=self.trainer.step if state in ("done", "pruned", "stopped") else self.checkpoints.saved_step,
             steps=self.trainer.steps,
-            reason=" ".join(str(error).split()) if error else "",
+            reason=shown(error) if error else "",
             error=type(error).__name__ if error else "",
             monitor=self.checkpoints.monitor,
             higher_is_better=self.checkpoints.sign < 0,
@@ -181,7 +185,7 @@ def resume_from_checkpoint(trainer: Trainer, path: Path, state: State, config: d
     before, now = flatten(header_of(state).config), flatten(config)
     for key in sorted(before):  # keys that are new in today's conf/ have their defaults
         if before[key] != now.get(key):
-            log.info("resuming with %s=%s (it was %s)", key, now.get(key), " ".join(str(before[key]).split()))
+            log.info("resuming with %s=%s (it was %s)", key, now.get(key), shown(before[key]))
     if before.get("penalty.weight") != now.get("penalty.weight"):
         state.get("penalty", {}).pop("schedule.value", None)  # an adaptive weight begins at the new one
     trainer.load_state(state)

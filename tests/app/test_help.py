@@ -69,9 +69,10 @@ def test_head_and_defaults(file):
     assert help.default_options(file) == {"schedule": "constant"}
 
 
-def test_global_files_have_no_prefix(file):
-    file.write_text("# @package _global_\n# About.\nsteps: 1\n")
-    assert help.commented_keys(file, "dataset.") == [("steps", "1", "")] and help.about(file) == "About."
+@pytest.mark.parametrize(("package", "name"), [("_global_", "steps"), ("hydra", "hydra.steps")])
+def test_a_file_names_its_own_package(package, name, file):
+    file.write_text(f"# @package {package}\n# About.\nsteps: 1\n")
+    assert help.commented_keys(file, "dataset.") == [(name, "1", "")] and help.about(file) == "About."
 
 
 def test_aligned(file):
@@ -84,7 +85,7 @@ def test_every_file_of_conf_is_read_as_omegaconf_reads_it(file):
     whole = OmegaConf.to_container(OmegaConf.load(file))
     keys = help.commented_keys(file)
     roots = set() if not whole else set(whole) - {"defaults", "hydra"}
-    assert {key.name.split(".")[0] for key in keys} == roots
+    assert {key.name.removeprefix("hydra.").split(".")[0] for key in keys} == roots
     for name, value, _ in keys:
         if value:
             found = whole

@@ -60,8 +60,8 @@ def test_what_is_no_text_is_refused(tmp_path):
     (tmp_path / "broken.gz").write_bytes(b"no gzip")
     for name, held_out, message in (
         ("absent.txt", 1, "no such file"),
-        ("short.txt", 2, "has 2 lines, dataset.held_out=2"),
-        ("short.txt", 0, "hold out at least one line"),
+        ("short.txt", 2, "has 2 lines, and 2 are held out: give a dataset.held_out from 1 to 1"),
+        ("short.txt", 0, "give a dataset.held_out from 1 to 1"),
         ("binary.txt", 1, "no sound UTF-8"),
         ("broken.gz", 1, "no sound UTF-8"),
     ):

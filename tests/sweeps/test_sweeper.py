@@ -146,6 +146,8 @@ def test_a_pruned_trial_ends_its_job(call, tmp_path, monkeypatch):
     code, text = call("train", "-m", *options)
     assert code == 0 and reports == [(0, 2), (1, 2)] and "2 of 2 trials ended" in text
     assert [job.status for job in read_jobs(tmp_path / "sweep")] == ["pruned"] * 2
+    kept = [path.name for path in (tmp_path / "sweep").glob("*/checkpoints/step_*.pt")]
+    assert kept == ["step_00000002.pt"] * 2, "a step after the pruned one"
     study = load_optuna().load_study(**storage(tmp_path / "sweep" / "study.log"))
     assert [trial.state.name for trial in study.trials] == ["PRUNED"] * 2
     code, text = call("train", "-m", *SWEEP, "penalty.weight=interval(1,2)", "monitor=eval/modes")

@@ -91,6 +91,7 @@ def make_trainer(
     critic: nn.Module | None = None,
 ) -> Trainer:
     """Returns the trainer that a configuration describes, before its first step; networks may be given as objects."""
+    torch.manual_seed(cfg.seed)  # of the first weights, also beside a dataset that is given as an object
     make = partial(build, allow=cfg.allow)
     data = data_of(cfg, dataset)
     generator = make(with_output(cfg.generator, dataset.bounded), **data) if generator is None else generator

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from wgangp.app.paths import CONF, VERSION_BASE
-from wgangp.machine.text import printable
+from wgangp.machine.text import printable, shown
 from wgangp.run_dir.record import flatten, parse_yaml
 
 MANY = 40  # more names than one reads in a message
@@ -36,7 +36,7 @@ def one_line(error: BaseException) -> str:
         where, error = f"{found[1]}: " if found else where, error.__cause__
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} is missing: give {error.full_key}=..."
-    text = printable(" ".join(str(error).split()))
+    text = shown(error)
     if isinstance(error, ValueError | OSError):
         return text
     return f"{where}{type(error).__name__}: {text} (debug=true shows the traceback)"

@@ -22,13 +22,13 @@ class Key(NamedTuple):
 def commented_keys(file: Path, prefix: str = "", others: Sequence[Key] = ()) -> list[Key]:
     """Returns the keys of a YAML file in its order, nested ones with dots, with their values as they are written.
 
-    `prefix` is put before each name: "penalty." for the files of conf/penalty. Files that start with
-    `# @package _global_` name their keys from the root, so they get no prefix. A key without a comment takes that of
-    the same key in `others`, as an option takes from the one that it is based on.
+    `prefix` is put before each name: "penalty." for the files of conf/penalty. A file that starts with
+    `# @package NAME` has that prefix instead; with `# @package _global_` its names begin at the root. A key without a
+    comment takes that of the same key in `others`, as an option takes from the one that it is based on.
     """
     lines = file.read_text(encoding="utf-8").splitlines()
-    if lines and lines[0].startswith("# @package _global_"):
-        prefix = ""
+    if lines and (package := re.match(r"# @package (\w+)", lines[0])):
+        prefix = "" if package[1] == "_global_" else f"{package[1]}."
     known = {key.name: key.comment for key in others if key.comment}
     return [Key(prefix + name, value, comment or known.get(prefix + name, "")) for name, value, comment in _keys(lines)]
 

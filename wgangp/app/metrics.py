@@ -48,7 +48,7 @@ def check_judged(monitor: str, objective: float, run: Path) -> None:
 
     A scalar that is logged is missing only where a run is resumed after its last step, to be scored again.
     """
-    if math.isnan(objective) and monitor not in (*LOGGED, *VALIDATED):
+    if math.isnan(objective) and monitor.rpartition("/")[0] in ("", "eval"):
         raise ValueError(
             f"monitor={monitor} could not be computed, so that nothing judges this run; its networks are saved. When "
             f"the reason above is gone, wgangp-resume run={run} scores them"

@@ -1,19 +1,15 @@
 """What the paper reports of a preset, beside what a run of it measured."""
 
+import inspect
 import re
 from collections.abc import Collection
 from typing import Any
 
 from wgangp.app.checks import plain
 from wgangp.app.compose import load_config
-from wgangp.app.defaults import PARTS, with_defaults
+from wgangp.app.defaults import with_defaults
 from wgangp.run_dir.record import flatten
 
-COMPARED = (  # what a sample depends on, beside the seed and the machine
-    *PARTS,
-    *("batch_size", "n_critic", "generator_batch_multiple", "lr_decay", "ema_decay", "conditional", "class_weight"),
-    *("content", "content_weight", "precision"),
-)
 PLACES = {"dataset.root", "dataset.download", "dataset.cache"}
 MOST, LONGEST = 8, 60  # differences in a line, and letters of a value: a record may be anybody's
 
@@ -47,13 +43,20 @@ def differences(config: dict[str, Any], preset: str, step: int) -> list[str]:
         return []
     config = with_defaults(config)  # keys that conf/ has got since are no difference
     found = [f"step={step:,} ({theirs['steps']:,})"] if step != theirs["steps"] else []
-    for part in COMPARED:
+    for part in compared():
         ours, preset_s = (flatten({part: c.get(part)}) for c in (config, theirs))
         if ours.get(target := f"{part}._target_") != preset_s.get(target):  # another option has other keys
             ours, preset_s = ({target: flat.get(target)} for flat in (ours, preset_s))
         keys = [key for key in preset_s if key not in PLACES and ours.get(key) != preset_s[key]]
         found += [f"{key}={short(ours.get(key))} ({short(preset_s[key])})" for key in keys]
     return found
+
+
+def compared() -> list[str]:
+    """Returns the keys that a sample depends on, beside the steps, the seed and the machine."""
+    from wgangp.trainer import Trainer  # torch takes seconds to import
+
+    return ["conditional", *(k for k in inspect.signature(Trainer).parameters if k not in ("device", "seed", "steps"))]
 
 
 def short(value: Any) -> str:

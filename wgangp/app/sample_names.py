@@ -32,6 +32,7 @@ def name_of(cfg: DictConfig, step: int) -> str:
     parts += [] if cfg.ema else ["last_weights"]
     parts += ["numbers"] if cfg.numbers else []
     parts += ["interpolation"] if cfg.interpolate else []
+    parts += [f"frames_{cfg.frames}"] if cfg.interpolate and cfg.format != "grid" else []
     name = "_".join(parts)
     if len(name.encode()) <= LONGEST_NAME and "/" not in name:
         return name

@@ -22,16 +22,18 @@ from wgangp.machine.distributed import from_main, is_main
 from wgangp.machine.finite import Diverged
 from wgangp.machine.profile import traced
 from wgangp.machine.signals import StopSignals
+from wgangp.machine.text import shown
 from wgangp.metrics.objective import Trial, higher_is_better, monitored
 from wgangp.metrics.scores import Scores
 from wgangp.observer import Observer
 from wgangp.preflight import check_batch, check_disk, check_memory
 from wgangp.progress import shows_bar
 from wgangp.run_dir.checkpoint import Checkpoints, Header, State, header_of, set_aside_later
-from wgangp.run_dir.claim import Claim, Earlier, log_file, remove_if_empty
+from wgangp.run_dir.claim import Claim, remove_if_empty
 from wgangp.run_dir.environment import record_environment
 from wgangp.run_dir.files import refuse_links
 from wgangp.run_dir.lock import locked
+from wgangp.run_dir.log import Earlier, log_file
 from wgangp.run_dir.logger import Logger, NullLogger, RunLogger
 from wgangp.run_dir.record import Record, dump_yaml, has_record, write_record
 from wgangp.run_dir.status import Status, read_status, write_status
@@ -75,7 +77,7 @@ def train(
         except Exception as error:
             if job is not None and is_main() and not has_record(run):
                 write_record(run, started_with)
-                reason = " ".join(str(error).split())
+                reason = shown(error)
                 write_status(run, Status("failed", reason=reason, error=type(error).__name__, steps=cfg.steps))
             raise
         finally:
@@ -134,7 +136,7 @@ def _train_once(
         except BaseException as error:
             loop.write_status("failed", error)
             if is_main():
-                file_only.error("%s", " ".join(str(error).split()))
+                file_only.error("%s", shown(error))
             raise
         return finish(run, cfg, loop, prepared.scores, signals)
 
@@ -165,7 +167,7 @@ def prepare(cfg: DictConfig, run: Path, start: Path, job: Job, rollbacks: int | 
     if before:
         use_as_recorded(dataset, before)
     header = header_to_save(cfg, dataset)
-    scores = make_scores(cfg, dataset, device)  # what they lack is said before the compiler's minutes
+    scores = make_scores(cfg, dataset, device)  # before the trainer: missing files are told before minutes of compiling
     decided = plain(cfg) | {"precision": precision_of(cfg, before, device)}
     with no_larger_than(found[1]) if found else nullcontext():
         trainer = make_trainer(DictConfig(decided), dataset, device)
@@ -180,7 +182,7 @@ def prepare(cfg: DictConfig, run: Path, start: Path, job: Job, rollbacks: int | 
     if trainer.step > cfg.steps or (trainer.step == cfg.steps and not is_cut_off(run)):
         raise ValueError(f"the run is at step {trainer.step} of {cfg.steps}: give a larger number of steps to go on")
     if is_main():
-        check_disk(start, trainer, cfg.keep_checkpoints)
+        check_disk(run, trainer, cfg.keep_checkpoints)
     return Prepared(trainer, scores, header)
 
 

@@ -7,18 +7,10 @@ from typing import Any
 import torch
 from hydra._internal.utils import _locate
 
+from wgangp.data import sources, toy
 from wgangp.machine.bounded import tensors_of
 
-SOURCES = (
-    *("array", "celeba", "huggingface", "image_folder", "moving_digits", "stacked_digits", "torchvision_dataset"),
-    "video_folder",
-)
-TOYS = ("gaussians8", "gaussians25", "swissroll")
-DATA = {
-    "wgangp.data.text.text",
-    *(f"wgangp.data.sources.{source}" for source in SOURCES),
-    *(f"wgangp.data.toy.{toy}" for toy in TOYS),
-}
+DATA = {"wgangp.data.text.text", *(f"{room.__name__}.{name}" for room in (sources, toy) for name in room.__all__)}
 KINDS = ("arrays", "images", "synthetic", "text", "toy", "videos")  # and not what reads files
 METRICS = tuple(f"wgangp.metrics.{kind}" for kind in KINDS)
 PARTS = ("models", "penalties", "schedules", "losses", "optimizers")
@@ -68,8 +60,8 @@ def check_targets(node: Any, allow: Sequence[str] = ()) -> None:
         if not (isinstance(name, str) and may_build(name, allow)):
             package = str(name).partition(".")[0]
             raise ValueError(
-                f"_target_={name} is no dataset of wgangp.data, not of {', '.join(PACKAGES)}, and no optimizer of "
-                f"torch.optim: if you trust this code, say allow=[{package}]"
+                f"_target_={name} is no part of wgangp that a configuration may name, and no optimizer of torch.optim: "
+                f"if you trust this code, add allow=[{package}]"
             )
 
 

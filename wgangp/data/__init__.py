@@ -119,7 +119,7 @@ class Order:
 
     def _permutation(self, epoch: int) -> Tensor:
         """The order of an epoch: drawn on the CPU, so that every device has the same."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**64)
         order = torch.randperm(self.size, generator=generator)
         if self.device.type == "cuda":
             order = order.pin_memory()  # so that the copy waits for nothing

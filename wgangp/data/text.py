@@ -102,11 +102,13 @@ def text(*, path: str, length: int, held_out: int, seed: int, device: torch.devi
             lines = list(_lines(opened, max(SMALL, EXPANSION * file.stat().st_size)))
     except (ValueError, OSError, EOFError, zlib.error) as error:
         raise ValueError(f"dataset.path={path} is no sound UTF-8 text file ({error})") from error
-    if len(lines) <= held_out or held_out < 1 or length < 1:
+    if not 1 <= held_out < len(lines):
         raise ValueError(
-            f"dataset.path={path} has {len(lines)} lines, dataset.held_out={held_out}, dataset.length={length}: "
-            "hold out at least one line and fewer than there are, of at least one character"
+            f"dataset.path={path} has {len(lines)} lines, and {held_out} are held out: give a dataset.held_out from 1 "
+            f"to {len(lines) - 1}"
         )
+    if length < 1:
+        raise ValueError(f"dataset.length={length}: give a whole number of at least 1")
     return Text(lines, held_out, length, seed, device)
 
 

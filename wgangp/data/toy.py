@@ -7,6 +7,8 @@ from torch import Tensor
 
 from wgangp.data import Dataset, draw
 
+__all__ = ["gaussians8", "gaussians25", "swissroll"]  # the functions that conf/dataset names
+
 Sampler = Callable[[Tensor], Tensor]
 
 

@@ -29,13 +29,15 @@ def load_bounded(content: bytes) -> Any:
 
 
 def tensors_of(root: Any) -> Iterator[Tensor]:
-    """Yields the tensors in nested containers. Raises ValueError if there are more than MOST_NODES nodes."""
-    left, seen = [root], 0
+    """Yields the tensors in nested containers, tied ones once. Raises ValueError if nodes are more than MOST_NODES."""
+    left, seen, met = [root], 0, set[Any]()
     while left:
         node, seen = left.pop(), seen + 1
         if seen + len(left) > MOST_NODES:
             raise ValueError(f"it holds more than {MOST_NODES:,} values")
         if isinstance(node, Tensor):
-            yield node
+            if (memory := (node.data_ptr(), node.shape, node.stride())) not in met:
+                met.add(memory)
+                yield node
         elif isinstance(node, dict | list | tuple):
             left.extend(node.values() if isinstance(node, dict) else node)

@@ -19,13 +19,14 @@ ModuleType = TypeVar("ModuleType", bound=nn.Module)
 
 WORLD_SIZE, RANK = 1, 0  # once joined; plain numbers, which compiled functions can read
 STORE: Any = None  # torchrun's key-value store, which survives a restart of the processes
-TIMEOUT = timedelta(minutes=10)  # of an exchange: the main rank evaluates while the others wait
+JOINING = timedelta(minutes=10)
+EXCHANGE = timedelta(hours=6)  # the others wait while the main rank evaluates; torchrun ends them if one dies
 
 
 def join() -> None:
     """Joins the processes of torchrun."""
     global WORLD_SIZE, RANK, STORE
-    STORE, RANK, WORLD_SIZE = next(rendezvous("env://", timeout=TIMEOUT))
+    STORE, RANK, WORLD_SIZE = next(rendezvous("env://", timeout=JOINING))
     # The addresses from before a restart are still in the store. On several machines, each counts restarts for itself.
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if os.environ.get("GROUP_WORLD_SIZE") == "1" else "any"
     dist.init_process_group(
@@ -33,7 +34,7 @@ def join() -> None:
         store=PrefixStore(f"wgangp/{attempt}", STORE),
         rank=RANK,
         world_size=WORLD_SIZE,
-        timeout=TIMEOUT,
+        timeout=EXCHANGE,
     )
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from wgangp.data import Dataset
 from wgangp.metrics import Metric, Result
-from wgangp.metrics.reference import drawn, training_samples
+from wgangp.metrics.reference import random_rows, training_samples
 
 NUMBERS, FEWEST = 2**25, 100  # that are compared, at most; and samples, at least
 VALUES = 2**17  # of each channel, at most, for its marginal distribution
@@ -28,7 +28,7 @@ class ArrayMetric(Metric):
 
     def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
         n = max(FEWEST, min(self.samples, NUMBERS // samples[0].numel()))
-        fake, real = drawn(samples, n), training_samples(dataset, n)
+        fake, real = random_rows(samples, n), training_samples(dataset, n)
         values, details = self.compare(fake, real, names_of_columns(dataset))
         return Result(values, {"samples": len(fake), "reference": f"{len(real)} training samples"}, details)
 
@@ -51,7 +51,7 @@ class Marginals(ArrayMetric):
     def compare(
         self, fake: Tensor, real: Tensor, names: list[str]
     ) -> tuple[dict[str, float], dict[str, dict[str, object]]]:
-        distances = kolmogorov_smirnov(drawn(columns(fake), VALUES), drawn(columns(real), VALUES))
+        distances = kolmogorov_smirnov(random_rows(columns(fake), VALUES), random_rows(columns(real), VALUES))
         listed = dict(zip(names, distances.tolist(), strict=True)) if len(names) <= MOST_LISTED else {}
         details: dict[str, object] = {"column": names[int(distances.argmax())], "columns": listed}
         return {"ks_mean": distances.mean().item(), "ks_max": distances.max().item()}, {"ks_max": details}
@@ -71,7 +71,7 @@ class Correlations(ArrayMetric):
     def compare(
         self, fake: Tensor, real: Tensor, names: list[str]
     ) -> tuple[dict[str, float], dict[str, dict[str, object]]]:
-        difference = correlation_difference(drawn(columns(fake), VALUES), drawn(columns(real), VALUES))
+        difference = correlation_difference(random_rows(columns(fake), VALUES), random_rows(columns(real), VALUES))
         return {"correlation_difference": difference}, {}
 
 

@@ -10,7 +10,7 @@ from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, i
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
-from wgangp.metrics.reference import drawn
+from wgangp.metrics.reference import random_rows
 
 KID_SUBSET = 1000
 SPLITS = 10
@@ -47,7 +47,7 @@ def precision_recall(fake: Tensor, real: Tensor) -> tuple[float, float]:
     _need("precision and recall", NEIGHBOURS + 1, fake, real)
     n = min(len(fake), len(real))
     options = {"prc_neighborhood": NEIGHBOURS, "prc_batch_size": 1000, "save_cpu_ram": True, "verbose": False}
-    values = prc_features_to_metric(drawn(fake, n), drawn(real, n), **options)
+    values = prc_features_to_metric(random_rows(fake, n), random_rows(real, n), **options)
     return values[KEY_METRIC_PRECISION], values[KEY_METRIC_RECALL]
 
 

@@ -9,7 +9,7 @@ from wgangp.data import Dataset
 from wgangp.metrics import Metric, Result
 from wgangp.metrics.classifier import class_balance, nearest
 from wgangp.metrics.features import Extractor, Features, classifier, features, i3d, inception, measured_with, vgg16
-from wgangp.metrics.reference import drawn
+from wgangp.metrics.reference import random_rows
 
 
 class FeatureMetric(Metric):
@@ -123,7 +123,7 @@ class FVD(FeatureMetric):
         return i3d(str(self.weights), self.samples)
 
     def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
-        return super().__call__(drawn(samples, self.samples), labels, dataset, device)
+        return super().__call__(random_rows(samples, self.samples), labels, dataset, device)
 
     def score(self, found: Features) -> dict[str, float]:
         from wgangp.metrics.fidelity import frechet

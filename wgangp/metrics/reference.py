@@ -36,7 +36,7 @@ def size(dataset: Dataset) -> int | None:
 def comparable_number(dataset: Dataset, wanted: int, given: int) -> int:
     """Returns how many of the given samples are compared with as many training samples.
 
-    Of arrays half of the training samples at most: the other half is what their distance is measured against.
+    Of arrays half of the training samples at most: the floor needs two separate draws of this size.
     """
     n = min(wanted, given, size(dataset) or given)
     return n if dataset.units is None else max(1, min(n, (size(dataset) or 2 * n) // 2))
@@ -53,6 +53,6 @@ def training_samples(dataset: Dataset, n: int | None = None, seed: int = 0) -> A
     return found[0]
 
 
-def drawn(x: Tensor, n: int) -> Tensor:
+def random_rows(x: Tensor, n: int) -> Tensor:
     """Returns n rows of x (m, *), a seeded draw without replacement; x itself if it has no more."""
     return x if len(x) <= n else x[draw(len(x), n, seed=0).to(x.device)]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from wgangp.data import Dataset
 from wgangp.machine.distributed import is_main
+from wgangp.machine.text import shown
 from wgangp.metrics import Metric, Result
 
 log = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ def warn(errors: Mapping[str, Exception]) -> None:
 
 def reason(error: Exception) -> str:
     """Returns an error in one line, with its type if it is none that our own metrics raise on purpose."""
-    text = " ".join(str(error).split())
+    text = shown(error)
     return text if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {text}"
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from wgangp.data import Dataset
 from wgangp.metrics import Metric, Result
-from wgangp.metrics.reference import Once, drawn
+from wgangp.metrics.reference import Once, random_rows
 
 
 class TrainOnSynthetic(Metric):
@@ -40,7 +40,7 @@ class TrainOnSynthetic(Metric):
             classifier = trained(dataset.comparable(x), y.cpu(), dataset.num_classes, self.width, self.steps)
             return accuracy_of(classifier, *test)
 
-        value = accuracy(drawn(samples, n), drawn(labels, n))
+        value = accuracy(random_rows(samples, n), random_rows(labels, n))
         ceiling = self.ceiling(dataset, n, lambda: accuracy(*train))
         measured_with = {"samples": n, "reference": f"{len(test[1])} held-out samples"}
         return Result({"tstr_accuracy": value}, measured_with, {"tstr_accuracy": {"ceiling": ceiling}})

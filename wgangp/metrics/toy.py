@@ -8,7 +8,7 @@ from torch import Tensor
 
 from wgangp.data import Dataset
 from wgangp.metrics import Metric, Result
-from wgangp.metrics.reference import Once, comparable_number, drawn, size, training_samples
+from wgangp.metrics.reference import Once, comparable_number, random_rows, size, training_samples
 
 LONG = 128  # numbers of a vector
 CEILING_POINTS = 100_000  # real points for the ceiling of high_quality: it is then known to 0.0003
@@ -32,7 +32,7 @@ class Modes(Metric):
         return dataset.centres is not None and len(dataset.centres) > 0
 
     def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
-        counted = drawn(samples, self.samples)
+        counted = random_rows(samples, self.samples)
         modes, _ = modes_found(counted, dataset.centres, dataset.std)
         _, high_quality = modes_found(samples, dataset.centres, dataset.std)
         details: dict[str, dict[str, Any]] = {
@@ -92,7 +92,7 @@ class Wasserstein1(Distance):
     def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
         n = comparable_number(dataset, self.samples, len(samples))
         real = as_points(dataset, training_samples(dataset, n).to(samples.device))
-        distance = wasserstein1(as_points(dataset, drawn(samples, n)), real)
+        distance = wasserstein1(as_points(dataset, random_rows(samples, n)), real)
         floor = self.floor(dataset, n, lambda: floor_of_data(dataset, n, self.draws))
         details = {"wasserstein1": {"floor": floor}} if floor else {}
         return Result({"wasserstein1": distance}, {"samples": n, "reference": f"{n} training points"}, details)
@@ -143,7 +143,7 @@ class SlicedWasserstein(Distance):
     def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
         n = comparable_number(dataset, self.samples, len(samples))
         real = as_points(dataset, training_samples(dataset, n).to(samples.device))
-        distance = sliced_wasserstein(as_points(dataset, drawn(samples, n)), real, self.projections)
+        distance = sliced_wasserstein(as_points(dataset, random_rows(samples, n)), real, self.projections)
         return Result({"sliced_wasserstein": distance}, {"samples": n, "reference": f"{n} training points"})
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from wgangp.data import Dataset
 from wgangp.metrics import Metric, Result
-from wgangp.metrics.reference import drawn, training_samples
+from wgangp.metrics.reference import random_rows, training_samples
 
 
 def paths(clips: Tensor) -> Tensor:
@@ -37,7 +37,8 @@ class Motion(Metric):
         return dataset.is_video and dataset.shape[1] > 2
 
     def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
-        fake, real = (measured(drawn(x, self.samples)) for x in (samples, training_samples(dataset, self.samples)))
+        generated, training = random_rows(samples, self.samples), training_samples(dataset, self.samples)
+        fake, real = measured(generated), measured(random_rows(training, self.samples))
         values = {name: abs(fake[name] / max(real[name], 1e-9) - 1) for name in fake}
         details = {name: {"generated": fake[name], "real": real[name]} for name in fake}
         return Result(values, {"samples": min(len(samples), self.samples), "reference": "train"}, details)

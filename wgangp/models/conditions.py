@@ -46,7 +46,7 @@ class GeneratorCondition(nn.Module):
         if condition_shape and len(condition_shape) > 1:
             raise ValueError(f"conditions of {tuple(condition_shape)} are pictures: use generator=unet")
         numbers = condition_shape[0] if condition_shape else 0
-        if way == "norm" and norm == "none" and numbers:
+        if way == "norm" and norm == "none" and (numbers or num_classes):
             raise ValueError("generator.norm=none has no norm to give a condition to: set generator.condition=concat")
         self.num_classes, self.to_norms = num_classes, way == "norm"
         self.embedding = linear(numbers, nz, he=True) if numbers else None

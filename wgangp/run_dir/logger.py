@@ -46,6 +46,11 @@ class Logger(ABC):
     def scalars(self, step: int) -> dict[str, float]:
         """Returns the scalars that were logged at this step."""
 
+    @contextmanager
+    def untimed(self) -> Iterator[None]:
+        """What is done meanwhile does not count in the throughput."""
+        yield
+
     @abstractmethod
     def picture(self, step: int, picture: np.ndarray) -> None:
         """Logs samples as a picture (h, w, 3) uint8."""
@@ -85,18 +90,21 @@ class RunLogger(Logger):
 
     def __init__(self, run: Path, step: int, images_per_step: int) -> None:
         self.run, self.images_per_step = run, images_per_step
-        self.step, self.time = step, time.perf_counter()
         (run / "samples").mkdir(parents=True, exist_ok=True)
         self.metrics = run / "metrics.jsonl"
         kept = [line for line in whole_lines(self.metrics) if _step(line) <= step]
+        last = json.loads(kept[-1]) if kept else {}
+        self.logged, self.seen = last.get("step", 0), last.get("images_seen", 0)
+        self.step, self.time = step, time.perf_counter()
         if kept or self.metrics.exists():
             replace_text(self.metrics, "".join(kept))
-        self.events = EventFile(run, purge_step=step + 1 if step else 0)
+        self.events = EventFile(run, purge_step=step + 1)
 
     def write(self, step: int, values: Values) -> None:
         numbers = {name: v for name, v in values.items() if isinstance(v, int | float)} | self._throughput(step)
         with log_os_errors("the line of metrics.jsonl", step):
-            line = json.dumps({"step": step, "images_seen": step * self.images_per_step} | numbers)
+            seen = self.seen + (step - self.logged) * self.images_per_step
+            line = json.dumps({"step": step, "images_seen": seen} | numbers)
             append(self.metrics, f"{line}\n".encode())
         summaries = [scalar(name, value) for name, value in numbers.items()]
         summaries += [histogram(name, values[name], BINS) for name in values.keys() - numbers.keys()]
@@ -114,6 +122,12 @@ class RunLogger(Logger):
                 for old in files[: 1 - EVENT_FILES]:
                     old.unlink(missing_ok=True)
             self.events.append(step, summaries)
+
+    @contextmanager
+    def untimed(self) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.time += time.perf_counter() - started
 
     def _throughput(self, step: int) -> dict[str, float]:
         """Steps and real images a second since the last call, if there were any."""

@@ -4,19 +4,15 @@ import json
 import math
 from pathlib import Path
 
+from wgangp.run_dir.files import read_regular
 from wgangp.run_dir.record import Record, read_record
-
-RECORD = ("config.yaml", "overrides.yaml", "hydra.yaml")
 
 
 def read_job_record(run: Path) -> Record:
     """As `read_record`, but raises ValueError whatever is wrong: absent files, links to devices, empty overrides."""
     folder = run / ".hydra"
     try:
-        for file in map(folder.joinpath, RECORD):
-            if file.exists() and not file.is_file():  # reading a pipe or a device may never end
-                raise ValueError(f"{file} is no regular file")
-        if not (folder / "overrides.yaml").read_bytes().strip():
+        if not read_regular(folder / "overrides.yaml").strip():
             raise ValueError(f"{folder / 'overrides.yaml'} is empty: it was not written to its end")
         return read_record(run)
     except OSError as error:

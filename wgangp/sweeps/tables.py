@@ -42,7 +42,7 @@ def summary(sweep: Path, jobs: list[Job], objective: str, notes: Sequence[str]) 
     stated = ", ".join(f"{counts[state]} {state}" for state in (*STATES, "not started") if counts[state])
     order = f"{'higher' if higher else 'lower'} is better, best first" if ranked else "in the jobs' order"
     failures = [f"job {job.id} failed: {job.reason}" for job in jobs if job.status == "failed"]
-    waiting = [go_on(sweep, counts["not started"])] if counts["not started"] else []
+    waiting = [how_to_continue(sweep, counts["not started"])] if counts["not started"] else []
     named = name_column(jobs)
     return Summary(
         title=shown(sweep.resolve().name),
@@ -58,7 +58,7 @@ def summary(sweep: Path, jobs: list[Job], objective: str, notes: Sequence[str]) 
     )
 
 
-def go_on(sweep: Path, count: int) -> str:
+def how_to_continue(sweep: Path, count: int) -> str:
     which = "1 job has" if count == 1 else f"{count} jobs have"
     again = f"hydra.sweep.dir={shown(str(sweep))}"
     return f"{which} not started: if the sweep was ended, give its command again with {again}"
