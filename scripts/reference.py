@@ -78,7 +78,7 @@ def configuration() -> str:
         "Every key can be set on the command line: `wgangp-train steps=1000 penalty.weight=1`. A group (`dataset`, "
         "`penalty`, ...) is set by the name of an option: `penalty=r1`. `wgangp-train --help` lists all groups and "
         "options, and the keys of those that you choose; `wgangp-train dataset=mnist --cfg job` prints the "
-        "configuration that would run. A dataset has a schedule of its own: its table says which of these defaults it changes.\n"
+        "configuration that would run. A dataset has a schedule of its own: its table says which defaults it changes.\n"
     )
     for name, command in COMMANDS.items():
         parts += [f"## {command}\n", keys_table(CONF / f"{name}.yaml")]
