@@ -85,7 +85,8 @@ def draw(generator: "Generator", dataset: "Dataset", n: int, seed: int) -> "tupl
 
     seed_step(seed, 0, "evaluate")
     z, y = latents(generator, n)
-    if generator.data_conditions is not None and (given := dataset.given("train", len(z))) is not None:
+    conditional = generator.num_classes or generator.data_conditions is not None
+    if conditional and (given := dataset.given("train", len(z))) is not None:
         y = given
     parts = generate(generator, z, y, dataset.to_metric_input)
     x = torch.cat(parts) if isinstance(parts[0], torch.Tensor) else [line for part in parts for line in part]

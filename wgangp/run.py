@@ -42,7 +42,7 @@ class Run:
     @property
     def directory(self) -> Path:
         """The run directory, also if this is a checkpoint in it."""
-        return self.path.parents[1] if self.path.is_file() else self.path
+        return self.path.absolute().parents[1] if self.path.is_file() else self.path
 
     @property
     def status(self) -> Status | None:

@@ -48,10 +48,11 @@ class Units:
     def apply(self, x: Tensor) -> Tensor:
         """Returns data x (n, k, *) as the networks see them, float32, on the device of the table."""
         dtype = torch.float32 if x.dtype in EXACT else self.table.dtype
-        centre, width, shift = self._columns(x.ndim, dtype)
-        x = x.to(dtype)
-        x = (x + shift).log() if self.scaling == "log" else x
-        return torch.where(width == 0, 0, (x - centre) / width).float()
+        centre, width, shift = self._columns(x.ndim, self.table.dtype)
+        x, near = x.to(dtype), centre.to(dtype)
+        x = (x + shift.to(dtype)).log() if self.scaling == "log" else x
+        x = (x - near) - (centre - near).to(dtype)  # numbers far from 0 are not rounded
+        return torch.where(width == 0, 0, x / width.to(dtype)).float()
 
     def invert(self, y: Tensor) -> Tensor:
         """Returns samples y (n, k, *) of the networks in the data's units, on the CPU in `dtype`."""

@@ -57,9 +57,10 @@ class Dataset:
         return None if self.conditions is None else self.conditions.shape
 
     def given(self, part: str, n: int, seed: int = 0) -> Tensor | None:
-        """Returns n conditions (n, *condition_shape) of a part, as the networks see them; None if there are none.
+        """Returns conditions (n, *condition_shape) of a part, as the networks see them; None if there are none.
 
         They are those of the samples of `reference`, and the first follows the last if n is larger than the part.
+        Labels (n,) are a draw with replacement: each class comes as often as in the part.
         """
         return None
 

@@ -164,8 +164,11 @@ class Labelled(Dataset):
 
     def given(self, part: str, n: int, seed: int = 0) -> Tensor | None:
         split = self._part(part)
-        if split is None or self.conditions is None:
+        if split is None or (self.conditions is None and not self.num_classes):
             return None
+        if self.conditions is None:
+            picked = torch.randint(len(split), (n,), generator=torch.Generator().manual_seed(seed))
+            return split.labels[picked.to(split.labels.device)].cpu()
         picked = draw(len(split), n, seed)[torch.arange(n) % len(split)]
         return self.scale_given(split.given(picked.to(split.labels.device)).to(self.device)).cpu()
 

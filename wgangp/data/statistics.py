@@ -92,9 +92,19 @@ def fit(
         )
     if constant.any() and scaling != "none":
         log.warning("%s: %s", if_constant, which(constant))
+    if scaling == "none" and (lost := ~high.float().isfinite() | ~low.float().isfinite() | beyond(low, high)).any():
+        raise ValueError(
+            f"dataset.scaling=none: float32, in which the networks are, does not hold the numbers of {which(lost)}: "
+            "choose standard"
+        )
     exact = split.images.dtype not in (torch.float64, torch.int64, torch.int32)
     table = torch.stack([centre, width, shift])
     return Units(scaling, table, axes, names, "float32" if exact else "float64")
+
+
+def beyond(low: Tensor, high: Tensor) -> Tensor:
+    """Whether different numbers (k,) float64 are the same in float32."""
+    return (low != high) & (low.float() == high.float())
 
 
 def _shift(limits: Limits, names: tuple[str, ...]) -> Tensor:

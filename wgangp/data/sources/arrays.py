@@ -44,7 +44,9 @@ class Array(ImageSource):
     condition: str | int | Sequence[str | int] | None
 
     def dataset(self) -> Images | Arrays:
-        content = joined([self._read(path) for path in _listed(self.path)])
+        samples = max(0, (self.axes or "n").find("n"))
+        content = joined([self._read(path) for path in _listed(self.path)], along=samples)
+        content = replace(content, where=f"dataset.path={shown(self.path)}")
         if self.condition is not None and self.labels is not None:
             raise ValueError(f"dataset.labels={self.labels} and {self._given}: give classes or a condition, not both")
         if conditions.is_file(self.condition):
@@ -59,7 +61,8 @@ class Array(ImageSource):
                 raise ValueError(
                     f"dataset.held_out={self.held_out}: the file has test samples of its own; set it to null"
                 )
-            content = replace(content, test=self._read(self.held_out, "held_out"))
+            test = replace(self._read(self.held_out, "held_out"), where=f"dataset.held_out={shown(self.held_out)}")
+            content = replace(content, test=test)
             return replace(self, held_out=None)._of(content)
         return self._of(content)
 
@@ -122,7 +125,7 @@ class Array(ImageSource):
         labels, names = as_labels(where, [c.labels for c in contents])
         parts = []
         for c, y in zip(contents, labels, strict=True):
-            check_numbers(where, c.x, c.names)
+            check_numbers(c.where or f"{where}, held-out samples:", c.x, c.names)
             both = {"conditions": (c.condition, content.condition), "labels": (c.labels, content.labels)}
             for what, (of_part, of_training) in both.items():
                 if (of_part is None) != (of_training is None):
@@ -150,7 +153,7 @@ class Array(ImageSource):
             raise ValueError(
                 f"dataset.axes={self.axes}: the rows of a table are its samples: give n first, or leave it out"
             )
-        check_numbers(f"dataset.path={shown(self.path)}", content.x, content.names)
+        check_numbers(content.where, content.x, content.names)
         axes = axes_of(f"dataset.path={shown(self.path)}", content.x.shape, self.axes)
         train, held_out, class_names = self.splits(*self._parts(content, axes))
         limits = limits_of(train)

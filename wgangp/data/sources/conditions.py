@@ -54,13 +54,14 @@ def beside(where: str, content: Content, axes: str) -> Tensor | None:
     if content.condition is None:
         return None
     x, names = content.condition.x, content.condition.names
-    if not x.ndim or len(x) != len(content.x):
-        count = f"{len(x):,} entries" if x.ndim else "no axis"
-        raise ValueError(f"{where} has {count}, and there are {len(content.x):,} samples: give one for each")
+    own, n = axes_beside(where, x.shape, axes), content.x.shape[axes.index("n")]
+    if not x.ndim or x.shape[own.index("n")] != n:
+        count = f"{x.shape[own.index('n')]:,} entries" if x.ndim else "no axis"
+        raise ValueError(f"{where} has {count}, and there are {n:,} samples: give one for each")
     if x.dtype.kind not in "biufc":
         raise ValueError(f"{where} has type {x.dtype}: give numbers, or make classes of them by dataset.labels")
     check_numbers(where, x, names)
-    return channels_first(as_tensor(x), axes_beside(where, x.shape, axes))
+    return channels_first(as_tensor(x), own)
 
 
 def fitted(split: Split, axes: str, names: tuple[str, ...]) -> Conditions | None:

@@ -12,6 +12,7 @@ from wgangp.data.labels import listed
 from wgangp.units import MOST_CLASSES
 
 PART = 2**22  # numbers that are checked at once
+MOST_WHOLE = 2**53  # float64 rounds larger whole numbers
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,20 @@ class Content:
     names: tuple[str, ...] = ()
     test: "Content | None" = None
     condition: "Content | None" = None
+    where: str = ""  # the option and the file, for messages
 
 
-def joined(contents: list[Content]) -> Content:
-    """Returns the content of several files as one. Raises ValueError if they differ in more than their length."""
+def joined(contents: list[Content], along: int = 0) -> Content:
+    """Returns the content of several files as one, where axis `along` counts the samples.
+
+    Raises ValueError if they differ in more than their length.
+    """
     first = contents[0]
     if len(contents) == 1:
         return first
-    shapes = {c.x.shape[1:] for c in contents}
+    if along and any(c.condition is not None for c in contents):
+        raise ValueError("dataset.path: several files with a condition need n first among their axes: transpose them")
+    shapes = {c.x.shape[:along] + c.x.shape[along + 1 :] for c in contents}
     if len(shapes) > 1:
         raise ValueError(
             f"dataset.path: the files have samples of shapes {listed([*map(str, shapes)])}: make them alike"
@@ -42,8 +49,9 @@ def joined(contents: list[Content]) -> Content:
         raise ValueError("dataset.path: the files have other columns, or some have no labels: make them alike")
     labels = None if first.labels is None else np.concatenate([c.labels for c in contents if c.labels is not None])
     tests, given = ([c for c in parts if c] for parts in zip(*((c.test, c.condition) for c in contents), strict=True))
-    x = np.concatenate([c.x for c in contents])
-    return Content(x, labels, first.names, *(joined(parts) if parts else None for parts in (tests, given)))
+    test, condition = (joined(parts, along) if parts else None for parts in (tests, given))
+    x = np.concatenate([c.x for c in contents], along)
+    return Content(x, labels, first.names, test, condition)
 
 
 def check_numbers(where: str, x: np.ndarray, names: tuple[str, ...]) -> None:
@@ -54,6 +62,7 @@ def check_numbers(where: str, x: np.ndarray, names: tuple[str, ...]) -> None:
         raise ValueError(
             f"{where} has type {x.dtype} and shape {x.shape}: give an array of real numbers, of one sample or more"
         )
+    check_whole(where, x)
     if x.dtype.kind != "f":
         return
     rows = max(1, PART // max(1, x[0].size))
@@ -68,6 +77,15 @@ def check_numbers(where: str, x: np.ndarray, names: tuple[str, ...]) -> None:
         at = f"in column {names[place[0]]}, row {row + 1}" if names else f"at {[row, *place]}"
         raise ValueError(
             f"{where} has {count:,} numbers that are missing (NaN) or infinite, the first {at}: remove or replace them"
+        )
+
+
+def check_whole(where: str, x: np.ndarray) -> None:
+    """Raises ValueError if float64, in which numbers are scaled, does not hold some of these whole ones."""
+    if x.dtype.kind in "iu" and x.dtype.itemsize == 8 and max(abs(int(x.min())), abs(int(x.max()))) > MOST_WHOLE:
+        raise ValueError(
+            f"{where} has whole numbers beyond 2^53, which float64 rounds: subtract a constant from them, or leave "
+            "them out if they are names"
         )
 
 

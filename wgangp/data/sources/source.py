@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from wgangp.data.images import Images, brightest, fit
-from wgangp.data.labels import choose, number
+from wgangp.data.labels import choose, listed, number
 from wgangp.data.splits import Split, hold_out
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,14 @@ class ImageSource:
         table, class_names = number(split.labels, wanted, names)
         split = replace(split, labels=table[split.labels])
         if self.held_out is not None:
-            return *hold_out(split, self.held_out), class_names
+            parts = hold_out(split, self.held_out)
+            counts = torch.bincount(parts[0].labels, minlength=len(class_names)).tolist()
+            if lost := [name for name, count in zip(class_names, counts, strict=False) if not count]:
+                raise ValueError(
+                    f"dataset.held_out={self.held_out} leaves no training sample of the classes {listed(lost)}: hold "
+                    "out fewer, or choose others by dataset.classes"
+                )
+            return *parts, class_names
         test = None if held_out is None else self._held_out(held_out, table)
         if test is not None and test.images.shape[1:] != split.images.shape[1:]:
             raise ValueError(

@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from wgangp.data.labels import listed
-from wgangp.data.sources.content import Content
+from wgangp.data.sources.content import Content, check_whole
 from wgangp.machine.text import shown
 
 log = logging.getLogger(__name__)
 
 ROWS = 2**16  # that are read at once
+WHOLE = re.compile(r"\s*[+-]?\d+\s*")
+QUOTED = re.compile(r'"[^"]*"')
 DECIMAL_COMMA = re.compile(r"\s*-?\d+,\d+\s*")
 MISSING = ("", "na", "n/a", "nan", "null", "none")
 
@@ -45,7 +47,7 @@ def _chosen(
     path: Path, names: Sequence[str], labels: str | None, columns: Sequence[str] | None, condition: Sequence[str]
 ) -> tuple[list[int], int | None]:
     """Returns the positions of the columns of numbers, those of the condition last, and of that of the classes."""
-    for name in [*(columns or []), *([labels] if labels else []), *condition]:
+    for name in [*(names if columns is None else columns), *([labels] if labels else []), *condition]:
         if str(name) not in names:
             raise ValueError(
                 f"dataset.path={shown(path)} has no column {shown(name)}: choose from {shown(listed(names))}"
@@ -67,7 +69,7 @@ def _chosen(
 
 def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None, condition: Sequence[str]) -> Content:
     with open(path, newline="", encoding="utf-8-sig") as file:
-        first = file.readline()
+        first = QUOTED.sub("", file.readline())
         file.seek(0)
         rows = csv.reader(file, delimiter=max(",;\t|", key=first.count), strict=True)
         header = [name.strip() for name in next(rows, [])]
@@ -89,6 +91,8 @@ def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None, con
                     )
                 if label is not None and not row[label].strip():
                     raise _no_class(path, labels, i)
+            for i in numbers:
+                _check_whole(path, header[i], [row[i] for row in found])
             part = [_numbers([row[i] for row in found], _naming(path, header[i], read)) for i in numbers]
             parts.append(np.stack(part, 1))
             classes += [row[label].strip() for row in found] if label is not None else []
@@ -147,6 +151,15 @@ def _numbers(values: list[str], error: Callable[[int, str], ValueError]) -> np.n
     return np.array([np.nan if no else float(value) for no, value in zip(missing, values, strict=True)])
 
 
+def _check_whole(path: Path, name: str, values: list[str]) -> None:
+    """Raises ValueError if float64 does not hold a whole number among these."""
+    long = [int(value) for value in values if len(value) > 15 and WHOLE.fullmatch(value)]
+    if long and (max(long) > 2**63 or min(long) < -(2**63)):
+        long = [2**62]
+    if long:
+        check_whole(f"dataset.path={shown(path)}: the column {shown(name)}", np.array(long, dtype=np.int64))
+
+
 def _is_number(value: str) -> bool:
     try:
         float(value)
@@ -189,7 +202,12 @@ def _read_parquet(path: Path, labels: str | None, columns: Sequence[str] | None,
         if column.dtype.kind not in "biuf":
             text = next((str(value) for value in column), "")
             raise _naming(path, name, 0)(0, text)
+        check_whole(f"dataset.path={shown(path)}: the column {shown(name)}", column)
     y = None if label is None else table.column(names[label]).to_numpy()
+    if y is not None and any(isinstance(value, np.ndarray | dict) for value in y):
+        raise ValueError(
+            f"dataset.path={shown(path)}: the column {shown(labels)} has lists: classes are names or whole numbers"
+        )
     if y is not None and (missing := [i for i, value in enumerate(y) if value is None or value != value]):
         raise _no_class(path, labels, missing[0])
     y = np.array([str(value) for value in y]) if y is not None and y.dtype.kind not in "biu" else y

@@ -1,0 +1,129 @@
+"""Files that were once read as other numbers than they hold, or refused by another name."""
+
+import numpy as np
+import pytest
+import torch
+
+import wgangp
+
+SMALL = ["generator=mlp", "critic=mlp", "generator.width=4", "critic.width=4", "batch_size=4"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def dataset(*overrides):
+    return wgangp.make_trainer(*SMALL, *overrides).dataset
+
+
+def refused(*overrides):
+    with pytest.raises(ValueError) as error:
+        dataset(*overrides)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_files_are_joined_along_the_axis_of_the_samples(dtype):
+    x = np.random.default_rng(0).integers(0, 200, (8, 9, 60)).astype(dtype)
+    np.save("a.npy", x[..., :20])
+    np.save("b.npy", x[..., 20:])
+    data = dataset("dataset=array", "dataset.path=[a.npy,b.npy]", "dataset.axes=hwn")
+    assert data.shape == (1, 8, 9)
+    assert torch.equal(data.train.all()[:, 0].float(), torch.tensor(x.transpose(2, 0, 1)).float())
+
+
+def test_a_condition_is_counted_along_its_own_samples():
+    np.save("x.npy", np.random.default_rng(0).normal(size=(8, 9, 60)))
+    np.save("y.npy", np.arange(60.0))
+    data = dataset(
+        "dataset=array", "dataset.path=x.npy", "dataset.axes=hwn", "dataset.condition=y.npy", "conditional=true"
+    )
+    assert len(data) == 60 and data.condition_shape == (1,)
+    np.save("y.npy", np.arange(8.0))
+    assert "has 8 entries, and there are 60 samples" in refused(
+        "dataset=array", "dataset.path=x.npy", "dataset.axes=hwn", "dataset.condition=y.npy", "conditional=true"
+    )
+
+
+@pytest.mark.parametrize(("base", "step"), [(16777216, 2), (1e8, 8), (0, 1), (-3e7, 2)])
+def test_float32_far_from_zero_is_scaled_without_a_shift(base, step):
+    x = (base + step * np.random.default_rng(0).integers(0, 4, (400, 2))).astype(np.float32)
+    np.save("x.npy", x)
+    data = dataset("dataset=table", "dataset.path=x.npy")
+    y = data.scale(data.train.all())
+    assert y.double().mean(0).abs().max() < 1e-5
+    np.testing.assert_allclose(data.units.invert(y).numpy(), x, rtol=6e-8, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+def test_whole_numbers_that_float64_rounds_are_refused(dtype):
+    np.save("x.npy", (2**60 + np.arange(300)).astype(dtype).reshape(150, 2))
+    assert "whole numbers beyond 2^53, which float64 rounds" in refused("dataset=table", "dataset.path=x.npy")
+    np.save("x.npy", (2**53 - np.arange(300)).astype(dtype).reshape(150, 2))
+    assert len(dataset("dataset=table", "dataset.path=x.npy")) == 150
+
+
+def test_long_whole_numbers_of_a_table_are_refused(tmp_path):
+    (tmp_path / "x.csv").write_text("a,id\n" + "".join(f"{i},{2**60 + i}\n" for i in range(20)))
+    text = refused("dataset=table", "dataset.path=x.csv")
+    assert text.startswith("dataset.path=x.csv: the column id has whole numbers beyond 2^53")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+
+    parquet.write_table(
+        pyarrow.table({"a": [1.0, 2.0], "id": pyarrow.array([2**63, 2**63 + 1], "uint64")}), "x.parquet"
+    )
+    assert "the column id has whole numbers beyond 2^53" in refused("dataset=table", "dataset.path=x.parquet")
+    parquet.write_table(pyarrow.table({"a": [1.0, 2.0], "k": [[1.0], [2.0]]}), "l.parquet")
+    assert "the column k has lists" in refused("dataset=table", "dataset.path=l.parquet", "dataset.labels=k")
+    twice = pyarrow.Table.from_arrays([pyarrow.array([1.0, 2.0])] * 2, names=["a", "a"])
+    parquet.write_table(twice, "d.parquet")
+    assert "has several columns a: rename them" in refused("dataset=table", "dataset.path=d.parquet")
+
+
+def test_a_class_keeps_a_training_sample(tmp_path):
+    (tmp_path / "x.csv").write_text("a,k\n" + "".join(f"{i},k{i}\n" for i in range(30)))
+    options = ["dataset=table", "dataset.path=x.csv", "dataset.labels=k", "conditional=true"]
+    assert "dataset.held_out=0.1 leaves no training sample of the classes k" in refused(
+        *options, "dataset.held_out=0.1"
+    )
+    assert dataset(*options).num_classes == 30
+
+
+def test_a_fault_of_the_held_out_samples_is_theirs(tmp_path):
+    (tmp_path / "tr.csv").write_text("a,b\n" + "1,2\n2,3\n" * 8)
+    (tmp_path / "te.csv").write_text("a,b\n1,\n")
+    text = refused("dataset=table", "dataset.path=tr.csv", "dataset.held_out=te.csv")
+    assert text.startswith("dataset.held_out=te.csv has 1 numbers that are missing")
+    np.savez("x.npz", x=np.ones((9, 2)), test_x=np.full((2, 2), np.nan))
+    text = refused("dataset=table", "dataset.path=x.npz")
+    assert text.startswith("dataset.path=x.npz, held-out samples: has 4 numbers that are missing")
+
+
+def test_delimiters_within_names_and_names_twice(tmp_path):
+    (tmp_path / "de.csv").write_text('"Umsatz, EUR";"Kosten, EUR"\n' + "1;2\n3;4\n" * 4)
+    assert dataset("dataset=table", "dataset.path=de.csv").units.names == ("Umsatz, EUR", "Kosten, EUR")
+    (tmp_path / "dup.csv").write_text("a,a\n" + "1,2\n3,4\n" * 4)
+    assert "has several columns a: rename them" in refused("dataset=table", "dataset.path=dup.csv")
+
+
+@pytest.mark.parametrize("factor", [1e45, 1e-50])
+def test_numbers_beyond_float32_need_a_scaling(factor):
+    np.save("x.npy", np.random.default_rng(0).normal(size=(40, 2)) * factor)
+    assert "dataset.scaling=none: float32" in refused("dataset=table", "dataset.path=x.npy", "dataset.scaling=none")
+    assert len(dataset("dataset=table", "dataset.path=x.npy")) == 40
+
+
+def test_scores_ask_for_classes_as_often_as_the_data_have_them(tmp_path):
+    (tmp_path / "x.csv").write_text("a,k\n" + "1,common\n" * 95 + "2,rare\n" * 5)
+    options = ["dataset=table", "dataset.path=x.csv", "dataset.labels=k"]
+    y = dataset(*options, "conditional=true").given("train", 10_000)
+    assert y.shape == (10_000,)
+    assert y.float().mean() == pytest.approx(0.05, abs=0.01)
+
+
+def test_a_file_that_is_in_no_run_has_no_metrics(tmp_path):
+    (tmp_path / "h.pt").write_bytes(b"")
+    assert len(wgangp.Run("h.pt").metrics()) == 0
