@@ -2,6 +2,9 @@
 
 run = wgangp.train("dataset=mnist", "steps=1000")
 images = run.samples(16)
+
+help(wgangp.train), and so on, for: train, make_trainer and Trainer; Run and load_generator; load_config;
+gradient_penalty.
 """
 
 import importlib

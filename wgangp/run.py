@@ -1,6 +1,7 @@
 """A run directory as an object, and the generator in it."""
 
 import json
+import os
 from collections.abc import Sequence
 from numbers import Integral
 from pathlib import Path
@@ -42,7 +43,7 @@ class Run:
     @property
     def directory(self) -> Path:
         """The run directory, also if this is a checkpoint in it."""
-        return self.path.absolute().parents[1] if self.path.is_file() else self.path
+        return Path(os.path.normpath(self.path / ".." / "..")) if self.path.is_file() else self.path
 
     @property
     def status(self) -> Status | None:

@@ -14,7 +14,9 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(path)
     except Exception as error:  # zipfile raises BadZipFile, NotImplementedError, struct.error ...
-        raise ValueError(f"{shown(path)} is no sound zip file ({shown(error)})") from error
+        raise ValueError(
+            f"{shown(path)} is no sound zip file ({shown(error)}): give a folder, or a sound zip"
+        ) from error
     packed = path.stat().st_size
     for member in archive.infolist():
         if fault := _fault(member, packed):

@@ -35,7 +35,8 @@ def read_table(path: Path, labels: str | None, columns: Sequence[str] | None, co
     try:
         content = read(path, labels, columns, condition)
     except (csv.Error, UnicodeDecodeError, OSError) as error:
-        raise ValueError(f"dataset.path={shown(path)} cannot be read as a table ({shown(error)})") from error
+        advice = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else "check its quotes and its first line"
+        raise ValueError(f"dataset.path={shown(path)} cannot be read as a table ({shown(error)}): {advice}") from error
     if not condition:
         return content
     k = len(content.names) - len(condition)  # the last columns
@@ -74,7 +75,7 @@ def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None, con
         rows = csv.reader(file, delimiter=max(",;\t|", key=first.count), strict=True)
         header = [name.strip() for name in next(rows, [])]
         if not header:
-            raise ValueError(f"dataset.path={shown(path)} has no first line with the names of its columns")
+            raise ValueError(f"dataset.path={shown(path)} has no first line with the names of its columns: add it")
         header, found = _names(path, header)
         if columns is None and header[0] == "" and header.count("") == 1 and len(header) > 1:
             log.info("%s: left out the first column, which has no name: it is likely the rows' index", shown(path))

@@ -114,7 +114,8 @@ class VideoFolder(ImageSource):
             spans = f"a clip spans {self.span} frames, and {len(short)} of {len(videos)} videos have fewer"
             left_out.append(f"{spans}: {listed(short)}")
         if len(damaged) + len(short) == len(videos):
-            raise ValueError(f"dataset.path={self.path}: {'; '.join(left_out)}")
+            advice = "give a smaller dataset.frames, or other videos" if short else "give other videos"
+            raise ValueError(f"dataset.path={self.path}: {'; '.join(left_out)}: {advice}")
         for reason in left_out:
             log.warning("left out: %s", reason)
         films = {name: film for name, film in films.items() if len(film.frames) >= self.span}
