@@ -2,6 +2,8 @@
 
 A critic that sees few images learns them by heart. Both kinds are changed at random in the same way, so the generator
 still learns the unchanged ones: its gradient goes through the change. x (n, c, h, w); 0 is mid-grey.
+
+The transforms of torchvision draw on the host, one change for a whole batch: a CUDA graph would repeat it.
 """
 
 from collections.abc import Callable, Sequence

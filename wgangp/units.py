@@ -10,15 +10,7 @@ from torch import Tensor
 
 SCALINGS = ("minmax", "standard", "log", "none")
 SPATIAL = ("d", "t", "hw", "dhw", "thw")  # the axes of vectors, signals, fields, volumes and clips, beside n and c
-EXACT = (
-    torch.float16,
-    torch.bfloat16,
-    torch.float32,
-    torch.uint8,
-    torch.int8,
-    torch.int16,
-    torch.bool,
-)  # within float32
+EXACT = (torch.float16, torch.bfloat16, torch.float32, torch.uint8, torch.int8, torch.int16, torch.bool)  # in float32
 MOST_CHANNELS = MOST_CLASSES = 2**16
 
 

@@ -1,10 +1,16 @@
 """Files that were once read as other numbers than they hold, or refused by another name."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
 import wgangp
+from wgangp.app.compose import load_config
+from wgangp.app.sample_names import name_of
+from wgangp.data import Order
+from wgangp.preflight import check_disk, checkpoint_bytes
 
 SMALL = ["generator=mlp", "critic=mlp", "generator.width=4", "critic.width=4", "batch_size=4"]
 
@@ -127,3 +133,27 @@ def test_scores_ask_for_classes_as_often_as_the_data_have_them(tmp_path):
 def test_a_file_that_is_in_no_run_has_no_metrics(tmp_path):
     (tmp_path / "h.pt").write_bytes(b"")
     assert len(wgangp.Run("h.pt").metrics()) == 0
+
+
+def test_large_seeds_have_orders_of_their_own():
+    orders = [Order(50, seed, torch.device("cpu"))(0, 50).tolist() for seed in (2**53 - 1, 2**53 - 2)]
+    assert orders[0] != orders[1]
+
+
+def test_films_of_other_lengths_have_other_names():
+    films = [
+        load_config("run=x", "interpolate=true", "format=gif", f"frames={n}", config_name="sample") for n in (12, 48)
+    ]
+    assert len({name_of(film, 1) for film in films}) == 2
+
+
+def test_a_resumed_runs_own_checkpoints_count_as_room(tmp_path, monkeypatch):
+    trainer = wgangp.make_trainer(*SMALL, "dataset=gaussians8")
+    size = checkpoint_bytes(trainer)
+    monkeypatch.setattr(shutil, "disk_usage", lambda run: shutil._ntuple_diskusage(9 * size, 6 * size, 3 * size))
+    with pytest.raises(ValueError, match="checkpoints need"):
+        check_disk(tmp_path, trainer, 3)
+    (tmp_path / "checkpoints").mkdir()
+    for step in (1, 2, 3):
+        (tmp_path / "checkpoints" / f"step_{step:08d}.pt").write_bytes(bytes(size))
+    check_disk(tmp_path, trainer, 3)

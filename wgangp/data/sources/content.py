@@ -62,7 +62,8 @@ def check_numbers(where: str, x: np.ndarray, names: tuple[str, ...]) -> None:
         raise ValueError(
             f"{where} has type {x.dtype} and shape {x.shape}: give an array of real numbers, of one sample or more"
         )
-    check_whole(where, x)
+    if x.dtype.kind in "iu":
+        check_whole(where, int(x.min()), int(x.max()))
     if x.dtype.kind != "f":
         return
     rows = max(1, PART // max(1, x[0].size))
@@ -80,9 +81,9 @@ def check_numbers(where: str, x: np.ndarray, names: tuple[str, ...]) -> None:
         )
 
 
-def check_whole(where: str, x: np.ndarray) -> None:
-    """Raises ValueError if float64, in which numbers are scaled, does not hold some of these whole ones."""
-    if x.dtype.kind in "iu" and x.dtype.itemsize == 8 and max(abs(int(x.min())), abs(int(x.max()))) > MOST_WHOLE:
+def check_whole(where: str, low: int, high: int) -> None:
+    """Raises ValueError if float64, in which numbers are scaled, does not hold all whole numbers from low to high."""
+    if low < -MOST_WHOLE or high > MOST_WHOLE:
         raise ValueError(
             f"{where} has whole numbers beyond 2^53, which float64 rounds: subtract a constant from them, or leave "
             "them out if they are names"

@@ -154,11 +154,8 @@ def _numbers(values: list[str], error: Callable[[int, str], ValueError]) -> np.n
 
 def _check_whole(path: Path, name: str, values: list[str]) -> None:
     """Raises ValueError if float64 does not hold a whole number among these."""
-    long = [int(value) for value in values if len(value) > 15 and WHOLE.fullmatch(value)]
-    if long and (max(long) > 2**63 or min(long) < -(2**63)):
-        long = [2**62]
-    if long:
-        check_whole(f"dataset.path={shown(path)}: the column {shown(name)}", np.array(long, dtype=np.int64))
+    if long := [int(value) for value in values if len(value) > 15 and WHOLE.fullmatch(value)]:
+        check_whole(f"dataset.path={shown(path)}: the column {shown(name)}", min(long), max(long))
 
 
 def _is_number(value: str) -> bool:
@@ -203,9 +200,10 @@ def _read_parquet(path: Path, labels: str | None, columns: Sequence[str] | None,
         if column.dtype.kind not in "biuf":
             text = next((str(value) for value in column), "")
             raise _naming(path, name, 0)(0, text)
-        check_whole(f"dataset.path={shown(path)}: the column {shown(name)}", column)
+        if column.dtype.kind in "iu" and len(column):
+            check_whole(f"dataset.path={shown(path)}: the column {shown(name)}", int(column.min()), int(column.max()))
     y = None if label is None else table.column(names[label]).to_numpy()
-    if y is not None and any(isinstance(value, np.ndarray | dict) for value in y):
+    if y is not None and y.dtype.kind == "O" and any(isinstance(value, np.ndarray | dict) for value in y):
         raise ValueError(
             f"dataset.path={shown(path)}: the column {shown(labels)} has lists: classes are names or whole numbers"
         )
