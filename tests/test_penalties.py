@@ -409,3 +409,9 @@ def test_gradient_norm_is_one_for_a_distance():
     a = torch.randn(5, dtype=torch.float64)
     norms = gradient_norm(lambda x: (x - a).norm(dim=1), torch.randn(8, 5, dtype=torch.float64))
     assert all(math.isclose(n, 1, rel_tol=1e-12) for n in norms.tolist())
+
+
+def test_a_critic_with_batchnorm_is_refused_in_other_loops():
+    critic = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    with pytest.raises(ValueError, match="BatchNorm makes a sample's score depend on its batch.*use LayerNorm"):
+        gradient_penalty(critic, *torch.randn(2, 5, 3))

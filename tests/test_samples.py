@@ -175,3 +175,12 @@ def test_an_interpolation_leads_to_the_latent_of_the_next_row(run, call):
     grid = np.asarray(Image.open("rows.png"))
     rows = [[grid[i : i + 8, j : j + 8].astype(int) for j in range(2, 82, 10)] for i in range(2, 32, 10)]
     assert all(np.abs(rows[i][-1] - rows[(i + 1) % 3][0]).max() <= 1 for i in range(3))
+
+
+def test_out_may_be_a_folder_but_not_below_a_file(run, call):
+    Path("folder").mkdir()
+    assert call("sample", "run=run", "n=4", "out=folder")[0] == 0
+    assert [path.suffix for path in Path("folder").iterdir()] == [".png"]
+    Path("file").write_text("precious")
+    code, text = call("sample", "run=run", "n=4", "out=file/x.png")
+    assert code == 1 and text.startswith("file/x.png: ") and "a folder that can be written by out=" in text

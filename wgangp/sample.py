@@ -33,7 +33,7 @@ def sample(cfg: DictConfig) -> None:
     device, (step, generator) = choose_device(cfg.device), run.load(cfg.ema, cfg.batchnorm, cfg.allow)
     seed_step(cfg.seed, 0, "sample")
     label = class_number(cfg.label, generator)
-    out = Path(str(cfg.out)).expanduser() if cfg.out is not None else place(run.directory, name_of(cfg, step))
+    out = destination(cfg, run.directory, step)
     generator = generator.to(device)
     check_rows(cfg)
     if kind := kind_of_film(cfg, generator, out):
@@ -45,6 +45,20 @@ def sample(cfg: DictConfig) -> None:
     else:
         path = write_picture(cfg, generator, label, out)
     log.info("%s", path)
+
+
+def destination(cfg: DictConfig, run: Path, step: int) -> Path:
+    """Returns the path for the samples, whose ending may still be to add. Raises ValueError if it cannot be written."""
+    name = name_of(cfg, step)
+    if cfg.out is None:
+        out = place(run, name)
+    elif (out := Path(str(cfg.out)).expanduser()).is_dir() and cfg.format != "files":
+        out /= name
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{out}: {error.strerror}; give a file in a folder that can be written by out=") from error
+    return out
 
 
 def check_rows(cfg: DictConfig) -> None:
@@ -112,7 +126,6 @@ def write_picture(cfg: DictConfig, generator: "Generator", label: int | None, ou
     from wgangp.run_dir.files import open_for_writing
 
     x, columns, labels, wanted = in_rows(cfg, generator, label)
-    out.parent.mkdir(parents=True, exist_ok=True)
     if generator.vocabulary and out.suffix == ".txt":
         return write_lines(x, generator.vocabulary, out)
     kind = Image.registered_extensions().get(out.suffix.lower())
@@ -173,7 +186,6 @@ def write_array(cfg: DictConfig, generator: "Generator", label: int | None, out:
     from wgangp.sampling import as_array
 
     z, y, rows = latents_of(cfg, generator, label)
-    out.parent.mkdir(parents=True, exist_ok=True)
     out = out if out.suffix == ".npy" else out.with_name(f"{out.name}.npy")
     arrays = {out: as_array(draw(generator, z, y, rows), generator)}
     if generator.num_classes:
@@ -193,7 +205,6 @@ def write_files(x: "Tensor", generator: "Generator", out: Path) -> Path:
     from wgangp.pictures import plots
     from wgangp.run_dir.files import open_for_writing
 
-    out.parent.mkdir(parents=True, exist_ok=True)
     if generator.vocabulary:
         return write_lines(x, generator.vocabulary, out)
     if x.ndim != 4 or generator.data_units is not None:
@@ -241,7 +252,6 @@ def write_film(cfg: DictConfig, generator: "Generator", label: int | None, out: 
             log.info("drawing %s frames: a smaller n= or frames= makes a shorter film", f"{len(x):,}")
         shown, fps = [pictures.draw(frame[None], units=generator.data_units) for frame in x], cfg.frames
     content = pictures.encoded(shown, kind, fps)
-    out.parent.mkdir(parents=True, exist_ok=True)
     out = out if out.suffix.lower() == f".{kind}" else out.with_name(f"{out.name}.{kind}")
     with open_for_writing(out, "wb") as file:
         file.write(content)

@@ -323,7 +323,7 @@ CASES = {
     "absent": (lambda: None, FOLDER, "dataset.path=photos: there is no such folder or zip file"),
     "an empty folder": (lambda: Path("photos").mkdir(), FOLDER, "dataset.path=photos has no images"),
     "no image in the folder": (put("photos/readme.txt", b"?"), FOLDER, "dataset.path=photos has no images"),
-    "a file for a folder": (put("photos", b"?"), FOLDER, "photos is no sound zip file"),
+    "a file for a folder": (put("photos", b"?"), FOLDER, "photos is no folder and no sound zip file"),
     # zips of image files
     "zip": (zipped(MEMBERS), ZIP, TRAINS),
     "zip, ../": (zipped(MEMBERS | {"../out.png": encoded()}), ZIP, "member ../out.png has a name that leads out"),
@@ -334,8 +334,8 @@ CASES = {
     "zip, encrypted": (encrypted("photos.zip", MEMBERS), ZIP, "member 0.png is encrypted"),
     "zip, LZMA": (zipped(MEMBERS, method=zipfile.ZIP_LZMA), ZIP, "0.png is packed by another method than deflate"),
     "zip, BZ2": (zipped(MEMBERS, method=zipfile.ZIP_BZIP2), ZIP, "0.png is packed by another method than deflate"),
-    "zip, truncated": (cut(zipped(MEMBERS), "photos.zip", -30), ZIP, "photos.zip is no sound zip file"),
-    "zip, no zip": (put("photos.zip", b"PK\x03\x04 nonsense"), ZIP, "photos.zip is no sound zip file"),
+    "zip, truncated": (cut(zipped(MEMBERS), "photos.zip", -30), ZIP, "photos.zip is no folder and no sound zip file"),
+    "zip, no zip": (put("photos.zip", b"PK\x03\x04 nonsense"), ZIP, "photos.zip is no folder and no sound zip file"),
     "zip, empty": (zipped({}), ZIP, "dataset.path=photos.zip has no images"),
     "zip, a damaged member": (
         patched(zipped(MEMBERS, method=zipfile.ZIP_STORED), "photos.zip", (encoded()[-60:-50], bytes(10))),
@@ -354,7 +354,11 @@ CASES = {
     # CelebA
     "celeba, a binary partition": (faces(b"\xff\xfe\0\1"), CELEBA, "list_eval_partition.txt has no lines like"),
     "celeba, a damaged face": (faces(**{"bad.jpg": b"no"}), CELEBA, "img_align_celeba/bad.jpg cannot be read"),
-    "celeba, a damaged zip": (put("img_align_celeba.zip", b"no"), CELEBA, "img_align_celeba.zip is no sound zip"),
+    "celeba, a damaged zip": (
+        put("img_align_celeba.zip", b"no"),
+        CELEBA,
+        "img_align_celeba.zip is no folder",
+    ),
     "celeba, a partition of other faces": (
         faces(b"1.jpg 0\n2.jpg 1\n"),
         CELEBA,

@@ -81,6 +81,7 @@ def config_and_choices(overrides: Sequence[str], config_name: str = "train") -> 
         GlobalHydra.instance().hydra = running
     with open_dict(cfg):
         choices = cfg.pop("hydra").runtime.choices
+    refuse_overrides(cfg, overrides, choices, config_name)
     check(cfg)
     return cfg, of_groups(choices)
 
@@ -143,12 +144,22 @@ def refuse_empty_paths(arguments: Sequence[str]) -> None:
             raise ValueError(f"{argument}: give a path")
 
 
-def refuse_deletions(cfg: DictConfig, arguments: Sequence[str]) -> None:
-    """Raises ValueError if `~key` has left out a whole part, or a number that every run needs."""
-    for argument in arguments:
-        key = argument.removeprefix("~").partition("=")[0].rpartition("@")[2]
-        if argument.startswith("~") and "." not in key and key not in (*cfg, "experiment", "sweep"):
-            raise ValueError(f"{argument}: this key cannot be left out")
+def refuse_overrides(
+    cfg: DictConfig, overrides: Sequence[str], choices: Mapping[str, str | None], config_name: str
+) -> None:
+    """Raises ValueError if `~key` has left out what every run needs, or `+key` has added what nothing reads.
+
+    A new key is of use where another override names it, as ${key}. Those inside a part belong to their _target_.
+    """
+    for override in overrides:
+        key = override.lstrip("~+").partition("=")[0].rpartition("@")[2]
+        if "." in key or key in choices:
+            continue
+        if override.startswith("~") and key not in (*cfg, "experiment", "sweep"):
+            raise ValueError(f"{override}: this key cannot be left out")
+        new = override.startswith("+") and f"\n{key}:" not in (CONF / f"{config_name}.yaml").read_text()
+        if new and not any(f"${{{key}}}" in other for other in overrides):
+            raise ValueError(f"{override}: nothing reads this key. Leave it out, or name it elsewhere, as ${{{key}}}")
 
 
 def command(task: Callable[..., Any], config_name: str, arguments: Sequence[str] | None = None) -> None:
@@ -173,7 +184,7 @@ def command(task: Callable[..., Any], config_name: str, arguments: Sequence[str]
     @functools.wraps(task)
     def guarded(cfg: DictConfig, **options: Any) -> Any:
         try:
-            refuse_deletions(cfg, arguments)
+            refuse_overrides(cfg, arguments, HydraConfig.get().runtime.choices, config_name)
             check(cfg)
             return task(cfg, **options)
         except Exception as error:

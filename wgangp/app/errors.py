@@ -21,6 +21,26 @@ from wgangp.machine.text import printable, shown
 from wgangp.run_dir.record import flatten, parse_yaml
 
 MANY = 40  # more names than one reads in a message
+NAMES_ELSEWHERE = {  # our keys, and what other programs call them
+    "penalty.weight": "lambda lambda_gp lambda_ gp gp_weight gp_lambda gradient_penalty",
+    "steps": "epochs n_epochs num_epochs epoch iterations iters n_iter niter num_iterations max_iter",
+    "batch_size": "batch bs minibatch_size",
+    "n_critic": "critic_iters critic_iterations d_steps n_dis disc_iters",
+    "generator.nz": "latent_dim latent_size z_dim nz noise_dim",
+    "critic": "discriminator netD disc",
+    "generator_optimizer.lr": "lr_g g_lr lr_gen generator.lr generator_lr",
+    "critic_optimizer.lr": "lr_d d_lr lr_c critic.lr critic_lr discriminator_lr",
+    "generator_optimizer.lr and critic_optimizer.lr": "lr learning_rate",
+    "generator_optimizer.betas and critic_optimizer.betas": "beta1 beta2 b1 b2 betas",
+    "device": "gpu gpus cuda gpu_id",
+    "precision": "amp fp16 bf16 mixed_precision",
+    "generator and critic": "model arch architecture network",
+    "dataset.size": "image_size img_size resolution",
+    "dataset.root or dataset.path": "data_root data_dir data_path dataroot root path",
+    "hydra.run.dir": "output_dir outdir out_dir log_dir logdir save_dir out run_dir",
+    "checkpoint_every": "save_every save_interval checkpoint_interval",
+    "wgangp-resume run=DIR": "resume resume_from ckpt checkpoint ckpt_path",
+}
 
 
 def in_quotes(value: str) -> str:
@@ -37,6 +57,8 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} is missing: give {error.full_key}=..."
     text = shown(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{shown(error.filename)}: {error.strerror}"
     if isinstance(error, ValueError | OSError):
         return text
     return f"{where}{type(error).__name__}: {text} (debug=true shows the traceback)"
@@ -58,6 +80,9 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -
         name = key[1] or key[2]
         if (inner := re.search(r"full_key: (\S+)", str(error.__cause__))) and inner[1].startswith(f"{name}."):
             name = inner[1]  # of a mapping that was given as the value
+        elsewhere = [ours for ours, theirs in NAMES_ELSEWHERE.items() if name in theirs.split()]
+        if elsewhere and config_name == "train":
+            return f"{name}: there is no such key. Did you mean {elsewhere[0]}?"
         return f"{name}: there is no such key.{near(name, keys(config_name, arguments), config_name)}"
     if "Config group override must be a string" in str(error):
         null = [group for group in groups() if f"{group}=null" in arguments]
@@ -75,6 +100,8 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -
             f"{error.override}: Hydra cannot read this value: put quotes around it, and others for the shell, "
             f"as in '{name}={quoted}'"
         )
+    if added := [a for a in arguments if a.startswith("+") and a.lstrip("+").partition("=")[0] in groups()]:
+        return f"{added[0]}: write it without +, for this group has a choice already"
     return one_line(error) if not str(error) else printable(str(error).splitlines()[0])
 
 
@@ -101,6 +128,8 @@ def near(name: str, names: list[str], config_name: str = "train") -> str:
     last = name.removeprefix(part)
     close = [n for n in inside if n.startswith(f"{last}@")]  # a group that fills several places
     close = close or difflib.get_close_matches(last, inside, n=2, cutoff=0.7)
+    if part and not close and last in names:  # dataset.batch_size
+        return f" Did you mean {last}?"
     close = close or sorted(n for n in inside if re.split("[./]", n)[-1] == re.split("[./]", last)[-1])
     if close:
         return f" Did you mean {' or '.join(part + n for n in close)}?"

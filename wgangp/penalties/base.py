@@ -8,6 +8,8 @@ from wgangp.models.layers import couples_samples
 from wgangp.penalties.gradients import Critic
 from wgangp.schedules import Schedule
 
+COUPLED = "BatchNorm makes a sample's score depend on its batch, so per-sample gradients do not exist"
+
 
 class Penalty(nn.Module):
     """A constraint of the critic. This base class constrains nothing; each part overrides what it needs.
@@ -27,10 +29,7 @@ class Penalty(nn.Module):
     def check(self, critic: nn.Module) -> None:
         """Raises ValueError if it needs gradients that this critic does not have."""
         if self.per_sample and couples_samples(critic):
-            raise ValueError(
-                "critic.norm=batch makes a sample's score depend on its batch, so per-sample gradients do not exist: "
-                "use critic.norm=layer, or penalty=weight_clipping or none"
-            )
+            raise ValueError(f"{COUPLED}: use critic.norm=layer instead of batch, or penalty=weight_clipping or none")
 
     def begin(self, progress: float) -> None:
         """Called before each step with the finished share of the run, from 0 to 1."""

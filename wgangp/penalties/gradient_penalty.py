@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from wgangp.machine import distributed
-from wgangp.penalties.base import IntervalPenalty
+from wgangp.models.layers import couples_samples
+from wgangp.penalties.base import COUPLED, IntervalPenalty
 from wgangp.penalties.gradients import Critic, at_least_float32, gradient_norm
 from wgangp.penalties.points import COSTS, POINTS, REDUCTIONS, Cost, Points, Reduction, interpolates, named
 from wgangp.schedules import Schedule
@@ -17,8 +18,12 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, weight: float =
     """Returns weight * E[(|grad f(x)| - 1)^2] at interpolates (Gulrajani et al. 2017, equation 3), a scalar.
 
     For use in any training loop. real, fake: (n, *shape). The critic may return (n,), (n, 1) or (n, 1 + num_classes).
-    It must treat samples separately: no BatchNorm. The interpolates are drawn with torch's global random numbers.
+    The interpolates are drawn with torch's global random numbers.
+
+    Raises ValueError if the critic has BatchNorm, for it must treat samples separately.
     """
+    if isinstance(critic, nn.Module) and couples_samples(critic):
+        raise ValueError(f"{COUPLED}: use LayerNorm, or no norm, in the critic")
     return weight * (gradient_norm(critic, interpolates(real, fake)) - 1).square().mean()
 
 

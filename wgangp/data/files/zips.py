@@ -15,7 +15,7 @@ def open_zip(path: Path) -> zipfile.ZipFile:
         archive = zipfile.ZipFile(path)
     except Exception as error:  # zipfile raises BadZipFile, NotImplementedError, struct.error ...
         raise ValueError(
-            f"{shown(path)} is no sound zip file ({shown(error)}): give a folder, or a sound zip"
+            f"{shown(path)} is no folder and no sound zip file ({shown(error)}): give one of the two"
         ) from error
     packed = path.stat().st_size
     for member in archive.infolist():
