@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, Points, composed, small_trainer
+from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, PENALTY, Points, composed, small_trainer
 from textbook import stock_layers
 from torch._dynamo.backends.common import aot_autograd
 from torch._functorch.aot_autograd import make_boxed_func
@@ -18,6 +18,7 @@ from wgangp.machine.compile import compile_if_equal, relative_difference, undist
 from wgangp.machine.convolutions import Convolutions, is_giant
 from wgangp.machine.device import memory_format, seed_step
 from wgangp.models import dcgan, mlp, resnet, resnet101
+from wgangp.penalties import GradientPenalty
 from wgangp.speed import gradients, speed_up
 
 DATA = {"shape": (3, 16, 16), "num_classes": 0}
@@ -120,6 +121,35 @@ def test_compiled_functions_draw_the_random_numbers_of_eager_ones():
 
     (compiled,) = compile_if_equal([draws], drawn, 0.0, torch.device("cpu"))
     assert compiled is not draws
+
+
+def steep(penalty, factor, compile):
+    """A trainer whose critic has gradients above 1 when it is compiled, and `factor` times that afterwards."""
+    trainer = small_trainer(penalty=penalty)
+    matrices = [p for p in trainer.critic_params if p.ndim > 1]
+    with torch.no_grad():
+        torch._foreach_mul_(matrices, 4)
+    speed_up(trainer, compile=compile, cuda_graphs=False)
+    with torch.no_grad():
+        torch._foreach_mul_(matrices, factor)
+    return trainer
+
+
+def test_two_compiled_runs_in_one_process_have_each_its_own_penalty():
+    """Where the gradient's norm is above 1, the two-sided and the one-sided penalty are the same."""
+    two, one = GradientPenalty(**PENALTY), GradientPenalty(**PENALTY | {"cost": "one_sided"})
+    first, second = steep(two, 1, compile=True), steep(one, 0.05, compile=True)
+    eager = steep(one, 0.05, compile=False)
+    assert relative_difference(*(gradients(t, *t.functions[:2]) for t in (eager, second))) < 1e-5
+    assert first.functions[0] != first.critic_gradients  # they are compiled
+    assert second.functions[0] != second.critic_gradients
+
+
+def test_updates_without_the_penalty_are_compiled_and_compared_before_the_run():
+    trainer = small_trainer(compile=True, n_critic=2, penalty=GradientPenalty(**PENALTY | {"interval": 2}))
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    trainer.train_step()
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs > 0
 
 
 @pytest.mark.parametrize(

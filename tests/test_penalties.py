@@ -413,5 +413,5 @@ def test_gradient_norm_is_one_for_a_distance():
 
 def test_a_critic_with_batchnorm_is_refused_in_other_loops():
     critic = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
-    with pytest.raises(ValueError, match="BatchNorm makes a sample's score depend on its batch.*use LayerNorm"):
+    with pytest.raises(ValueError, match=r"BatchNorm makes a sample's score depend on its batch.*use LayerNorm"):
         gradient_penalty(critic, *torch.randn(2, 5, 3))

@@ -54,12 +54,16 @@ def gradients(
     critic_gradients: Callable[..., tuple[Gradients, Logs]],
     generator_gradients: Callable[..., tuple[Gradients, Logs]],
 ) -> list[Tensor]:
-    """Returns both networks' weight gradients by these functions. The networks stay as they were."""
+    """Returns both networks' weight gradients by these functions, of critic updates with a penalty and without.
+
+    The networks stay as they were.
+    """
     t = trainer
     buffers = [(b, b.clone()) for module in (t.generator, t.critic) for b in module.buffers()]
     seed_step(t.seed, 0, "compile")
     z, fetched = local_shard(t.noise(t.batch_size)), t.dataset.fetch(0, t.batch_size)
-    found, _ = critic_gradients(t.penalty.due(0), z, *fetched)
+    kinds = {t.penalty.due(i) for i in range(t.penalty.interval)}
+    found = [g for penalised in sorted(kinds) for g in critic_gradients(penalised, z, *fetched)[0]]
     pairs = [t.dataset.fetch(i + 1, t.batch_size) for i in range(t.pairs)]
     more, _ = generator_gradients(*t.generator_inputs(pairs))
     for buffer, before in buffers:  # BatchNorm's averages, spectral norm's vectors

@@ -3,6 +3,7 @@
 import logging
 import signal
 import time
+import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,8 @@ log = logging.getLogger(__name__)
 
 # Before each call, compiled code checks its guards: that what it was compiled for is still so. The guards on values are
 # kept (tensors' shapes, numbers, flags). Those on functions, modules and hooks, which do not change in a run, are not:
-# checking hundreds of them takes longer than a small network's kernels.
+# checking hundreds of them takes longer than a small network's kernels. They would tell two runs in one process apart;
+# with_own_code does that.
 WATCHED = ("TENSOR_MATCH", "CONSTANT_MATCH", "EQUALS_MATCH", "GRAD_MODE", "GLOBAL_STATE", "DETERMINISTIC_ALGORITHMS")
 
 
@@ -39,7 +41,7 @@ def compile_if_equal(
         from wgangp.machine.convolutions import Convolutions  # loads the compiler
 
         options["post_grad_custom_pre_pass"] = Convolutions()
-    compiled = [torch.compile(f, fullgraph=True, dynamic=False, options=options) for f in functions]
+    compiled = [torch.compile(with_own_code(f), fullgraph=True, dynamic=False, options=options) for f in functions]
     log.info("compiling the gradients, once for this machine: a minute, or several on busy cores")
     started = time.perf_counter()
     try:
@@ -53,6 +55,19 @@ def compile_if_equal(
         return functions
     log.info("compiled in %.0f s; gradients differ from eager ones by %.2g", time.perf_counter() - started, difference)
     return compiled
+
+
+def with_own_code(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns the same function or method with a copy of its code.
+
+    torch keeps what it has compiled by the code, where a later run in this process would find it: that of another
+    penalty or network, if its tensors have the same shapes.
+    """
+    plain: Any = getattr(function, "__func__", function)
+    copy = types.FunctionType(
+        plain.__code__.replace(), plain.__globals__, plain.__name__, plain.__defaults__, plain.__closure__
+    )
+    return types.MethodType(copy, function.__self__) if isinstance(function, types.MethodType) else copy
 
 
 @contextmanager
