@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from wgangp.app.build import build
 from wgangp.app.compose import load_config
 from wgangp.losses import Wasserstein
+from wgangp.optimizers import gradients_of, update
 from wgangp.penalties import Penalty
-from wgangp.trainer import gradients_of, update
 
 SHOWN = ["none", "weight_clipping", "wgan_gp", "wgan_lp", "r1", "finite_difference"]
 

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from wgangp.app.build import build
 from wgangp.losses import Loss, Standard, Wasserstein
+from wgangp.optimizers import gradients_of, update
 from wgangp.penalties import Penalty
 from wgangp.penalties.gradients import scores
-from wgangp.trainer import gradients_of, update
 
 
 def critic_update(

@@ -29,9 +29,8 @@ from wgangp.app.errors import one_line
 from wgangp.data import Order
 from wgangp.machine.device import seed_step
 from wgangp.machine.ema import EMA
-from wgangp.optimizers import set_lr
+from wgangp.optimizers import gradients_of, set_lr, update
 from wgangp.penalties import Penalty
-from wgangp.trainer import gradients_of, update
 
 # Salimans et al. 2016 (their MNIST script), with half the units and a fifth of the updates.
 WIDTHS = (500, 250, 125)  # hidden units of the classifier

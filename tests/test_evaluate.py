@@ -157,10 +157,19 @@ class Sentences(Dataset):
 def test_the_trainers_scores_of_strings():
     data = Sentences()
     values = Scores(data, choose(CATALOGUE, data, None, only_quick=True), n=400, device=CPU)(
-        lambda n: (data.batch(0, n)[0], None)
+        lambda n: (data.to_metric_input(data.batch(0, n)[0]), None)
     )
     assert values["ngram_js_2"] == pytest.approx(0, abs=1e-4) and values["ngram_js_2_floor"] == pytest.approx(1)
     assert values.keys() == {f"ngram_js_{n}{end}" for n in (1, 2, 3, 4) for end in ("", "_floor")}
+
+
+def test_the_run_and_the_command_compute_the_same_scores(call):
+    """For their record in evaluation.json is the same."""
+    small = ["generator.width=8", "critic.width=8", "batch_size=16", "evaluation_samples=150", "hydra.run.dir=run"]
+    call("train", "dataset=gaussians8", "steps=3", *small)
+    trained = evaluation("run")
+    assert call("evaluate", "run=run", "n=150", "metrics=[sliced_wasserstein]")[0] == 0
+    assert evaluation("run") == trained
 
 
 def test_what_cannot_be_computed_is_told_once_and_training_goes_on(caplog):

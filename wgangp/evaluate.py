@@ -12,11 +12,8 @@ from wgangp.app.ranks import joined
 from wgangp.machine.text import shown
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from wgangp.data import Dataset
     from wgangp.metrics import Metric, Result
-    from wgangp.models import Generator
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +34,7 @@ def evaluate(cfg: DictConfig) -> None:
     from wgangp.run_dir.checkpoint import header_of, load_newest
     from wgangp.run_dir.evaluation import record
     from wgangp.run_dir.files import refuse_links
+    from wgangp.sampling import draw_for_metrics
 
     checkpoint, state = load_newest(Path(str(cfg.run)).expanduser())
     run = checkpoint.absolute().parents[1]
@@ -46,10 +44,10 @@ def evaluate(cfg: DictConfig) -> None:
     dataset = recorded_dataset(header, cfg, run, device)
     metrics = choose_metrics(cfg, dataset)
     generator = generator_of(state, cfg.ema, cfg.batchnorm, cfg.allow).to(device)
-    x, y = draw(generator, dataset, cfg.n, cfg.seed)
+    x, labels = draw_for_metrics(generator, dataset, cfg.n, cfg.seed)
     if not is_main():
         return
-    results, errors = score(metrics, x, y if generator.num_classes else None, dataset, device)
+    results, errors = score(metrics, x, labels, dataset, device)
     leave_out(errors, metrics, strict=cfg.metrics is not None)
     print_table(results, reported(header.config))
     for line in beside_the_paper(header.config, state["step"], {name for r in results for name in r.values}):
@@ -74,23 +72,6 @@ def choose_metrics(cfg: DictConfig, dataset: "Dataset") -> "dict[str, Metric]":
     if names is not None and not metrics:
         raise ValueError("metrics=[] names none: leave it out for all that suit the data")
     return leave_out(check(metrics), metrics, strict=names is not None)
-
-
-def draw(generator: "Generator", dataset: "Dataset", n: int, seed: int) -> "tuple[Any, Tensor]":
-    """Returns n samples as metrics take them, and the labels asked for (n,); or conditions (n, *) of the data."""
-    import torch
-
-    from wgangp.machine.device import seed_step
-    from wgangp.sampling import generate, latents
-
-    seed_step(seed, 0, "evaluate")
-    z, y = latents(generator, n)
-    conditional = generator.num_classes or generator.data_conditions is not None
-    if conditional and (given := dataset.given("train", len(z))) is not None:
-        y = given
-    parts = generate(generator, z, y, dataset.to_metric_input)
-    x = torch.cat(parts) if isinstance(parts[0], torch.Tensor) else [line for part in parts for line in part]
-    return x[:n], y[:n]
 
 
 def print_table(results: "list[Result]", paper: dict[str, str]) -> None:

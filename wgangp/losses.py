@@ -46,10 +46,12 @@ class LeastSquares(Loss):
         return (fake - 1).square().mean()
 
 
+CONTENT = {"l1": F.l1_loss, "l2": F.mse_loss}
+
+
 def content_loss(content: str, fake: Tensor, real: Tensor) -> Tensor:
     """Returns the mean absolute (l1) or squared (l2) difference of G(z, y) and the x of y (Isola et al. 2017)."""
-    difference = fake.float() - real
-    return difference.abs().mean() if content == "l1" else difference.square().mean()
+    return CONTENT[content](fake.float(), real)
 
 
 def class_loss(logits: Tensor, y: Tensor) -> Tensor:

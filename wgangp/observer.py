@@ -1,6 +1,7 @@
 """What a training run shows of itself: norms, scores, samples and pictures."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,12 +15,12 @@ from wgangp.models.layers import frozen
 from wgangp.models.real_plus_noise import fakes
 from wgangp.penalties import gradient_norm, interpolates
 from wgangp.run_dir.logger import Values
-from wgangp.sampling import CHUNK, generate, generate_chunk
+from wgangp.sampling import draw, draw_for_metrics, generate_chunk
 from wgangp.trainer import Logs, Trainer
 
 PAIRS = 32  # in a picture
 CLIPS = 8  # rows of a filmstrip
-Draw = Callable[[int], tuple[Tensor, Tensor | None]]  # draw(n): samples (n, *), and the labels (n,) asked for, if any
+Draw = Callable[[int], tuple[Any, Tensor | None]]  # draw(n): n samples as metrics take them, and labels (n,), if any
 Metrics = Callable[[Draw], dict[str, float]]  # scores by name
 
 
@@ -57,7 +58,7 @@ class Observer:
         fake, critic, values = fakes(frozen(t.generator), real, t.noise(len(real)), y), frozen(t.critic), Logs()
         if t.content != "none":
             values["validation/content"] = content_loss(t.content, fake, real)
-        if (logits := t.given(critic, y)(real)[:, 1:]).shape[1]:
+        if t.dataset.num_classes and (logits := t.at_condition(critic, y)(real)[:, 1:]).shape[1]:
             values["validation/accuracy"] = (logits.argmax(1) == y).float().mean()
         for layer in critic.modules():
             layer.train(isinstance(layer, nn.Dropout))  # the loss of penalty=ct is that of two dropouts
@@ -71,25 +72,20 @@ class Observer:
         seed_step(t.seed, t.step, "measure")
         real, y = t.dataset.batch(t.batches(t.step - 1)[t.n_critic - 1], t.batch_size)
         fake = fakes(frozen(t.generator), real, t.noise(len(real)), y)
-        return gradient_norm(t.given(frozen(t.critic), y), interpolates(real, fake))
+        return gradient_norm(t.at_condition(frozen(t.critic), y), interpolates(real, fake))
 
     def evaluate(self) -> dict[str, float]:
-        """Returns the metrics of the averaged generator, as eval/NAME."""
-        seed_step(self.trainer.seed, self.trainer.step, "evaluate")
+        """Returns the metrics of the averaged generator, as eval/NAME: those that wgangp-evaluate computes."""
         return {f"eval/{name}": value for name, value in self.metrics(self.draw).items()}
+
+    def draw(self, n: int) -> tuple[Any, Tensor | None]:
+        """Returns n samples of the averaged generator as metrics take them, and the labels (n,) asked for."""
+        t = self.trainer
+        return draw_for_metrics(frozen(t.ema.module), t.dataset, n, t.seed)
 
     def generate(self, n: int) -> Tensor:
         """Returns n samples (n, *) of the averaged generator, on the CPU."""
-        return self.draw(n)[0]
-
-    def draw(self, n: int) -> tuple[Tensor, Tensor | None]:
-        """Returns n samples (n, *) of the averaged generator, on the CPU, and the labels (n,) that it was asked for."""
-        chunks = [(self.trainer.noise(CHUNK), self.trainer.labels(CHUNK)) for _ in range(-(-n // CHUNK))]
-        z, y = (torch.cat(parts) for parts in zip(*chunks, strict=True))
-        if (given := self.trainer.dataset.given("train", len(z))) is not None:
-            y = given
-        x = torch.cat(generate(frozen(self.trainer.ema.module), z, y, Tensor.cpu))[:n]
-        return x, y[:n] if self.trainer.generator.num_classes else None
+        return torch.cat(draw(frozen(self.trainer.ema.module), self.trainer.dataset, n, Tensor.cpu)[0])[:n]
 
     @torch.no_grad()
     def picture(self) -> np.ndarray:

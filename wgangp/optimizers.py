@@ -80,4 +80,4 @@ def set_lr(optimizers: Iterable[torch.optim.Optimizer], scale: float) -> None:
 
 def lr_scale(decay: str, step: int, steps: int) -> float:
     """Returns what the learning rates are multiplied by: 1, or falling linearly to 0 (gan_cifar_resnet.py)."""
-    return 1.0 if decay == "none" else 1 - step / steps
+    return {"none": 1.0, "linear": 1 - step / steps}[decay]

@@ -19,7 +19,7 @@ Example: wgangp-resume run=outputs/mnist/2026-01-31_12-00-00 steps=200000"""
 
 def main() -> None:
     ignore_save_requests()  # before Hydra is imported, which takes half a second
-    from wgangp.app.errors import one_line
+    from wgangp.app.errors import one_line, wants_traceback
 
     arguments = sys.argv[1:]
     if "--version" in arguments:
@@ -28,14 +28,13 @@ def main() -> None:
     if {"--help", "-h"} & set(arguments):
         print(USAGE)
         return
-    debug = "debug=true" in [argument.lower() for argument in arguments]
     try:
         with joined(), console():
             resume(arguments)
     except KeyboardInterrupt:
         interrupted()
     except Exception as error:
-        if debug:
+        if wants_traceback(arguments):
             raise
         sys.exit(one_line(error))
 

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from wgangp.data import Dataset
 from wgangp.data.text import decode
 from wgangp.machine import distributed
+from wgangp.machine.device import seed_step
 from wgangp.machine.distributed import gather
 from wgangp.models import Generator
+from wgangp.models.layers import batch_norms, uses_batch_statistics
 from wgangp.units import axes_of_file, quantised
 
 CHUNK = 100  # samples that share BatchNorm's statistics, as in the official evaluation
@@ -43,7 +46,7 @@ def latents_of(generator: Generator, samples: list[int]) -> tuple[Tensor, Tensor
 
 
 def truncated(z: Tensor, at: float | None) -> Tensor:
-    """Shrinks latents to `at` times their size: fewer odd samples, less variety (as Brock et al. 2019, section 3.1)."""
+    """Returns `at` times the latents: fewer odd samples, less variety. StyleGAN does so in w, here it is in z."""
     return z if at is None else at * z
 
 
@@ -73,6 +76,27 @@ def generate(generator: Generator, z: Tensor, y: Tensor, finish: Callable[[Tenso
                 mine[i] = finish(generate_chunk(generator, a.to(device), b.to(device)))
     made: dict[int, Made] = gather(mine)
     return [made[i] for i in sorted(made)]
+
+
+def draw(
+    generator: Generator, dataset: Dataset, n: int, finish: Callable[[Tensor], Made]
+) -> tuple[list[Made], Tensor | None]:
+    """Returns finish(samples) of chunks of n or more samples, and the labels (m,) asked for, if there are classes.
+
+    Labels and conditions are those of the training samples: each comes as often as there.
+    """
+    z, y = latents(generator, n)
+    if (given := dataset.given("train", len(z))) is not None and (generator.num_classes or dataset.conditions):
+        y = given
+    return generate(generator, z, y, finish), y if generator.num_classes else None
+
+
+def draw_for_metrics(generator: Generator, dataset: Dataset, n: int, seed: int) -> tuple[Any, Tensor | None]:
+    """Returns n samples as metrics take them, and the labels (n,) asked for, if there are classes."""
+    seed_step(seed, 0, "evaluate")
+    parts, labels = draw(generator, dataset, n, dataset.to_metric_input)
+    x = torch.cat(parts) if isinstance(parts[0], Tensor) else [line for part in parts for line in part]
+    return x[:n], None if labels is None else labels[:n]
 
 
 def to_data(generator: Generator) -> Callable[[Tensor], Tensor]:
@@ -122,15 +146,6 @@ def filling(generator: Generator, n: int) -> tuple[Tensor, Tensor]:
     numbers = torch.arange(n)
     y = numbers % max(1, generator.num_classes) if given is None else given.of(numbers)
     return torch.randn(n, generator.nz, generator=fixed), y
-
-
-def uses_batch_statistics(module: nn.Module) -> bool:
-    """Whether a sample depends on the others of its batch."""
-    return any(norm.training or norm.running_mean is None for norm in batch_norms(module))
-
-
-def batch_norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    return [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
 
 
 @torch.no_grad()

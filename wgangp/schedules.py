@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from wgangp.machine.distributed import mean_over_ranks
+
 
 class Schedule(nn.Module):
     """The weight over a run: `value` is its current value, `start` its first one."""
@@ -21,7 +23,7 @@ class Schedule(nn.Module):
         """Called before each step with the finished share of the run, from 0 to 1."""
 
     def observe(self, norm: Tensor) -> None:
-        """Called after each penalised update with its mean gradient norm, a scalar."""
+        """Called after each penalised update with its mean gradient norm on this rank, a scalar."""
 
 
 class Constant(Schedule):
@@ -69,5 +71,5 @@ class Adaptive(Schedule):
 
     @torch.no_grad()
     def observe(self, norm: Tensor) -> None:
-        factor = (norm / self.target).clamp(0.1, 10) ** self.rate
+        factor = (mean_over_ranks(norm) / self.target).clamp(0.1, 10) ** self.rate
         self.value.mul_(factor).clamp_(self.least, self.most)  # type: ignore[union-attr]

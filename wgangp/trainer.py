@@ -14,7 +14,7 @@ from wgangp.losses import Loss, class_loss, content_loss
 from wgangp.machine import distributed
 from wgangp.machine.cuda_graphs import Batches, Replayed
 from wgangp.machine.device import memory_format, seed_step
-from wgangp.machine.distributed import local_shard, mean_over_ranks
+from wgangp.machine.distributed import local_shard
 from wgangp.machine.ema import EMA
 from wgangp.machine.state import load_state, state_of
 from wgangp.models import Generator, Given
@@ -83,14 +83,14 @@ class Trainer:
         self.batch_size, self.n_critic, self.augment = batch_size, n_critic, augment
         self.generator_batch, self.class_weight = batch_size * generator_batch_multiple, class_weight
         self.content, self.content_weight, self.lr_decay, self.precision = content, content_weight, lr_decay, precision
-        given = dataset.conditions is not None and getattr(generator, "condition_shape", None)
-        self.pairs = generator_batch_multiple if given else 0  # batches (x, y) that its update takes; 0: random labels
+        sees_conditions = dataset.conditions is not None and getattr(generator, "condition_shape", None)
+        self.pairs = generator_batch_multiple if sees_conditions else 0  # batches (x, y) of an update; 0: random labels
         if content != "none" and not self.pairs:
             raise ValueError(
                 f"content={content} compares G(z, y) with the sample that y belongs to: give the data a "
                 "dataset.condition, and set conditional=true"
             )
-        check_augmentation(augment, dataset.shape, (dataset.condition_shape if given else None) or ())
+        check_augmentation(augment, dataset.shape, (dataset.condition_shape if sees_conditions else None) or ())
         self.logs: Logs = {}  # of the last step; a lazy penalty's are of the last penalised update
         self.functions = Functions(self.critic_gradients, self.generator_gradients, self.updates)
 
@@ -129,7 +129,7 @@ class Trainer:
         update(self.critic_params, self.critic_optimizer, gradients)
         self.penalty.project(self.critic)  # weight clipping only
         if penalised:
-            self.penalty.observe(mean_over_ranks(logs.pop("penalty/norm")))  # an adaptive weight only
+            self.penalty.observe(logs.pop("penalty/norm"))  # an adaptive weight only
         return logs
 
     def update_generator(self, pairs: Batches) -> Logs:
@@ -168,7 +168,7 @@ class Trainer:
 
         A lazy penalty counts `interval` times in the loss, and once in what is logged, so that intervals compare.
         """
-        f = self.given(critic, y)
+        f = self.at_condition(critic, y)
         real, fake = augmented(real, self.augment), augmented(fake, self.augment)
         with self.autocast():
             real_out, fake_out = self.critic_outputs(f, real, fake)  # (n, 1 + num_classes)
@@ -200,7 +200,7 @@ class Trainer:
             return loss
         return loss + self.content_weight * content_loss(self.content, fake, real)
 
-    def given(self, critic: nn.Module, y: Tensor) -> Critic:
+    def at_condition(self, critic: nn.Module, y: Tensor) -> Critic:
         """Returns f(., y): the critic as a function of x alone, which the penalty differentiates."""
         return Given(critic, y) if self.critic_sees_y else critic
 

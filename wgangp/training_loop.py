@@ -73,9 +73,9 @@ class TrainingLoop:
             while t.step < t.steps and not stopped:
                 logs = self.step()
                 last = t.step == t.steps
-                stopped = any_rank(self.stop())
+                stopped, wanted = any_rank(self.stop(), self.save())
                 every = partial(due, t.step, last)
-                saving = every(self.intervals.checkpoint) or stopped or any_rank(self.save())
+                saving = every(self.intervals.checkpoint) or stopped or wanted
                 if every(self.intervals.log) or every(self.intervals.evaluate) or saving:
                     self.check_finite(logs)
                 if every(self.intervals.log):

@@ -107,3 +107,20 @@ def test_the_package_is_named_if_it_is_missing(call, hub, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "datasets", None)
     code, text = call("train", "dataset=huggingface", "dataset.name=pets", *SMALL)
     assert code == 1 and "datasets is not installed: pip install -e '.[huggingface]'" in text
+
+
+def test_a_test_split_without_labels_is_passed_over(hub, caplog):
+    """As those of contests, whose labels are -1 or missing: the next split is held out."""
+    classes = datasets.ClassLabel(names=["cat", "dog"])
+    parts = {name: split(4, i, [0, 1, 0, 1]).cast_column("label", classes) for i, name in enumerate(("train", "valid"))}
+    for kind, test in (
+        ("hidden", split(4, 7, [-1] * 4).cast_column("label", classes)),
+        ("bare", split(4, 8, [0] * 4).remove_columns("label")),
+    ):
+        datasets.DatasetDict(parts | {"test": test}).save_to_disk(str(hub / kind))
+        with caplog.at_level("INFO"):
+            data = make_dataset(
+                load_config("dataset=huggingface", f"dataset.name={hub / kind}", "dataset.size=8"), torch.device("cpu")
+            )
+        assert torch.equal(data.test.images, torch.from_numpy(pictures(4, 1)).permute(0, 3, 1, 2))
+        assert "left out test: without labels" in caplog.text

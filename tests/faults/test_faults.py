@@ -128,7 +128,7 @@ def test_checkpoints_open_with_torch_alone(tmp_path):
 
 
 # In the order of a checkpoint's life: opened, half written, written, synchronised, renamed.
-MOMENTS = ["builtins.open", "torch.save", "os.fsync", "os.replace", "wgangp.run_dir.checkpoint.sync_folder"]
+MOMENTS = ["builtins.open", "torch.save", "os.fsync", "os.replace", "wgangp.run_dir.files.sync_folder"]
 
 
 def save_and_die(folder, moment, after):
@@ -157,7 +157,7 @@ def test_a_crash_at_any_moment_of_writing_leaves_a_sound_checkpoint(moment, afte
     process = PROCESSES.Process(target=save_and_die, args=(tmp_path, moment, after))
     process.start()
     assert finished([process]) == [-signal.SIGKILL]
-    renamed = (moment, after) in [("os.replace", True)] or moment == "wgangp.run_dir.checkpoint.sync_folder"
+    renamed = (moment, after) in [("os.replace", True)] or moment == "wgangp.run_dir.files.sync_folder"
     assert load_newest(tmp_path)[1]["step"] == (2 if renamed else 1)
 
 

@@ -62,5 +62,5 @@ def said(hint: Any) -> str:
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(dict.fromkeys(said(kind) for kind in get_args(hint)))
     if get_origin(hint) in (list, tuple, Sequence):
-        return f"a list of {said(get_args(hint)[0]).removeprefix('a ')}s"
+        return f"a list, each entry {said(get_args(hint)[0])}"
     return SAID.get(hint, "an option of its group")

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 import wgangp
 from wgangp.app.checks import check, plain
-from wgangp.app.errors import explain, groups, near, one_line
+from wgangp.app.errors import explain, groups, near, one_line, wants_traceback
 from wgangp.app.help import page
 from wgangp.app.paths import CONF, PLUGINS, VERSION_BASE
 from wgangp.machine.signals import interrupted
@@ -33,6 +33,8 @@ PATHS = (  # keys whose value is a path, and is taken as it is typed
     *("dataset.path", "dataset.root", "dataset.cache", "hydra.sweep.dir"),
     *("scores.fvd.weights", "scores.prc_vgg16.weights"),
 )
+MAYBE_PATHS = ("dataset.held_out", "dataset.condition", "condition")  # or a number, or the name of a column
+NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?", re.IGNORECASE)
 PLAIN = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z_./][\w./-]*", re.IGNORECASE)
 SWEEP = re.compile(r"['\"\[$?]|(choice|range|interval|glob|shuffle|sort|tag)\(")  # written in Hydra's own syntax
 MULTIRUN = {"-m", "--multirun"}
@@ -97,7 +99,9 @@ def as_typed(argument: str) -> str:
     2024_01_31 and 7 are numbers to Hydra, and ~ and spaces are errors. Each path of a sweep's list is quoted alone.
     """
     key, _, value = argument.partition("=")
-    if key.lstrip("+") not in PATHS or SWEEP.match(value):
+    name = key.lstrip("+")
+    is_path = name in PATHS or (name in MAYBE_PATHS and not NUMBER.fullmatch(value.partition(",")[0]))
+    if not is_path or SWEEP.match(value):
         return argument
     several = bool(MULTIRUN & set(sys.argv))
     return f"{key}={','.join(quoted(path) for path in (value.split(',') if several else [value]))}"
@@ -162,12 +166,12 @@ def refuse_overrides(
             raise ValueError(f"{override}: nothing reads this key. Leave it out, or name it elsewhere, as ${{{key}}}")
 
 
-def command(task: Callable[..., Any], config_name: str, arguments: Sequence[str] | None = None) -> None:
-    """Runs `task` under Hydra with the command line, or with `arguments` in its place.
+def command(task: Callable[..., Any], config_name: str) -> None:
+    """Runs `task` under Hydra with the command line.
 
     An error becomes one line and exit code 1; debug=true shows its traceback.
     """
-    arguments = [as_typed(a) for a in (sys.argv[1:] if arguments is None else arguments)]
+    arguments = [as_typed(a) for a in sys.argv[1:]]
     arguments.sort(key=lambda argument: argument not in MULTIRUN)  # argparse takes no -m between other arguments
     if "--version" in arguments:
         print(f"wgangp {wgangp.__version__}")
@@ -177,7 +181,7 @@ def command(task: Callable[..., Any], config_name: str, arguments: Sequence[str]
         show(page(CONF, config_name, {key: value for key, _, value in pairs if key.partition("@")[0] in groups()}))
         return
     refuse_unknown_options(arguments)
-    debug = "debug=true" in [argument.lower() for argument in arguments]
+    debug = wants_traceback(arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors, and we report them
     logging.raiseExceptions = False  # of a closed terminal, `| head -1`: the run goes on, and train.log has the lines
 
@@ -224,7 +228,7 @@ def plain_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
     except KeyboardInterrupt:
         interrupted()
     except Exception as error:
-        if "debug=true" in arguments:
+        if wants_traceback(arguments):
             raise
         sys.exit(one_line(error))
 
@@ -239,7 +243,7 @@ def merge_arguments(defaults: DictConfig, arguments: Sequence[str], file: Any) -
             raise ValueError(f"{argument}: give key=value")
         if key not in defaults.keys():  # noqa: SIM118  (`in` calls a key without a value absent)
             raise ValueError(f"{key}: there is no such key.{near(key, [str(k) for k in defaults])}")
-        typed = OmegaConf.from_dotlist([f"x={value}"]).x if key not in ("sweep", "run", "out") else value
+        typed = OmegaConf.from_dotlist([f"x={value}"]).x if key != "sweep" else value
         given[key] = typed
     cfg = OmegaConf.merge(defaults, given)
     if missing := sorted(OmegaConf.missing_keys(cfg)):

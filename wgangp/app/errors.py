@@ -43,6 +43,10 @@ NAMES_ELSEWHERE = {  # our keys, and what other programs call them
 }
 
 
+def wants_traceback(arguments: Sequence[str]) -> bool:
+    return "debug=true" in [argument.lower() for argument in arguments]
+
+
 def in_quotes(value: str) -> str:
     text = value.strip().strip("\"'")
     return f'"{text}"'

@@ -240,8 +240,8 @@ def make_loop(
         prepared.header,
         cfg.monitor,
         higher_is_better(cfg.monitor, prepared.scores.metrics.values()),
+        saved_step=trainer.step,
     )
-    checkpoints.saved_step = trainer.step
     return TrainingLoop(
         trainer,
         Observer(trainer, prepared.scores),

@@ -91,6 +91,11 @@ class Dataset:
         """
         return None
 
+    def class_counts(self) -> Tensor | None:
+        """Returns how many training samples each class has, (num_classes,); None if that is not known."""
+        found = self.reference("train")
+        return None if found is None else torch.bincount(found[1].cpu(), minlength=self.num_classes)
+
     def use(self, units: Units | None, conditions: Conditions | None = None) -> None:
         """Takes the units of a checkpoint: a run keeps those that it began with. Ignored if there are none."""
 

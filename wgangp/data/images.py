@@ -57,10 +57,10 @@ class Images(Labelled):
         return f"{len(self):,} {self.noun} of {'x'.join(map(str, self.shape))}{self._classes()}{self._held_out()}"
 
 
-def brightest(images: Tensor, enough: int, chunk: int = 1024) -> int:
+def brightest(images: Tensor, enough: int) -> int:
     """Returns the largest pixel value, or the first found that is at least `enough`."""
     brightest = 0
-    for part in torch.split(images, chunk):
+    for part in torch.split(images, 1024):
         brightest = max(brightest, int(part.max()))
         if brightest >= enough:
             break

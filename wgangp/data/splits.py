@@ -41,9 +41,9 @@ class Split:
 
     def pick(self, picked: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the samples (n, *shape) at these positions (n,), and their labels (n,) or conditions (n, *)."""
-        return self.images[picked if self.where is None else self.where[picked]], self.given(picked)
+        return self.images[picked if self.where is None else self.where[picked]], self.targets(picked)
 
-    def given(self, picked: Tensor) -> Tensor:
+    def targets(self, picked: Tensor) -> Tensor:
         """Returns the conditions (n, *) of the samples at these positions (n,); the labels (n,) if there are none."""
         if self.conditions is None:
             return self.labels[picked]
@@ -58,10 +58,11 @@ class Split:
         return self.images if self.where is None else self.images[self.where]
 
 
-def hold_out(split: Split, amount: float | str) -> tuple[Split, Split]:
+def hold_out(split: Split, amount: float | str, class_names: tuple[str, ...]) -> tuple[Split, Split]:
     """Returns the training and the held-out part: a share, or a number of samples, of every class alike.
 
-    The draw is the same for every seed of the training. Raises ValueError if `amount` is no share or number.
+    The draw is the same for every seed of the training. Raises ValueError if `amount` is no share or number, or leaves
+    no training sample of a class.
     """
     n = len(split)
     held = amount if type(amount) is int else round(amount * n) if isinstance(amount, float) and amount < 1 else 0
@@ -72,7 +73,14 @@ def hold_out(split: Split, amount: float | str) -> tuple[Split, Split]:
     train = draw_evenly(split.labels, n - held)
     rest = torch.ones(n, dtype=torch.bool)
     rest[train] = False
-    return split.part(train), split.part(rest.nonzero().flatten())
+    parts = split.part(train), split.part(rest.nonzero().flatten())
+    counts = torch.bincount(parts[0].labels, minlength=len(class_names)).tolist()
+    if lost := [name for name, count in zip(class_names, counts, strict=False) if not count]:
+        raise ValueError(
+            f"dataset.held_out={amount} leaves no training sample of the classes {listed(lost)}: hold out fewer, or "
+            "choose others by dataset.classes"
+        )
+    return parts
 
 
 class Resident:
@@ -152,15 +160,15 @@ class Labelled(Dataset):
 
     def make(self, *fetched: Tensor) -> tuple[Tensor, Tensor]:
         images, y = self.feed.rows(*fetched)
-        return self.scale(images), self.scale_given(y)
+        return self.scale(images), self.scale_condition(y)
 
-    def scale_given(self, y: Tensor) -> Tensor:
+    def scale_condition(self, y: Tensor) -> Tensor:
         """Returns conditions (n, *) of a split, on the device, as the networks see them; labels as they are."""
-        return y if self.conditions is None else self.placed_given.apply(y)
+        return y if self.conditions is None else self.condition_units.apply(y)
 
     def use(self, units: Units | None, conditions: Conditions | None = None) -> None:
         if conditions is not None:
-            self.conditions, self.placed_given = conditions, conditions.units.to(self.device)
+            self.conditions, self.condition_units = conditions, conditions.units.to(self.device)
 
     def given(self, part: str, n: int, seed: int = 0) -> Tensor | None:
         split = self._part(part)
@@ -170,14 +178,14 @@ class Labelled(Dataset):
             picked = torch.randint(len(split), (n,), generator=torch.Generator().manual_seed(seed))
             return split.labels[picked.to(split.labels.device)].cpu()
         picked = draw(len(split), n, seed)[torch.arange(n) % len(split)]
-        return self.scale_given(split.given(picked.to(split.labels.device)).to(self.device)).cpu()
+        return self.scale_condition(split.targets(picked.to(split.labels.device)).to(self.device)).cpu()
 
     def held_out(self, index: int, n: int) -> tuple[Tensor, Tensor] | None:
         """Returns n of the held-out samples, in their order; the first follows the last."""
         if self.test is None:
             return None
         images, y = self.test.pick(torch.arange(index * n, (index + 1) * n) % len(self.test))
-        return self.scale(images.to(self.device)), self.scale_given(y.to(self.device))
+        return self.scale(images.to(self.device)), self.scale_condition(y.to(self.device))
 
     def reference(self, part: str = "train", n: int | None = None, seed: int = 0) -> tuple[Tensor, Tensor] | None:
         split = self._part(part)
@@ -188,13 +196,16 @@ class Labelled(Dataset):
         picked = draw(len(split), n, seed).to(split.labels.device)
         return split.pick(picked)[0].cpu(), split.labels[picked].cpu()
 
+    def class_counts(self) -> Tensor:
+        return torch.bincount(self.train.labels.cpu(), minlength=self.num_classes)
+
     def _part(self, part: str) -> Split | None:
         return {"train": self.train, "held_out": self.test}.get(part)
 
     def _classes(self) -> str:
         if not self.num_classes:
             return ""
-        counts = torch.bincount(self.train.labels.cpu(), minlength=self.num_classes).tolist()
+        counts = self.class_counts().tolist()
         names = self.class_names or tuple(map(str, range(self.num_classes)))
         classes = [f"{name} ({count:,})" for name, count in zip(names, counts, strict=True)]
         return f", {self.num_classes} classes: {listed(classes)}"

@@ -107,9 +107,9 @@ def gather(mine: dict[int, Any]) -> dict[int, Any]:
     return {key: value for part in parts for key, value in part.items()}
 
 
-def any_rank(flag: bool) -> bool:
-    """Returns whether the flag is set on at least one rank."""
-    return flag if WORLD_SIZE == 1 else bool(sum_over_ranks(torch.tensor(int(flag))))
+def any_rank(*flags: bool) -> list[bool]:
+    """Returns of each flag whether it is set on at least one rank."""
+    return [count > 0 for count in sum_over_ranks(torch.tensor(flags, dtype=torch.int)).tolist()]
 
 
 def from_main(name: str, make: Callable[[], str]) -> str:

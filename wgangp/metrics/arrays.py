@@ -127,7 +127,7 @@ def correlation_difference(x: Tensor, y: Tensor) -> float:
     return pairs.mean().item()
 
 
-def power_spectrum(x: Tensor, chunk: int = 256) -> Tensor:
+def power_spectrum(x: Tensor) -> Tensor:
     """Returns the mean power of signals, fields or volumes x (n, c, *) at each wavenumber, (c, k), k from 1.
 
     Wavenumbers count the waves along the longest axis, up to two places a wave; frequencies are rounded to them, and
@@ -136,7 +136,7 @@ def power_spectrum(x: Tensor, chunk: int = 256) -> Tensor:
     size, axes = x.shape[2:], tuple(range(2, x.ndim))
     frequency = torch.stack(torch.meshgrid(*map(torch.fft.fftfreq, size), indexing="ij")).norm(dim=0).flatten()
     wave = (frequency * max(size)).round().long()  # (places,)
-    power = sum(torch.fft.fftn(part, dim=axes).abs().square().sum(0).flatten(1).double() for part in x.split(chunk))
+    power = sum(torch.fft.fftn(part, dim=axes).abs().square().sum(0).flatten(1).double() for part in x.split(256))
     counts = torch.bincount(wave)
     by_wave = torch.zeros(x.shape[1], len(counts), dtype=torch.float64).index_add(
         1, wave, torch.as_tensor(power) / len(x)

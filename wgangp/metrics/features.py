@@ -85,16 +85,23 @@ class Features:
     @cached_property
     def real(self) -> Tensor:
         """(m, d), of all training images, or of so many clips."""
-        return kept_features(training_samples(self.dataset, self.most), self.extractor, self.device)
+        return self._of_data("train", lambda: training_samples(self.dataset, self.most))
 
     @cached_property
     def held_out(self) -> Tensor | None:
         """(m, d), of all held-out images, or of so many clips; None if there are none."""
-        found = self.dataset.reference("held_out", self.most)
-        return None if found is None else kept_features(found[0], self.extractor, self.device)
+        if (found := self.dataset.reference("held_out", self.most)) is None:
+            return None
+        return self._of_data("held_out", lambda: found[0])
+
+    def _of_data(self, part: str, samples: Callable[[], Tensor]) -> Tensor:
+        """Returns the features of a part of the dataset, which a run asks for at each evaluation."""
+        key = (part, self.extractor, self.device)
+        return _of_data(self.dataset, key, lambda: kept_features(samples(), self.extractor, self.device))
 
 
 _of_samples: Once[Features] = Once()
+_of_data: Once[Tensor] = Once()
 
 
 def features(extractor: Extractor, images: Tensor, dataset: Dataset, device: torch.device) -> Features:

@@ -186,10 +186,8 @@ class ByClassifier(FeatureMetric):
 
     def score_labels(self, found: Tensor, asked: Tensor | None, num_classes: int, dataset: Dataset) -> dict[str, float]:
         """Compares the classes found (n,) with the data's, and with those that the generator was asked for."""
-        reference = torch.ones(num_classes)
-        if num_classes == dataset.num_classes and (train := dataset.reference("train")):
-            reference = torch.bincount(train[1].cpu(), minlength=num_classes)
-        values = {"balance": class_balance(found, reference)}
+        known = dataset.class_counts() if num_classes == dataset.num_classes else None
+        values = {"balance": class_balance(found, torch.ones(num_classes) if known is None else known)}
         if asked is not None:
             values["agreement"] = (found == asked.cpu()).float().mean().item()
         return values

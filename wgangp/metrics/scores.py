@@ -106,14 +106,13 @@ class Scores:
         self.wanted = bool(metrics)
         self.results: list[Result] = []  # of the last evaluation
 
-    def __call__(self, draw: Callable[[int], tuple[Tensor, Tensor | None]]) -> dict[str, float]:
-        """Returns the scores by name of x, y = draw(n), with x of (n, *shape); {} on other ranks than the main one."""
+    def __call__(self, draw: Callable[[int], tuple[Any, Tensor | None]]) -> dict[str, float]:
+        """Returns the scores by name of samples, labels = draw(n); {} on other ranks than the main one."""
         self.results = []
         found = draw(self.n) if self.wanted else None  # all ranks together
         if found is None or not is_main():
             return {}
-        x, labels = found
-        samples = self.dataset.to_metric_input(x)
+        samples, labels = found
         self.results, errors = score(self.metrics, samples, labels, self.dataset, self.device)
         warn(errors)
         self.metrics = {name: metric for name, metric in self.metrics.items() if name not in errors}

@@ -192,16 +192,24 @@ def spectral_norm(module: nn.Module) -> None:
                 nn.utils.parametrizations.spectral_norm(layer, name)
 
 
+def batch_norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+
+
 def couples_samples(module: nn.Module) -> bool:
-    """Returns whether a sample's output depends on the rest of its batch (BatchNorm with batch statistics)."""
-    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
+    """Whether a sample's output depends on the rest of its batch in training."""
+    return bool(batch_norms(module))
+
+
+def uses_batch_statistics(module: nn.Module) -> bool:
+    """Whether a sample's output depends on the rest of its batch as the module is now."""
+    return any(norm.training or norm.running_mean is None for norm in batch_norms(module))
 
 
 def use_batch_statistics(module: nn.Module) -> None:
     """Makes BatchNorm in eval mode use the batch's own statistics, as the official code does when it samples."""
-    for m in module.modules():
-        if isinstance(m, nn.modules.batchnorm._BatchNorm):
-            m.running_mean = m.running_var = m.num_batches_tracked = None
+    for norm in batch_norms(module):
+        norm.running_mean = norm.running_var = norm.num_batches_tracked = None
 
 
 def frozen(module: Module) -> Module:

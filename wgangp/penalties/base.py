@@ -53,7 +53,7 @@ class Penalty(nn.Module):
         """Called after each critic update; weight clipping moves the weights here."""
 
     def observe(self, norm: Tensor) -> None:
-        """Called after each penalised update with the norm of `terms`, detached, averaged over the ranks."""
+        """Called after each penalised update with the norm of `terms`, detached, of this rank's samples."""
 
 
 class NoPenalty(Penalty):

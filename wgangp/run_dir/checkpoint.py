@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import math
-import os
 import pickle
 import re
 import zipfile
@@ -18,7 +17,7 @@ from torch import Tensor
 from wgangp.machine.bounded import load_bounded
 from wgangp.machine.distributed import is_main
 from wgangp.metrics.objective import monitored
-from wgangp.run_dir.files import open_for_writing, read_json, read_regular, replace_json, sync_folder
+from wgangp.run_dir.files import read_json, read_regular, replace_json, replacing
 from wgangp.run_dir.record import flatten, parse_yaml
 from wgangp.units import MOST_CLASSES, Conditions, Units, conditions_of, units_of
 
@@ -189,10 +188,12 @@ class Checkpoints:
     best.pt is the one with the best value of `monitor` at an evaluation; none if `monitor` is empty.
     """
 
-    def __init__(self, run: Path, keep: int, header: State, monitor: str, higher_is_better: bool) -> None:
+    def __init__(
+        self, run: Path, keep: int, header: State, monitor: str, higher_is_better: bool, saved_step: int = 0
+    ) -> None:
         self.run, self.folder, self.keep, self.header = run, run / "checkpoints", keep, header
         self.monitor, self.sign = monitor, -1 if higher_is_better else 1
-        self.saved_step = 0
+        self.saved_step = saved_step
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def save(self, step: int, state: State) -> None:
@@ -230,20 +231,11 @@ class Checkpoints:
 
 
 def save_checkpoint(path: Path, state: State) -> None:
-    """Writes beside, flushes and renames: a crash leaves what was there before, and no half file."""
-    partial = path.with_suffix(".partial")
-    try:
-        with open_for_writing(partial, "wb") as file:
-            writer = Sealed(file)
-            torch.save(state, writer)  # type: ignore[arg-type]
-            file.write(sealed(writer.digest))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-        sync_folder(path.parent)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    """Writes a state and its seal, as `replacing`. A killed process leaves one unfinished file, whatever its size."""
+    with replacing(path, "wb", path.with_suffix(".partial")) as file:
+        writer = Sealed(file)
+        torch.save(state, writer)  # type: ignore[arg-type]
+        file.write(sealed(writer.digest))
 
 
 class Sealed:

@@ -5,6 +5,8 @@ import json
 import os
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -67,12 +69,18 @@ def append(path: Path, content: bytes) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Writes beside, flushes and renames: readers see the old content or the new, never half of it."""
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")  # containers share process numbers
+@contextmanager
+def replacing(path: Path, mode: str = "w", partial: Path | None = None) -> Iterator[IO[Any]]:
+    """Opens a file beside, which replaces `path` at the end: readers see the old content or the new, never half of it.
+
+    After an error, or a crash, the old content is still there. `partial` is the file's name meanwhile.
+    """
+    partial = partial or path.with_name(
+        f"{path.name}.{secrets.token_hex(4)}.partial"
+    )  # containers share process numbers
     try:
-        with open_for_writing(partial) as file:
-            file.write(text)
+        with open_for_writing(partial, mode) as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
@@ -82,8 +90,14 @@ def replace_text(path: Path, text: str) -> None:
         raise
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Writes text, as `replacing`."""
+    with replacing(path) as file:
+        file.write(text)
+
+
 def replace_json(path: Path, content: Any) -> None:
-    """As `replace_text`, indented JSON."""
+    """Writes indented JSON, as `replacing`."""
     replace_text(path, json.dumps(content, indent=2) + "\n")
 
 

@@ -1,6 +1,7 @@
 """Image data sets of the Hugging Face Hub, or a folder of one, by the package `datasets`."""
 
 import importlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from wgangp.data.sources.folders import FileSource
 from wgangp.data.sources.layout import zeros
 from wgangp.data.sources.source import Part, image_source, local_path
 from wgangp.machine.text import shown
+
+log = logging.getLogger(__name__)
 
 HELD_OUT = ("test", "validation", "valid")  # the first that is there is used
 SAVED = ("dataset_dict.json", "state.json")  # in a folder that save_to_disk wrote
@@ -62,7 +65,10 @@ class HuggingFace(FileSource):
         label = self.label or the_only(classes)
         if label is not None:
             self._column("label", label, list(features))
-        held_out = [split for split in HELD_OUT if split in found and split != self.split][:1]
+        possible = [split for split in HELD_OUT if split in found and split != self.split]
+        held_out = [split for split in possible if has_labels(found[split], label)][:1]
+        if without := [split for split in possible if not has_labels(found[split], label)]:
+            log.info("left out %s: without labels", shown(listed(without)))
         names = [self.split, *held_out]
         given = [None if label is None else np.array(found[name][label][:]) for name in names]
         labels, class_names = as_labels(f"dataset.label={shown(label)}", given)
@@ -108,6 +114,11 @@ def package() -> ModuleType:
         raise ValueError(
             f"dataset=huggingface: {error.name} is not installed: pip install -e '.[huggingface]'"
         ) from error
+
+
+def has_labels(split: Any, label: str | None) -> bool:
+    """Whether the samples of a split have labels, if they are wanted: test splits of contests have none, or -1."""
+    return label is None or (label in split.features and -1 not in split[label][:])
 
 
 def the_only(names: Sequence[str]) -> str | None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from wgangp.data.images import Images, brightest, fit
-from wgangp.data.labels import choose, listed, number
+from wgangp.data.labels import choose, number
 from wgangp.data.splits import Split, hold_out
 
 log = logging.getLogger(__name__)
@@ -79,23 +79,13 @@ class ImageSource:
         self, train: Part, held_out: Part | None, names: Sequence[str] | None
     ) -> tuple[Split, Split | None, tuple[str, ...]]:
         """Returns the training samples, the held-out ones if there are any, and the names of the classes."""
-        if held_out is not None and self.held_out is not None:
-            raise ValueError(
-                f"dataset.held_out={self.held_out}: the data have a test part of their own; set it to null"
-            )
+        self.check_held_out(held_out is not None)
         positions, wanted = choose(train.labels, self.classes, self.limit, names)
         split = self._split(train, positions)
         table, class_names = number(split.labels, wanted, names)
         split = replace(split, labels=table[split.labels])
         if self.held_out is not None:
-            parts = hold_out(split, self.held_out)
-            counts = torch.bincount(parts[0].labels, minlength=len(class_names)).tolist()
-            if lost := [name for name, count in zip(class_names, counts, strict=False) if not count]:
-                raise ValueError(
-                    f"dataset.held_out={self.held_out} leaves no training sample of the classes {listed(lost)}: hold "
-                    "out fewer, or choose others by dataset.classes"
-                )
-            return *parts, class_names
+            return *hold_out(split, self.held_out, class_names), class_names
         test = None if held_out is None else self._held_out(held_out, table)
         if test is not None and test.images.shape[1:] != split.images.shape[1:]:
             raise ValueError(
@@ -103,6 +93,13 @@ class ImageSource:
                 f"{tuple(split.images.shape[1:])}: make them alike, pictures by dataset.size and dataset.channels"
             )
         return split, test, class_names
+
+    def check_held_out(self, has_own: bool) -> None:
+        """Raises ValueError if samples are to be held out of data that have a held-out part of their own."""
+        if has_own and self.held_out is not None:
+            raise ValueError(
+                f"dataset.held_out={self.held_out}: the data have a test part of their own; set it to null"
+            )
 
     def _split(self, part: Part, positions: Tensor) -> Split:
         images, positions = part.load(positions)

@@ -44,10 +44,7 @@ class VideoFolder(ImageSource):
         self._check()
         videos = self._listed()
         layout = read_layout([*videos])
-        if layout.held_out and self.held_out is not None:
-            raise ValueError(
-                f"dataset.held_out={self.held_out}: the data have a test part of their own; set it to null"
-            )
+        self.check_held_out(bool(layout.held_out))
         positions, wanted = choose(layout.labels, self.classes, self.limit, layout.class_names)
         names = [layout.train[i] for i in positions.tolist()]
         films = self._decoded({name: videos[name] for name in names + layout.held_out})
@@ -60,7 +57,7 @@ class VideoFolder(ImageSource):
         test = kept(films, layout.held_out, layout.held_out_labels)
         test = part_of(test, torch.isin(test[1], (table >= 0).nonzero().flatten()).nonzero().flatten())
         if self.held_out is not None:
-            parts = hold_out(Split(torch.arange(len(train[1])), train[1]), self.held_out)
+            parts = hold_out(Split(torch.arange(len(train[1])), table[train[1]]), self.held_out, class_names)
             train, test = (part_of(train, part.all()) for part in parts)
         held_out = self._windows(test, table) if len(test[1]) else None
         return self.made(self._windows(train, table), held_out, class_names)
