@@ -25,6 +25,7 @@ Metrics = Callable[[Draw], dict[str, float]]  # scores by name
 
 
 def weight_gradient_norm(params: list[nn.Parameter]) -> Tensor:
+    """Returns the L2 norm, a scalar, of the last update's gradients of all weights together."""
     return torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
 
 

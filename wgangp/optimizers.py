@@ -12,6 +12,7 @@ Gradients = list[Tensor | None]  # of a network's weights
 
 
 def gradients_of(loss: Tensor, params: list[nn.Parameter]) -> Gradients:
+    """Returns the gradient of a scalar loss at each weight; None where the loss does not depend on it."""
     return list(torch.autograd.grad(loss, params, allow_unused=True))
 
 

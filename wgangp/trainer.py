@@ -147,10 +147,12 @@ class Trainer:
         return z, local_shard(y), local_shard(x)
 
     def critic_gradients(self, penalised: bool, z: Tensor, *fetched: Tensor) -> tuple[Gradients, Logs]:
+        """Returns the gradients of the critic's weights at a fetched batch and latents z (n, nz), and what to log."""
         loss, logs = self.critic_loss(penalised, z, *fetched)
         return gradients_of(loss, self.critic_params), logs
 
     def generator_gradients(self, z: Tensor, y: Tensor, real: Tensor | None = None) -> tuple[Gradients, Logs]:
+        """Returns the gradients of the generator's weights at latents z (n, nz) and y (n,) or (n, *), and logs."""
         loss = self.generator_loss(z, y, real)
         return gradients_of(loss, self.generator_params), {"generator/loss": loss.detach()}
 
@@ -213,9 +215,11 @@ class Trainer:
         return at_least_float32(real_out), at_least_float32(fake_out)
 
     def noise(self, n: int) -> Tensor:
-        return torch.randn(n, self.generator.nz, device=self.device)  # (n, nz)
+        """Returns standard normal latents (n, nz), on the device."""
+        return torch.randn(n, self.generator.nz, device=self.device)
 
     def labels(self, n: int) -> Tensor:
+        """Returns labels (n,) in which all classes are equally likely, on the device; zeros if there are no classes."""
         return torch.randint(max(1, self.dataset.num_classes), (n,), device=self.device)
 
     def autocast(self) -> AbstractContextManager[None]:
