@@ -24,6 +24,7 @@ FLOORS = [  # a room imports from those above it in this list
     {"sweeps"},
     {"train", "sample", "evaluate", "summarize", "train_classifier"},
     {"resume"},
+    {"commands"},
 ]
 HYDRA = {
     "app",

@@ -415,3 +415,25 @@ def test_a_critic_with_batchnorm_is_refused_in_other_loops():
     critic = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
     with pytest.raises(ValueError, match=r"BatchNorm makes a sample's score depend on its batch.*use LayerNorm"):
         gradient_penalty(critic, *torch.randn(2, 5, 3))
+
+
+@pytest.mark.parametrize(
+    ("critic", "real", "message"),
+    [
+        (lambda x: x[:, :1].T, torch.zeros(5, 3), r"returns \(1, 5\) of torch.float32 for 5 samples"),
+        (lambda x: x.view(5, 1, 2, 2), torch.zeros(5, 4), "of a critic of patches take each sample's mean"),
+        (lambda x: x[:, :1].long(), torch.zeros(5, 3), "of torch.int64 for 5 samples"),
+        (lambda x: x, torch.zeros(0, 3), r"n > 0: these are \(0, 3\)"),
+        (lambda x: x, torch.zeros(5), r"floats \(n, \*shape\)"),
+        (lambda x: x, torch.zeros(5, 3).long(), "of torch.int64"),
+        (lambda x: x, np.zeros((5, 3)), "these are ndarray and ndarray"),
+    ],
+)
+def test_what_has_no_penalty_is_told(critic, real, message):
+    with pytest.raises(ValueError, match=message):
+        gradient_penalty(critic, real, real)
+
+
+def test_a_score_may_have_axes_of_length_one():
+    x = torch.randn(5, 3)
+    assert gradient_penalty(lambda x: x[:, :1, None, None], x, x + 1).item() == 0

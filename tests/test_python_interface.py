@@ -63,7 +63,7 @@ def test_a_second_training_at_a_time_is_refused(tmp_path):
     ("overrides", "options", "told"),
     [
         (["hydra.run.dir=x"], {}, "give run_dir="),
-        (["steps=1"], {"run_dir": ""}, "run_dir is empty"),
+        (["steps=1"], {"run_dir": ""}, "run_dir='': give a path"),
         (["dataset=table"], {}, "dataset.path is missing: give dataset.path="),
     ],
 )
@@ -72,3 +72,24 @@ def test_what_a_program_gives_wrongly_is_a_value_error(overrides, options, told,
     with pytest.raises(ValueError, match=told):
         wgangp.train(*overrides, *SMALL, **options)
     assert not any(tmp_path.rglob("*.*"))
+
+
+def test_parts_of_another_kind_are_told():
+    for name, part in (("dataset", torch.zeros(5, 2)), ("generator", torch.nn.Linear(2, 2)), ("critic", print)):
+        with pytest.raises(ValueError, match=f"{name} is a .*: give a "):
+            wgangp.make_trainer("dataset=gaussians8", *SMALL, **{name: part})
+
+
+def test_there_is_no_step_after_the_last():
+    trainer = wgangp.make_trainer("dataset=gaussians8", *SMALL, "steps=1")
+    trainer.train_step()
+    with pytest.raises(ValueError, match="all 1 steps are made: give a larger number of steps"):
+        trainer.train_step()
+
+
+def test_training_leaves_the_settings_of_torch_as_they_were(tmp_path):
+    before = torch.backends.cudnn.benchmark
+    with torch.no_grad():
+        wgangp.train("dataset=gaussians8", *SMALL, "deterministic=true", "steps=1", run_dir=tmp_path / "run")
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cudnn.benchmark == before

@@ -184,3 +184,9 @@ def test_out_may_be_a_folder_but_not_below_a_file(run, call):
     Path("file").write_text("precious")
     code, text = call("sample", "run=run", "n=4", "out=file/x.png")
     assert code == 1 and text.startswith("file/x.png: ") and "a folder that can be written by out=" in text
+
+
+def test_a_folder_never_has_samples_of_two_commands(run, call):
+    assert call("sample", "run=run", "format=files", "n=3", "out=folder")[0] == 0
+    code, text = call("sample", "run=run", "format=files", "n=2", "out=folder")
+    assert code == 1 and "folder has more than 2 samples of another command: give another folder by out=" in text

@@ -3,6 +3,7 @@
 import threading
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
 from torch import nn
 
@@ -12,7 +13,7 @@ from wgangp.app.compose import config_and_choices, load_config
 from wgangp.app.paths import default_directory, named
 from wgangp.app.training import train as train_run
 from wgangp.data import Dataset
-from wgangp.machine.device import kept_random_state
+from wgangp.machine.device import kept_random_state, kept_settings
 from wgangp.models import Generator
 from wgangp.run import Run
 from wgangp.run_dir.record import Record
@@ -37,8 +38,8 @@ def train(*config: str | DictConfig, run_dir: str | Path | None = None) -> Run:
         )
     if hydras := [o for o in overrides if o.lstrip("+~").startswith(("hydra.", "hydra/"))]:
         raise ValueError(f"{hydras[0]} is for the command line: give run_dir=... for the run's directory")
-    if run_dir is not None and not str(run_dir):
-        raise ValueError("run_dir is empty: give a path")
+    if run_dir is not None and not (isinstance(run_dir, str | Path) and str(run_dir)):
+        raise ValueError(f"run_dir={run_dir!r}: give a path")
     cfg, choices = (given, {}) if given is not None else config_and_choices(overrides)
     check(cfg)
     record = Record(to_record(cfg), overrides, choices)
@@ -49,7 +50,7 @@ def train(*config: str | DictConfig, run_dir: str | Path | None = None) -> Run:
             "a process of its own"
         )
     try:
-        with kept_random_state():
+        with kept_random_state(), kept_settings(), torch.enable_grad():
             run, objective = train_run(cfg, wanted, record, may_rename=run_dir is None)
     finally:
         TRAINING.release()
@@ -67,6 +68,12 @@ def make_trainer(
     Datasets and networks may be given as objects. Call `train_step()` as often as you like, up to `steps` times.
     Raises ValueError for wrong options, and for parts that do not go together.
     """
+    if not all(isinstance(override, str) for override in overrides):
+        raise ValueError("give overrides as strings, make_trainer('dataset=mnist', 'steps=100')")
+    wanted = {"dataset": (dataset, Dataset), "generator": (generator, Generator), "critic": (critic, nn.Module)}
+    for name, (part, kind) in wanted.items():
+        if part is not None and not isinstance(part, kind):
+            raise ValueError(f"{name} is a {type(part).__name__}: give a {kind.__module__}.{kind.__name__}")
     cfg = load_config(*overrides)
     device = build.set_up_device(cfg)
     dataset = build.make_dataset(cfg, device) if dataset is None else dataset

@@ -30,7 +30,7 @@ def check_disk(run: Path, trainer: Trainer, checkpoints: int) -> None:
     needed, free = (checkpoints + 2) * checkpoint_bytes(trainer), shutil.disk_usage(run).free
     if needed - has > free:
         raise ValueError(
-            f"{run} has {free / 1e9:.1f} GB left, and {checkpoints + 2} checkpoints need {needed / 1e9:.1f} GB: make "
+            f"{run} has {free / 1e6:,.0f} MB left, and {checkpoints + 2} checkpoints need {needed / 1e6:,.0f} MB: make "
             "room, lower keep_checkpoints, or give another hydra.run.dir"
         )
 

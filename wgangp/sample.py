@@ -54,6 +54,8 @@ def destination(cfg: DictConfig, run: Path, step: int) -> Path:
         out = place(run, name)
     elif (out := Path(str(cfg.out)).expanduser()).is_dir() and cfg.format != "files":
         out /= name
+    if cfg.format == "files" and out.is_file():
+        raise ValueError(f"{out} is a file: give a folder by out=, which gets a file for each sample")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -213,6 +215,8 @@ def write_files(x: "Tensor", generator: "Generator", out: Path) -> Path:
             + (", format=webp for a film" if generator.is_video else "")
         )
     out.mkdir(exist_ok=True)
+    if (out / f"{len(x):06d}.png").exists():
+        raise ValueError(f"{out} has more than {len(x)} samples of another command: give another folder by out=")
     for i, image in enumerate(plots.to_uint8(x)):
         with open_for_writing(out / f"{i:06d}.png", "wb") as file:
             Image.fromarray(image.squeeze()).save(file, "PNG")

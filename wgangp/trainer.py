@@ -96,7 +96,12 @@ class Trainer:
 
     # ---- Algorithm 1
     def train_step(self) -> Logs:
-        """Algorithm 1: n_critic critic updates, then one generator update. Returns the scalars to log, by tag."""
+        """Algorithm 1: n_critic critic updates, then one generator update. Returns the scalars to log, by tag.
+
+        Raises ValueError if all `steps` are made: there is no learning rate after them.
+        """
+        if self.step >= self.steps:
+            raise ValueError(f"all {self.steps} steps are made: give a larger number of steps")
         seed_step(self.seed, self.step)
         set_lr(self.optimizers, lr_scale(self.lr_decay, self.step, self.steps))
         self.penalty.begin(self.step / self.steps)

@@ -1,10 +1,12 @@
 """Files that were once read as other numbers than they hold, or refused by another name."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import wgangp
 from wgangp.app.compose import load_config
@@ -157,3 +159,93 @@ def test_a_resumed_runs_own_checkpoints_count_as_room(tmp_path, monkeypatch):
     for step in (1, 2, 3):
         (tmp_path / "checkpoints" / f"step_{step:08d}.pt").write_bytes(bytes(size))
     check_disk(tmp_path, trainer, 3)
+
+
+def table(text, *more):
+    Path("t.csv").write_text(text)
+    return "dataset=table", "dataset.path=t.csv", *more
+
+
+def images(**arrays):
+    np.savez("i.npz", **arrays)
+    return "dataset=array", "dataset.path=i.npz"
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: images(images=PIXELS, test_images=PIXELS / 255), "held-out samples some are uint8 and some float64"),
+        (lambda: images(x=PIXELS, labels=np.zeros((4, 3), int)), "labels of shape (4, 3): give one for each sample"),
+        (lambda: images(x=PIXELS, labels=np.array(["a", "nan", "b"] * 4)), "sample 2 has no class"),
+        (lambda: table("a,l\n1,x\n2,nan\n3,y\n", "dataset.labels=l"), "row 2 has no class in the column l"),
+        (lambda: table("1.5,,3.5\n4,5,6\n7,8,9\n"), "missing (NaN) or infinite, the first in column 1, row 1"),
+        (lambda: table(f"a,b\n{'9' * 5000},1\n2,3\n"), "the column a has whole numbers beyond 2^53"),
+        (lambda: table('a,b\n"1,500",1\n2,3\n'), "row 1 (write it without commas)"),
+        (lambda: (*images(x=PIXELS), "dataset.size=0"), "dataset.size=0: give a whole number of at least 1"),
+    ],
+)
+def test_what_would_be_other_numbers_is_refused(make, message):
+    assert message in refused(*make())
+
+
+def test_missing_categories_of_parquet_are_told():
+    pandas = pytest.importorskip("pandas")
+    kinds = pandas.Categorical(["x", "y", None] * 3)
+    pandas.DataFrame({"a": np.arange(9.0), "kind": kinds}).to_parquet("t.parquet", index=False)
+    assert "row 3 has no class in the column kind" in refused(
+        "dataset=table", "dataset.path=t.parquet", "dataset.labels=kind"
+    )
+
+
+def test_whole_numbers_are_the_same_classes_with_a_point():
+    """pandas writes 1.0 where another row of the column is empty."""
+    for name, end in (("a", ""), ("b", ".0")):
+        Path(f"{name}.csv").write_text("x,l\n" + "".join(f"{i},{i % 2}{end}\n" for i in range(6)))
+    data = dataset("dataset=table", "dataset.path=[a.csv,b.csv]", "dataset.labels=l")
+    assert data.class_names == ("0", "1") and data.train.labels.tolist() == [0, 1] * 6
+    data = dataset("dataset=table", "dataset.path=a.csv", "dataset.held_out=b.csv", "dataset.labels=l")
+    assert len(data.test) == 6
+    Path("b.csv").write_text("x,l\n1,q\n")
+    assert "dataset.held_out=b.csv: no sample is of a class that is trained on, 0, 1" in refused(
+        "dataset=table", "dataset.path=a.csv", "dataset.held_out=b.csv", "dataset.labels=l"
+    )
+
+
+@pytest.mark.parametrize("text", ["a,b,\n1,2,\n3,4,\n", ",,a,b\n0,0,1,2\n1,1,3,4\n", "Unnamed: 0,a,b\n0,1,2\n1,3,4\n"])
+def test_columns_without_a_name_are_left_out(text):
+    assert dataset(*table(text), "batch_size=2").units.names == ("a", "b")
+
+
+@pytest.mark.parametrize("shape", [(12, 2, 2), (12, 1, 2, 2), (12, 2, 2, 1)])
+def test_small_pictures_are_conditions_wherever_their_channel_is(shape):
+    options = images(x=PIXELS, small=PIXELS[:, ::4, ::4].reshape(shape))
+    networks = ["conditional=true", "dataset.condition=small", "generator=unet", "critic=dcgan"]
+    assert dataset(*options, *networks).condition_shape == (1, 2, 2)
+
+
+def test_pictures_of_runs_below_the_data_are_no_data(caplog):
+    for name in ("0.png", "1.png", "outputs/run/samples/step_1.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(PIXELS[0]).save(name)
+    Path("outputs/run/.hydra").mkdir()
+    Path("loop").symlink_to("loop")
+    Image.fromarray(PIXELS[0]).save("pages.tif", save_all=True, append_images=[Image.fromarray(PIXELS[1])])
+    data = dataset(
+        "dataset=image_folder", "dataset.path=.", "dataset.size=8", "batch_size=2", "generator=dcgan", "critic=dcgan"
+    )
+    assert len(data) == 3 and "the first of each is taken" in caplog.text
+
+
+def test_a_resumed_run_tells_that_its_data_are_others(caplog):
+    overrides = [*table("a,b\n" + "1,2\n3,4\n" * 8), *SMALL, "compile=false", "sample_every=0"]
+    wgangp.train(*overrides, "steps=1", run_dir="run")
+    table("a,b\n" + "5001,2\n5003,4\n" * 5)
+    with caplog.at_level("WARNING"):
+        wgangp.train(*overrides, "steps=2", run_dir="run")
+    assert (
+        "the data are others than those of the run, which had 16 vectors of 2 columns (a, b), from 1 to 4"
+        in caplog.text
+    )

@@ -85,12 +85,16 @@ def check(cfg: DictConfig) -> None:
     for key in ("generator_optimizer", "critic_optimizer"):
         if key in cfg and not OmegaConf.is_dict(cfg[key]):
             raise ValueError(f"{key}={shown(cfg[key])}: its options are chosen by optimizer@{key}={shown(cfg[key])}")
+    for key in ("evaluate", "scores", "paper"):
+        if key in cfg and not OmegaConf.is_dict(cfg[key]):
+            raise ValueError(f"{key}={shown(cfg[key])}: set its keys one by one, {key}.KEY=VALUE; --help lists them")
     for key, choices in CHOICES.items():
         if key in cfg and not any(type(cfg[key]) is type(c) and cfg[key] == c for c in choices):  # 1 is not true
             raise ValueError(f"{key}={shown(cfg[key])}: choose {', '.join(map(shown, choices))}")
     for key, least in AT_LEAST.items():
         if key in cfg and not (type(cfg[key]) is int and least <= cfg[key] < LARGEST):
-            example = f", such as {key}={cfg[key]:.0f}" if is_number(cfg[key]) and cfg[key] >= least else ""
+            near = is_number(cfg[key]) and least <= cfg[key] < LARGEST
+            example = f", such as {key}={cfg[key]:.0f}" if near else ""
             raise ValueError(f"{key}={shown(cfg[key])}: give a whole number of at least {least}, below 2^53{example}")
     values = plain(cfg)
     for key, (allowed, advice) in RULES.items():

@@ -132,12 +132,14 @@ def show(text: str) -> None:
 
 
 def refuse_unknown_options(arguments: Sequence[str]) -> None:
-    """Ends the program in one line if a --option is none of Hydra's, which are the command's, nor short for one."""
-    known = [name for action in get_args_parser()._actions for name in action.option_strings if name.startswith("--")]
+    """Ends the program in one line if an --option is none of Hydra's, which are the command's, nor short for one."""
+    known = [name for action in get_args_parser()._actions for name in action.option_strings]
     for argument in arguments:
-        name = argument.partition("=")[0]
+        name, equals, value = argument.partition("=")
+        if name.startswith("-") and equals and re.fullmatch(r"\w{3,}", name.lstrip("-")) and name not in known:
+            sys.exit(f"{argument}: there is no such option. Keys are written without -: {name.lstrip('-')}={value}")
         if name.startswith("--") and not any(option.startswith(name) for option in known):
-            sys.exit(f"{name}: there is no such option.{near(name, known)}")
+            sys.exit(f"{name}: there is no such option.{near(name, [n for n in known if n.startswith('--')])}")
 
 
 def refuse_empty_paths(arguments: Sequence[str]) -> None:

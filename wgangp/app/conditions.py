@@ -33,7 +33,7 @@ def class_number(label: Any, generator: Generator) -> int | None:
         raise ValueError(f"label={label}: this generator has no classes: leave it out, or train with conditional=true")
     if str(label) in names:
         return names.index(str(label))
-    if type(label) is int and 0 <= label < generator.num_classes and not are_numbers(names):
+    if type(label) is int and 0 <= label < generator.num_classes and not any(are_numbers([name]) for name in names):
         return label
     raise ValueError(f"label={label}: this generator has {generator.num_classes} classes: {', '.join(names[:20])}")
 

@@ -165,6 +165,8 @@ def prepare(cfg: DictConfig, run: Path, start: Path, job: Job, rollbacks: int | 
     found = None if removed else checkpoint_to_resume(start)
     before = header_of(found[1]) if found else None
     if before:
+        if before.data and before.data != dataset.describe():
+            log.warning("the data are others than those of the run, which had %s", shown(before.data))
         use_as_recorded(dataset, before)
     header = header_to_save(cfg, dataset)
     scores = make_scores(cfg, dataset, device)  # before the trainer: missing files are told before minutes of compiling
@@ -202,6 +204,7 @@ def header_to_save(cfg: DictConfig, dataset: Dataset) -> State:
         "vocabulary": dataset.vocabulary,
         "class_names": list(dataset.class_names),
         "bounded": dataset.bounded,
+        "data": dataset.describe(),
         "units": None if dataset.units is None else dataset.units.state(),
         "conditions": dataset.conditions.state() if cfg.conditional and dataset.conditions is not None else None,
     }

@@ -72,6 +72,8 @@ def fit(images: Tensor, size: int | None, channels: int | None, chunk: int = 409
 
     `size` or `channels` None keeps them as they are. Raises ValueError if the channels cannot be converted.
     """
+    if size is not None and size < 1:
+        raise ValueError(f"dataset.size={size}: give a whole number of at least 1")
     if (size is None or images.shape[-2:] == (size, size)) and channels in (None, images.shape[1]):
         return images  # perhaps mapped from a file, and larger than the memory
     if images.ndim == 5:

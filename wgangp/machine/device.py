@@ -180,6 +180,19 @@ def kept_random_state() -> AbstractContextManager[None]:
     return torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_initialized() else [])
 
 
+@contextmanager
+def kept_settings() -> Iterator[None]:
+    """Leaves the settings of `set_precision` and `be_deterministic`, which are the whole process's, as they were."""
+    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    benchmark, deterministic = torch.backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
+        torch.backends.cudnn.benchmark = benchmark
+        torch.use_deterministic_algorithms(deterministic)
+
+
 def seed_step(seed: int, step: int, purpose: str = "train") -> None:
     """Seeds all random numbers that follow by (seed, step, purpose), so that resuming needs no generator states.
 

@@ -14,9 +14,22 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def scores(critic: Critic, x: Tensor) -> Tensor:
-    """Returns f(x) (n,) in float32, from a critic that returns (n,), (n, 1) or (n, 1 + num_classes)."""
+    """Returns f(x) (n,) in float32, from a critic that returns (n,), (n, 1), (n, 1, 1, 1) or (n, 1 + num_classes).
+
+    Raises ValueError if it returns something else.
+    """
     out = critic(x)
-    return at_least_float32(out if out.ndim == 1 else out[:, 0])
+    if not (isinstance(out, Tensor) and out.is_floating_point() and has_scores(out.shape, len(x))):
+        found = f"{tuple(out.shape)} of {out.dtype}" if isinstance(out, Tensor) else f"a {type(out).__name__}"
+        raise ValueError(
+            f"the critic returns {found} for {len(x)} samples: make it return floats, (n,) or (n, 1); of a critic of "
+            "patches take each sample's mean"
+        )
+    return at_least_float32(out if out.ndim == 1 else out.flatten(1)[:, 0])
+
+
+def has_scores(shape: torch.Size, n: int) -> bool:
+    return shape[:1] == (n,) and (len(shape) <= 2 or shape.numel() == n)
 
 
 def gradient_norm(critic: Critic, x: Tensor, order: float = 2) -> Tensor:

@@ -22,8 +22,11 @@ def per_sample_uniform(x: Tensor) -> Tensor:
 def interpolates(real: Tensor, fake: Tensor) -> Tensor:
     """Returns a uniform point on the line between each real and its fake (Algorithm 1, lines 4 and 6).
 
-    Raises ValueError if they do not pair.
+    Raises ValueError if they do not pair, or are no batches of floats.
     """
+    if not all(isinstance(x, Tensor) and x.is_floating_point() and x.ndim > 1 and len(x) for x in (real, fake)):
+        kinds = [f"{tuple(x.shape)} of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__ for x in (real, fake)]
+        raise ValueError(f"interpolates need tensors of floats (n, *shape), n > 0: these are {' and '.join(kinds)}")
     if real.shape != fake.shape:
         raise ValueError(f"interpolates need a fake for each real: {tuple(real.shape)} and {tuple(fake.shape)} differ")
     return real + per_sample_uniform(real) * (fake - real)  # (n, *shape)

@@ -48,6 +48,7 @@ class Header:
     conditions: Conditions | None = None  # of a generator that is given numbers or pictures
     precision: str | None = None  # in which it trains: "auto" is decided once for a run
     rollbacks: int = 0  # so far: each changes the random numbers
+    data: str = ""  # what the dataset says of itself; nothing in older checkpoints
 
     def __post_init__(self) -> None:
         """Raises ValueError if a field has another type or range than training writes: a file may be forged."""
@@ -58,6 +59,7 @@ class Header:
         vocabulary_fits = self.vocabulary is None or isinstance(self.vocabulary, str)
         units_fit = self.units is None or self.units.table.shape[1] == self.shape[0]
         fits = names_fit and vocabulary_fits and units_fit and isinstance(self.bounded, bool | None)
+        fits = fits and isinstance(self.data, str)
         if not (fits and _is_int(self.num_classes, 0, MOST_CLASSES)):
             raise ValueError("its header has a number of classes, names, a vocabulary or units that no dataset has")
         if not (isinstance(self.precision, str | None) and _is_int(self.rollbacks, 0, MOST_ROLLBACKS)):
@@ -156,7 +158,7 @@ def header_of(state: State) -> Header:
     units = None if state.get("units") is None else units_of(state["units"])
     conditions = None if state.get("conditions") is None else conditions_of(state["conditions"])
     classes, vocabulary, bounded = state.get("num_classes", -1), state.get("vocabulary"), state.get("bounded")
-    course = state.get("precision"), state.get("rollbacks", 0)
+    course = state.get("precision"), state.get("rollbacks", 0), state.get("data", "")
     return Header(config, tuple(shape), classes, vocabulary, tuple(names), bounded, units, conditions, *course)
 
 

@@ -111,16 +111,19 @@ def _is_hidden(name: str) -> bool:
 
 
 def walk(folder: str, prefix: str = "", above: tuple[str, ...] = ()) -> Iterator[tuple[str, Stamp]]:
-    """Yields relative names of the files below a folder, with sizes and times; links back up are not followed."""
+    """Yields relative names of the files below a folder, with sizes and times; links back up are not followed.
+
+    Run directories below it are left out: their pictures are samples.
+    """
     here = os.path.realpath(folder)
-    if here in above:
+    if here in above or (above and os.path.isdir(os.path.join(folder, ".hydra"))):
         return
     with os.scandir(folder) as entries:
         for entry in entries:
             if _is_hidden(entry.name):
                 continue
-            if entry.is_dir():
+            if os.path.isdir(entry.path):  # False of a link to itself
                 yield from walk(entry.path, f"{prefix}{entry.name}/", (*above, here))
             else:
-                status = entry.stat(follow_symlinks=entry.is_file())  # of a broken link itself
+                status = entry.stat(follow_symlinks=os.path.isfile(entry.path))  # of a broken link itself
                 yield prefix + entry.name, (status.st_size, status.st_mtime_ns)

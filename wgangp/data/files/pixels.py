@@ -1,7 +1,10 @@
 """One encoded image to uint8 pixels: upright, 8 bits deep, its central square resized."""
 
+import functools
 import io
+import logging
 import os
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +13,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from wgangp.data.files.listing import FORMATS, TGA, Encoded
 from wgangp.machine.text import shown
 
+log = logging.getLogger(__name__)
+
+PAGED = (".gif", ".tif", ".tiff", ".webp", ".apng")  # endings of files that may have several images
 ORIENTATION = 0x0112  # the EXIF tag
 UPRIGHT = {  # by the value of the tag
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -32,12 +38,22 @@ def decode_file(files: Encoded, name: str, size: int, channels: int, levels: flo
     Raises Unreadable, naming the file, if it is damaged, and ValueError if the system fails to read it.
     """
     try:
-        return decode_bytes(files.read(name), os.path.splitext(name)[1].lower(), size, channels, levels)
+        content, ending = files.read(name), os.path.splitext(name)[1].lower()
+        pixels = decode_bytes(content, ending, size, channels, levels)
+        if ending in PAGED and getattr(Image.open(io.BytesIO(content), formats=FORMATS), "n_frames", 1) > 1:
+            say_pages(files.path)
+        return pixels
     except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error ... on damaged files
         reason = "of no known format" if isinstance(error, UnidentifiedImageError) else shown(error)
         system = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)
         message = f"{shown(files.path / name)} cannot be read as an image: remove or replace it ({reason})"
         raise (ValueError if system else Unreadable)(message) from error
+
+
+@functools.cache
+def say_pages(path: Path) -> None:
+    """Logs once for a folder or zip that files have several pages or frames."""
+    log.warning("%s has files of several pages or frames, and the first of each is taken", shown(path))
 
 
 def decode_bytes(content: bytes, ending: str, size: int, channels: int, levels: float | None) -> np.ndarray:

@@ -14,9 +14,10 @@ import numpy as np
 
 from wgangp.data.arrays import Arrays
 from wgangp.data.images import Images
+from wgangp.data.labels import listed
 from wgangp.data.sources import conditions
 from wgangp.data.sources.axes import axes_of
-from wgangp.data.sources.content import Content, as_labels, as_tensor, check_numbers, joined
+from wgangp.data.sources.content import Content, as_labels, as_tensor, check_numbers, check_pixels, joined
 from wgangp.data.sources.files import read_arrays
 from wgangp.data.sources.source import ImageSource, Part, array_part, local_path
 from wgangp.data.sources.tables import read_table
@@ -63,7 +64,13 @@ class Array(ImageSource):
                 )
             test = replace(self._read(self.held_out, "held_out"), where=f"dataset.held_out={shown(self.held_out)}")
             content = replace(content, test=test)
-            return replace(self, held_out=None)._of(content)
+            dataset = replace(self, held_out=None)._of(content)
+            if dataset.test is None:
+                raise ValueError(
+                    f"dataset.held_out={shown(self.held_out)}: no sample is of a class that is trained on, "
+                    f"{listed(dataset.class_names)}: give others, or set it to null"
+                )
+            return dataset
         return self._of(content)
 
     def _of(self, content: Content) -> Images | Arrays:
@@ -71,7 +78,7 @@ class Array(ImageSource):
         dataset = self._arrays(content) if axes is None else self.images_of(*self._parts(content, axes))
         if (given := content.condition) is not None:
             axes = dataset.units.axes if dataset.units is not None else str(axes)
-            beside = conditions.axes_beside(self._given, given.x.shape, axes)
+            beside = conditions.axes_beside(self._given, given.x.shape, axes, content.x.shape)
             dataset.use(None, conditions.fitted(dataset.train, beside, given.names))
         return dataset
 
@@ -122,6 +129,7 @@ class Array(ImageSource):
         """Returns the parts of ImageSource.read, checked."""
         where = f"dataset.path={shown(self.path)}"
         contents = [content, *([content.test] if content.test is not None else [])]
+        check_pixels(f"{where}: of the training and the held-out samples", contents)
         labels, names = as_labels(where, [c.labels for c in contents])
         parts = []
         for c, y in zip(contents, labels, strict=True):

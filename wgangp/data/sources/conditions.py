@@ -28,22 +28,29 @@ def read_conditions(path: str) -> Content:
     return read_arrays(file, None, None, option="dataset.condition")
 
 
-def axes_beside(where: str, shape: tuple[int, ...], axes: str) -> str:
-    """Returns the axes of conditions of this shape beside samples of these axes.
+def axes_beside(where: str, shape: tuple[int, ...], axes: str, samples: tuple[int, ...]) -> str:
+    """Returns the axes of conditions of this shape beside samples of these axes and that shape.
 
     Two axes are numbers (n, k). Pictures have the axes of the samples; one of channels may be missing in either, and
-    comes first after n. Raises ValueError if they have others.
+    comes first after n, or last. Of several readings the first one is taken that makes them smaller samples, with all
+    sides divided by the same number; else the first. Raises ValueError if they have other axes.
     """
     if len(shape) < 3:
         return "nd"[: len(shape)]
     plain = axes.replace("c", "")
-    choices = (axes, plain, plain.replace("n", "nc"))
-    found = next((choice for choice in choices if len(choice) == len(shape) and plain[-1] != "d"), None)
-    if found is None:
+    choices = (axes, plain, plain.replace("n", "nc"), plain + "c")
+    found = [choice for choice in choices if len(choice) == len(shape) and plain[-1] != "d"]
+    if not found:
         raise ValueError(
             f"{where} has shape {shape}: give numbers (n, k), or pictures with the axes of the samples, {axes}"
         )
-    return found
+    sides = dict(zip(axes, samples, strict=True))
+
+    def is_smaller(choice: str) -> bool:
+        ratios = {sides[axis] / side for axis, side in zip(choice, shape, strict=True) if axis not in "nc"}
+        return len(ratios) == 1 and ratios.pop().is_integer()
+
+    return next(filter(is_smaller, found), found[0])
 
 
 def beside(where: str, content: Content, axes: str) -> Tensor | None:
@@ -54,7 +61,7 @@ def beside(where: str, content: Content, axes: str) -> Tensor | None:
     if content.condition is None:
         return None
     x, names = content.condition.x, content.condition.names
-    own, n = axes_beside(where, x.shape, axes), content.x.shape[axes.index("n")]
+    own, n = axes_beside(where, x.shape, axes, content.x.shape), content.x.shape[axes.index("n")]
     if not x.ndim or x.shape[own.index("n")] != n:
         count = f"{x.shape[own.index('n')]:,} entries" if x.ndim else "no axis"
         raise ValueError(f"{where} has {count}, and there are {n:,} samples: give one for each")

@@ -1,6 +1,7 @@
 """What a file of arrays holds."""
 
 import math
+import re
 import warnings
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from wgangp.data.labels import listed
 from wgangp.units import MOST_CLASSES
 
 PART = 2**22  # numbers that are checked at once
+WHOLE = re.compile(r"-?\d+(\.0*)?")
 MOST_WHOLE = 2**53  # float64 rounds larger whole numbers
 
 
@@ -45,6 +47,7 @@ def joined(contents: list[Content], along: int = 0) -> Content:
         raise ValueError(
             f"dataset.path: the files have samples of shapes {listed([*map(str, shapes)])}: make them alike"
         )
+    check_pixels("dataset.path: of the files", contents)
     if any(c.names != first.names or (c.labels is None) != (first.labels is None) for c in contents):
         raise ValueError("dataset.path: the files have other columns, or some have no labels: make them alike")
     labels = None if first.labels is None else np.concatenate([c.labels for c in contents if c.labels is not None])
@@ -52,6 +55,14 @@ def joined(contents: list[Content], along: int = 0) -> Content:
     test, condition = (joined(parts, along) if parts else None for parts in (tests, given))
     x = np.concatenate([c.x for c in contents], along)
     return Content(x, labels, first.names, test, condition)
+
+
+def check_pixels(where: str, contents: list[Content]) -> None:
+    """Raises ValueError if some arrays hold pixels, uint8 from 0 to 255, and others numbers of another type."""
+    if len(kinds := {c.x.dtype == np.uint8: c.x.dtype for c in contents}) > 1:
+        raise ValueError(
+            f"{where} some are {kinds[True]} and some {kinds[False]}, which are likely on other scales: make them alike"
+        )
 
 
 def check_numbers(where: str, x: np.ndarray, names: tuple[str, ...]) -> None:
@@ -108,7 +119,15 @@ def as_labels(where: str, parts: list[np.ndarray | None]) -> tuple[list[Tensor |
     """
     given = [y for y in parts if y is not None]
     names = None
+    for y in given:
+        if y.shape not in ((y.size,), (y.size, 1)):
+            raise ValueError(f"{where} has labels of shape {y.shape}: give one for each sample, (n,)")
     if any(y.dtype.kind == "U" for y in given):
+        for y in given:
+            if (blank := [i for i, value in enumerate(y.reshape(-1)) if is_blank(str(value))]) and y.dtype.kind == "U":
+                raise ValueError(f"{where}: sample {blank[0] + 1} has no class: give it one, or remove the sample")
+        parts = as_whole(parts)
+        given = [y for y in parts if y is not None]
         names = sorted({str(value) for y in given for value in np.unique(y)}, key=_by_number)
         number = {name: i for i, name in enumerate(names)}
         if len(names) > MOST_CLASSES:
@@ -122,6 +141,19 @@ def as_labels(where: str, parts: list[np.ndarray | None]) -> tuple[list[Tensor |
                 f"{MOST_CLASSES - 1}, one for each sample"
             )
     return [None if y is None else torch.from_numpy(y.astype(np.int64).reshape(-1)) for y in parts], names
+
+
+def is_blank(label: str) -> bool:
+    """Whether a class's name stands for a missing one."""
+    return label.strip().lower() in ("", "nan")
+
+
+def as_whole(parts: list[np.ndarray | None]) -> list[np.ndarray | None]:
+    """Returns names with 1.0 as 1, as programs write whole numbers beside missing ones, if all are whole numbers."""
+    given = [np.char.strip(y.astype(str)) for y in parts if y is not None]
+    if not all(WHOLE.fullmatch(str(value)) for y in given for value in np.unique(y)):
+        return parts
+    return [None if y is None else np.char.partition(np.char.strip(y.astype(str)), ".")[..., 0] for y in parts]
 
 
 def _by_number(name: str) -> tuple[bool, float, str]:

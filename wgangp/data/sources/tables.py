@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from wgangp.data.labels import listed
-from wgangp.data.sources.content import Content, check_whole
+from wgangp.data.sources.content import Content, check_whole, is_blank
 from wgangp.machine.text import shown
 
 log = logging.getLogger(__name__)
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 ROWS = 2**16  # that are read at once
 WHOLE = re.compile(r"\s*[+-]?\d+\s*")
 QUOTED = re.compile(r'"[^"]*"')
+UNNAMED = re.compile(r"(Unnamed: \d+(_level_\d+)?)?")  # as pandas calls columns without a name
+THOUSANDS = re.compile(r"\s*-?[1-9]\d{0,2}(,\d{3})+(\.\d*)?\s*")
 DECIMAL_COMMA = re.compile(r"\s*-?\d+,\d+\s*")
 MISSING = ("", "na", "n/a", "nan", "null", "none")
 
@@ -72,14 +74,16 @@ def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None, con
     with open(path, newline="", encoding="utf-8-sig") as file:
         first = QUOTED.sub("", file.readline())
         file.seek(0)
-        rows = csv.reader(file, delimiter=max(",;\t|", key=first.count), strict=True)
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=first.count)
+        rows = csv.reader(file, delimiter=delimiter, strict=True)
         header = [name.strip() for name in next(rows, [])]
         if not header:
             raise ValueError(f"dataset.path={shown(path)} has no first line with the names of its columns: add it")
         header, found = _names(path, header)
-        if columns is None and header[0] == "" and header.count("") == 1 and len(header) > 1:
-            log.info("%s: left out the first column, which has no name: it is likely the rows' index", shown(path))
-            columns = header[1:]
+        named = [name for name in header if not UNNAMED.fullmatch(name)]
+        if columns is None and 0 < len(named) < len(header):
+            log.info("%s: left out columns without a name: they are likely the rows' index, or empty", shown(path))
+            columns = named
         numbers, label = _chosen(path, header, labels, columns, condition)
         parts, classes, read = [], list[str](), 0
         while found := found + list(islice(rows, ROWS - len(found))):
@@ -90,7 +94,7 @@ def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None, con
                         f"dataset.path={shown(path)}: row {i + 1} has {len(row)} fields, and the first line "
                         f"{len(header)}: make them alike"
                     )
-                if label is not None and not row[label].strip():
+                if label is not None and is_blank(row[label]):
                     raise _no_class(path, labels, i)
             for i in numbers:
                 _check_whole(path, header[i], [row[i] for row in found])
@@ -107,10 +111,17 @@ def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None, con
 def _names(path: Path, first: list[str]) -> tuple[list[str], list[list[str]]]:
     """Returns the columns' names, and the first line as a sample, if it has numbers alone that are not 0, 1, 2, ...
 
-    pandas writes these where columns have no names.
+    pandas writes these where columns have no names. Some numbers of a sample may be missing.
     """
     positions = [str(i) for i in range(len(first))]
-    if not all(map(_is_number, first)):
+    numbers = [name for name in first if _is_number(name) and name.lower() not in MISSING]
+    if len(numbers) + sum(name.lower() in MISSING for name in first) < len(first) or not numbers:
+        if numbers:
+            log.warning(
+                "%s: the first line is taken for the columns' names, and has numbers, such as %s: if it is a sample, "
+                "write a line of names before it",
+                *(shown(path), shown(numbers[0])),
+            )
         return first, []
     if first == positions and len(first) > 1:
         log.info("%s: the first line, 0, 1 and so on, is taken for the columns' names", shown(path))
@@ -124,6 +135,7 @@ def _naming(path: Path, name: str, start: int) -> Callable[[int, str], ValueErro
 
     def error(i: int, value: str) -> ValueError:
         comma = " (write decimals with a point)" if DECIMAL_COMMA.fullmatch(value) else ""
+        comma = " (write it without commas)" if THOUSANDS.fullmatch(value) else comma
         return ValueError(
             f"dataset.path={shown(path)}: the column {shown(name)} has values that are no numbers, such as "
             f"{shown(value)!r} in row {start + i + 1}{comma}: leave it out by dataset.columns=[...], or make it the "
@@ -154,7 +166,7 @@ def _numbers(values: list[str], error: Callable[[int, str], ValueError]) -> np.n
 
 def _check_whole(path: Path, name: str, values: list[str]) -> None:
     """Raises ValueError if float64 does not hold a whole number among these."""
-    if long := [int(value) for value in values if len(value) > 15 and WHOLE.fullmatch(value)]:
+    if long := [int(value[:99]) for value in values if len(value) > 15 and WHOLE.fullmatch(value)]:
         check_whole(f"dataset.path={shown(path)}: the column {shown(name)}", min(long), max(long))
 
 
@@ -202,12 +214,17 @@ def _read_parquet(path: Path, labels: str | None, columns: Sequence[str] | None,
             raise _naming(path, name, 0)(0, text)
         if column.dtype.kind in "iu" and len(column):
             check_whole(f"dataset.path={shown(path)}: the column {shown(name)}", int(column.min()), int(column.max()))
-    y = None if label is None else table.column(names[label]).to_numpy()
+    y = None
+    if label is not None:
+        column = table.column(names[label])
+        if column.null_count:  # categories have them beside their values
+            raise _no_class(path, labels, column.is_null().to_pylist().index(True))
+        y = column.to_numpy()
     if y is not None and y.dtype.kind == "O" and any(isinstance(value, np.ndarray | dict) for value in y):
         raise ValueError(
             f"dataset.path={shown(path)}: the column {shown(labels)} has lists: classes are names or whole numbers"
         )
-    if y is not None and (missing := [i for i, value in enumerate(y) if value is None or value != value]):
+    if y is not None and (missing := [i for i, value in enumerate(y) if is_blank(str(value))]):
         raise _no_class(path, labels, missing[0])
     y = np.array([str(value) for value in y]) if y is not None and y.dtype.kind not in "biu" else y
     return Content(np.stack([column.astype(np.float64) for column in found], 1), y, tuple(wanted))
