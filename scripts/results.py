@@ -3,8 +3,8 @@
     python scripts/results.py SUMMARY.csv --scores eval/wasserstein1 eval/modes [--plot FILE]
 
 SUMMARY.csv is what `wgangp-summarize sweep=DIR/seeds` writes after a comparison (sweep=paper_collapse and others). Each
-method is a row: the median of its seeds, and the median's 95 % interval (bootstrap). The best median of the first score
-is on top. Overlapping intervals do not show that two methods are equal.
+method is a row: the median of its seeds, and the median's 95 % interval (bootstrap), of up to five seeds the lowest and
+the highest. The best median of the first score is on top. Overlapping intervals do not show that two methods are equal.
 """
 
 import argparse

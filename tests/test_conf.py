@@ -129,6 +129,8 @@ def data(tmp_path_factory):
     frames = [np.full((4, 4, 3), i, np.uint8) for i in range(40)]
     (root / "videos").mkdir()
     write_film(frames, root / "videos" / "clips.gif")
+    (root / "rows.csv").write_text("a,b\n" + "1,2\n2,1\n" * 8)
+    np.save(root / "signals.npy", np.random.default_rng(0).normal(size=(8, 16)))
     (root / "lines.txt").write_text("\n".join(f"sentence {i}" for i in range(700)))
     return root
 
@@ -148,7 +150,8 @@ def test_every_experiment_trains_for_two_steps(call, option, data, monkeypatch):
         monkeypatch.setattr(published, "read_parts", lambda *a: (array_part(*small_cifar10(data)), None, None))
     path = [f"dataset.path={data / 'lines.txt'}"] if option.endswith("language") else []
     path = [f"dataset.path={data / 'videos'}", "dataset.size=16"] if option.endswith("ivgan") else path
-    path = [f"dataset.path={data / 'celeba'}"] if option.endswith("own_images") else path
+    files = {"own_images": "celeba", "table": "rows.csv", "signals": "signals.npy"}.get(option.rpartition("/")[2])
+    path = [f"dataset.path={data / files}"] if files else path
     small = ["batch_size=2", "n_critic=1", "evaluation_samples=10", "steps=2", "log_every=2", *narrow(option)]
     small += ["dataset.limit=1000"] if option.startswith("paper/mnist") else []
     code, text = call("train", f"experiment={option}", *small, *path, "hydra.run.dir=run")

@@ -5,6 +5,7 @@ import torch
 
 import wgangp
 from wgangp.api import TRAINING
+from wgangp.penalties import NoPenalty
 
 SMALL = ("steps=1", "compile=false", "batch_size=8", "generator.width=4", "critic.width=4", "evaluation_samples=20")
 
@@ -93,3 +94,8 @@ def test_training_leaves_the_settings_of_torch_as_they_were(tmp_path):
         wgangp.train("dataset=gaussians8", *SMALL, "deterministic=true", "steps=1", run_dir=tmp_path / "run")
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.backends.cudnn.benchmark == before
+
+
+def test_a_penalty_may_be_an_object():
+    penalty = NoPenalty()
+    assert wgangp.make_trainer("dataset=gaussians8", *SMALL, penalty=penalty).penalty is penalty

@@ -190,3 +190,25 @@ def test_a_folder_never_has_samples_of_two_commands(run, call):
     assert call("sample", "run=run", "format=files", "n=3", "out=folder")[0] == 0
     code, text = call("sample", "run=run", "format=files", "n=2", "out=folder")
     assert code == 1 and "folder has more than 2 samples of another command: give another folder by out=" in text
+
+
+def test_a_table_is_written_as_csv_in_the_proportions_of_the_data(call, tmp_path):
+    rows = "".join(f"{i % 7},{i % 3},{'rare' if i % 5 == 0 else 'often'}\n" for i in range(100))
+    (tmp_path / "t.csv").write_text(f"length,width,kind\n{rows}")
+    small = ["generator.width=4", "critic.width=4", "steps=1", "batch_size=8", "sample_every=0", "hydra.run.dir=run"]
+    assert (
+        call("train", "dataset=table", "dataset.path=t.csv", "dataset.labels=kind", "conditional=true", *small)[0] == 0
+    )
+    for proportions, rare in (("data", 20), ("equal", 50)):
+        out = f"out={proportions}.csv"
+        assert call("sample", "run=run", "format=csv", "n=100", f"proportions={proportions}", out)[0] == 0
+        lines = Path(f"{proportions}.csv").read_text().splitlines()
+        assert lines[0] == "length,width,class" and len(lines) == 101
+        assert abs(sum(line.endswith(",rare") for line in lines) - rare) <= 1
+    assert call("sample", "run=run", "format=csv", "n=7", "proportions=data", "out=few.csv")[0] == 0
+    assert Path("few.csv").read_text().splitlines() == Path("data.csv").read_text().splitlines()[:8]
+
+
+def test_csv_is_for_tables(run, call):
+    code, text = call("sample", "run=run", "format=csv")
+    assert code == 1 and "format=csv is for tables: choose format=npy for an array" in text

@@ -15,6 +15,7 @@ from wgangp.app.training import train as train_run
 from wgangp.data import Dataset
 from wgangp.machine.device import kept_random_state, kept_settings
 from wgangp.models import Generator
+from wgangp.penalties import Penalty
 from wgangp.run import Run
 from wgangp.run_dir.record import Record
 from wgangp.trainer import Trainer
@@ -36,8 +37,10 @@ def train(*config: str | DictConfig, run_dir: str | Path | None = None) -> Run:
         raise ValueError(
             "give overrides as strings, train('dataset=mnist', 'steps=100'), or one configuration of load_config"
         )
-    if hydras := [o for o in overrides if o.lstrip("+~").startswith(("hydra.", "hydra/"))]:
-        raise ValueError(f"{hydras[0]} is for the command line: give run_dir=... for the run's directory")
+    if hydras := [o for o in overrides if o.lstrip("+~").startswith(("hydra.", "hydra/", "-"))]:
+        raise ValueError(
+            f"{hydras[0]} is for the command line: here overrides are key=value, and run_dir=... the run's directory"
+        )
     if run_dir is not None and not (isinstance(run_dir, str | Path) and str(run_dir)):
         raise ValueError(f"run_dir={run_dir!r}: give a path")
     cfg, choices = (given, {}) if given is not None else config_and_choices(overrides)
@@ -62,19 +65,21 @@ def make_trainer(
     dataset: Dataset | None = None,
     generator: Generator | None = None,
     critic: nn.Module | None = None,
+    penalty: Penalty | None = None,
 ) -> Trainer:
     """Returns a trainer with the defaults of conf/ and these overrides, for a training loop of your own.
 
-    Datasets and networks may be given as objects. Call `train_step()` as often as you like, up to `steps` times.
-    Raises ValueError for wrong options, and for parts that do not go together.
+    Datasets, networks and penalties may be given as objects. Call `train_step()` as often as you like, up to `steps`
+    times. Raises ValueError for wrong options, and for parts that do not go together.
     """
     if not all(isinstance(override, str) for override in overrides):
         raise ValueError("give overrides as strings, make_trainer('dataset=mnist', 'steps=100')")
     wanted = {"dataset": (dataset, Dataset), "generator": (generator, Generator), "critic": (critic, nn.Module)}
+    wanted["penalty"] = penalty, Penalty
     for name, (part, kind) in wanted.items():
         if part is not None and not isinstance(part, kind):
             raise ValueError(f"{name} is a {type(part).__name__}: give a {kind.__module__}.{kind.__name__}")
     cfg = load_config(*overrides)
     device = build.set_up_device(cfg)
     dataset = build.make_dataset(cfg, device) if dataset is None else dataset
-    return build.make_trainer(cfg, dataset, device, generator, critic)
+    return build.make_trainer(cfg, dataset, device, generator, critic, penalty)

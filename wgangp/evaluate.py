@@ -89,7 +89,8 @@ def print_table(results: "list[Result]", paper: dict[str, str]) -> None:
 def bound(how: dict[str, Any]) -> str:
     """Returns the score's floor or ceiling in words, if it has one."""
     if floor := how.get("floor"):
-        return f"data against itself {floor['mean']:.3g} +- {floor['std']:.2g}; "
+        spread = f" +- {floor['std']:.2g}" if floor["draws"] > 1 else ""
+        return f"data against itself {floor['mean']:.3g}{spread}; "
     return f"real data {how['ceiling']:.3g}; " if "ceiling" in how else ""
 
 

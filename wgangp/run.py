@@ -125,6 +125,7 @@ def generator_of(state: State, ema: bool, batchnorm: str, allow: Sequence[str]) 
     generator: Generator = build(node, allow=allow, **data)
     generator.load_state_dict(weights)
     generator.vocabulary, generator.class_names = header.vocabulary, header.class_names
+    generator.class_counts = header.class_counts
     generator.data_units, generator.data_conditions = header.units, header.conditions
     generator.is_video = are_clips(header.shape, bool(header.bounded), header.units)
     if batchnorm == "batch":

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MANY_FRAMES = 200
+GOLDEN = (5**0.5 - 1) / 2
 
 
 def main() -> None:
@@ -42,6 +43,8 @@ def sample(cfg: DictConfig) -> None:
         path = write_files(draw(generator, *latents_of(cfg, generator, label)), generator, out)
     elif cfg.format == "npy":
         path = write_array(cfg, generator, label, out)
+    elif cfg.format == "csv":
+        path = write_table(cfg, generator, label, out)
     else:
         path = write_picture(cfg, generator, label, out)
     log.info("%s", path)
@@ -69,7 +72,7 @@ def check_rows(cfg: DictConfig) -> None:
     ways += [f"sweep_condition={cfg.sweep_condition}"] * (cfg.sweep_condition is not None)
     if len(ways) > 1:
         raise ValueError(f"{' and '.join(ways)} are two kinds of rows: leave out one")
-    if ways and cfg.format in ("files", "npy"):
+    if ways and cfg.format in ("files", "npy", "csv"):
         raise ValueError(f"{ways[0]} is for pictures and films: leave out format={cfg.format}")
 
 
@@ -107,8 +110,25 @@ def latents_of(cfg: DictConfig, generator: "Generator", label: int | None) -> "t
     z, rows = sampling.truncated(z, cfg.truncation), torch.searchsorted(numbers, torch.tensor(wanted))
     if (given := conditions_for(cfg, generator, numbers)) is not None:
         return z, given, rows
-    classes = max(1, generator.num_classes)
-    return z, numbers % classes if label is None else torch.full((len(z),), label), rows
+    if label is not None:
+        return z, torch.full((len(z),), label), rows
+    return z, classes_of(cfg, generator, numbers), rows
+
+
+def classes_of(cfg: DictConfig, generator: "Generator", numbers: "Tensor") -> "Tensor":
+    """Returns the classes (m,) of the samples of these numbers (m,).
+
+    In the data's proportions sample i has the class whose share holds i times the golden ratio, modulo 1: the shares
+    are then exact to a few samples, and sample i is the same whatever n is.
+    """
+    import torch
+
+    if cfg.proportions == "equal":
+        return numbers % max(1, generator.num_classes)
+    if not generator.class_counts:
+        raise ValueError("proportions=data: this run has no classes, or its checkpoint is older: leave it out")
+    shares = torch.tensor(generator.class_counts, dtype=torch.float64).cumsum(0)
+    return torch.searchsorted(shares / shares[-1], (numbers + 0.5) * GOLDEN % 1, right=True)
 
 
 def draw(generator: "Generator", z: "Tensor", y: "Tensor", rows: "Tensor") -> "Tensor":
@@ -197,6 +217,33 @@ def write_array(cfg: DictConfig, generator: "Generator", label: int | None, out:
     for path, array in arrays.items():
         with open_for_writing(path, "wb") as file:
             np.save(file, array, allow_pickle=False)
+    return out
+
+
+def write_table(cfg: DictConfig, generator: "Generator", label: int | None, out: Path) -> Path:
+    """Writes samples as a .csv: their columns by name, then a column for the class or each number of the condition."""
+    import csv
+
+    from wgangp.app.conditions import as_in_data, in_units
+    from wgangp.run_dir.files import open_for_writing
+    from wgangp.sampling import as_array
+
+    z, y, rows = latents_of(cfg, generator, label)
+    units, known = generator.data_units, generator.data_conditions
+    if units is None or len(units.axes) != 2:
+        raise ValueError("format=csv is for tables: choose format=npy for an array")
+    x = as_array(draw(generator, z, y, rows), generator)
+    out = out if out.suffix == ".csv" else out.with_name(f"{out.name}.csv")
+    names, parts = [*(units.names or (f"x{i}" for i in range(x.shape[1])))], [x]
+    if generator.num_classes:
+        names, parts = [*names, "class"], [*parts, as_in_data(y[rows], generator)[:, None]]
+    if known is not None and len(known.shape) == 1:
+        more = known.units.names or tuple(f"condition{i}" for i in range(known.shape[0]))
+        names, parts = [*names, *more], [*parts, in_units(y[rows], known)]
+    with open_for_writing(out) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows([value for part in row for value in part.tolist()] for row in zip(*parts, strict=True))
     return out
 
 

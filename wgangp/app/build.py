@@ -26,6 +26,7 @@ from wgangp.machine.device import (
     useful_threads,
 )
 from wgangp.models import Generator
+from wgangp.penalties import Penalty
 from wgangp.speed import speed_up
 from wgangp.trainer import Trainer
 
@@ -89,8 +90,9 @@ def make_trainer(
     device: torch.device,
     generator: Generator | None = None,
     critic: nn.Module | None = None,
+    penalty: Penalty | None = None,
 ) -> Trainer:
-    """Returns the trainer that a configuration describes, before its first step; networks may be given as objects."""
+    """Returns the trainer that a configuration describes, before its first step; parts may be given as objects."""
     torch.manual_seed(cfg.seed)  # of the first weights, also beside a dataset that is given as an object
     make = partial(build, allow=cfg.allow)
     data = data_of(cfg, dataset)
@@ -104,7 +106,7 @@ def make_trainer(
         generator=generator,
         critic=make(cfg.critic, **data) if critic is None else critic,
         loss=make(cfg.loss),
-        penalty=make(cfg.penalty),
+        penalty=make(cfg.penalty) if penalty is None else penalty,
         generator_optimizer=partial(make, cfg.generator_optimizer),
         critic_optimizer=partial(make, cfg.critic_optimizer),
         device=device,

@@ -20,7 +20,8 @@ CHOICES: dict[str, tuple[str | bool, ...]] = {
     "lr_decay": ("none", "linear"),
     "content": ("none", "l1", "l2"),
     "on_divergence": ("stop", "rollback"),
-    "format": ("grid", "files", "npy", "gif", "webp", "mp4"),
+    "format": ("grid", "files", "npy", "csv", "gif", "webp", "mp4"),
+    "proportions": ("equal", "data"),
     "batchnorm": ("batch", "running", "standing"),
 }
 AT_LEAST = {

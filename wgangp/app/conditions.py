@@ -132,9 +132,14 @@ def sweep(asked: Any, y: Tensor, known: Conditions) -> Tensor:
     """
     names = known.units.names or tuple(map(str, range(known.shape[0])))
     if len(known.shape) > 1 or str(asked) not in (*names, *map(str, range(len(names)))):
-        raise ValueError(f"sweep_condition={asked}: this generator is given {known}: name one of its numbers")
+        raise ValueError(
+            f"sweep_condition={asked}: this generator is given {known}: choose one of its numbers, {', '.join(names)}"
+        )
     i = names.index(str(asked)) if str(asked) in names else int(asked)
     low, high = known.units.apply(torch.stack([known.low, known.high]))[:, i].clamp(-SPREAD, SPREAD).tolist()
+    ends = torch.zeros(2, len(names))
+    ends[:, i] = torch.tensor([low, high])
+    log.info("%s from left to right: %.4g to %.4g", names[i], *known.units.invert(ends)[:, i].tolist())
     swept = y.repeat_interleave(STEPS, dim=0)
     swept[:, i] = torch.linspace(low, high, STEPS).repeat(len(y))
     return swept

@@ -24,6 +24,7 @@ def name_of(cfg: DictConfig, step: int) -> str:
     """
     parts = [f"seed_{cfg.seed}", f"step_{step:08d}", f"n_{cfg.n}"]
     parts += [f"label_{cfg.label}"] if cfg.label is not None else []
+    parts += [] if cfg.proportions == "equal" else ["in_proportion"]
     parts += [f"condition_{cfg.condition}".translate(PLAIN)] if cfg.condition is not None else []
     parts += [f"sweep_{cfg.sweep_condition}"] if cfg.sweep_condition is not None else []
     parts += [f"truncation_{cfg.truncation}"] if cfg.truncation is not None else []

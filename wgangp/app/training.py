@@ -203,6 +203,7 @@ def header_to_save(cfg: DictConfig, dataset: Dataset) -> State:
         "num_classes": dataset.num_classes if cfg.conditional else 0,
         "vocabulary": dataset.vocabulary,
         "class_names": list(dataset.class_names),
+        "class_counts": class_counts(dataset) if cfg.conditional else [],
         "bounded": dataset.bounded,
         "data": dataset.describe(),
         "units": None if dataset.units is None else dataset.units.state(),
@@ -213,6 +214,11 @@ def header_to_save(cfg: DictConfig, dataset: Dataset) -> State:
     except ValueError as error:
         raise ValueError(f"no checkpoint of this run could be read again: {error}") from error
     return header
+
+
+def class_counts(dataset: Dataset) -> list[int]:
+    counts = dataset.class_counts() if dataset.num_classes else None
+    return [] if counts is None else counts.tolist()
 
 
 def is_cut_off(run: Path) -> bool:

@@ -20,6 +20,7 @@ class Generator(nn.Module):
     condition_shape: Sequence[int] | None = None  # of a condition that is no label
     vocabulary: str | None = None  # of text, if the generator was loaded from a run
     class_names: tuple[str, ...] = ()  # likewise
+    class_counts: tuple[int, ...] = ()  # likewise, of the training samples
     data_units: Units | None = None  # likewise, of arrays that are no pictures
     data_conditions: Conditions | None = None  # if it is given numbers or pictures
     is_video: bool = False  # likewise: whether samples are clips (c, t, h, w) in [-1, 1]

@@ -29,7 +29,7 @@ def arrays(
         draw = vectors if x.shape[1] <= CORNER else marginals
         return draw(x, real, title, [*names])
     if x.ndim <= 3:
-        return signals(x, real, title)
+        return signals(x, real, title, columns)
     if x.ndim == 5:
         return fields(slices(x), None if real is None else slices(real[:1]), SLICES, title)
     return fields(x, real, columns, title)

@@ -137,16 +137,20 @@ def interval(x: Tensor, margin: float = 0.1) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def signals(fake: Tensor, real: Tensor | None = None, title: str = "") -> np.ndarray:
-    """Signals (n, t) or (n, c, t), a line per channel: 16 of them, the first 4 real ones if given: (h, w, 3) uint8."""
+def signals(fake: Tensor, real: Tensor | None = None, title: str = "", columns: int | None = None) -> np.ndarray:
+    """Signals (n, t) or (n, c, t), a line per channel, as (h, w, 3) uint8.
+
+    They are 16, the first 4 real ones if given; or up to 8 rows of so many columns.
+    """
+    most, columns = (8 * columns, columns) if columns else (SIGNALS, 4)
     real = fake[:0] if real is None else real[: SIGNALS // 4]
     drawn = [(x, *REAL[:2]) for x in real.float().cpu()]
-    drawn += [(x, *FAKE[:2]) for x in fake[: SIGNALS - len(real)].float().cpu()]
+    drawn += [(x, *FAKE[:2]) for x in fake[: most - len(real)].float().cpu()]
     low, high = interval(torch.cat([x[x.isfinite()] for x, _, _ in drawn]))
-    rows = math.ceil(len(drawn) / 4)
+    rows = math.ceil(len(drawn) / columns)
     with style.apply():
-        figure = style.figure(10, 1.6 * rows + 0.6)
-        panels = figure.subplots(rows, 4, squeeze=False, sharex=True, sharey=True)
+        figure = style.figure(max(10, 1.6 * columns), 1.6 * rows + 0.6)
+        panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for axes, (x, name, colour) in zip(panels.flat, drawn, strict=False):
             for line in x.reshape(-1, x.shape[-1]).numpy():
                 axes.plot(line, linewidth=1, **{"color": colour} if x.ndim == 1 else {})

@@ -48,6 +48,7 @@ class Header:
     conditions: Conditions | None = None  # of a generator that is given numbers or pictures
     precision: str | None = None  # in which it trains: "auto" is decided once for a run
     rollbacks: int = 0  # so far: each changes the random numbers
+    class_counts: tuple[int, ...] = ()  # training samples of each class; none in older checkpoints
     data: str = ""  # what the dataset says of itself; nothing in older checkpoints
 
     def __post_init__(self) -> None:
@@ -59,7 +60,8 @@ class Header:
         vocabulary_fits = self.vocabulary is None or isinstance(self.vocabulary, str)
         units_fit = self.units is None or self.units.table.shape[1] == self.shape[0]
         fits = names_fit and vocabulary_fits and units_fit and isinstance(self.bounded, bool | None)
-        fits = fits and isinstance(self.data, str)
+        counts_fit = all(_is_int(count, 0, 2**53) for count in self.class_counts)
+        fits = fits and isinstance(self.data, str) and counts_fit and len(self.class_counts) in (0, self.num_classes)
         if not (fits and _is_int(self.num_classes, 0, MOST_CLASSES)):
             raise ValueError("its header has a number of classes, names, a vocabulary or units that no dataset has")
         if not (isinstance(self.precision, str | None) and _is_int(self.rollbacks, 0, MOST_ROLLBACKS)):
@@ -151,14 +153,15 @@ def header_of(state: State) -> Header:
     for key, value in flatten({part: config.get(part) for part in ("generator", "critic")}).items():
         if type(value) is int and value > LARGEST_OPTION and not key.endswith("seed"):
             raise ValueError(f"{key}={value} is above {LARGEST_OPTION:,}: no network is so large")
-    if not (isinstance(shape, list | tuple) and isinstance(names, list | tuple)):
+    counts = state.get("class_counts", ())
+    if not (isinstance(shape, list | tuple) and isinstance(names, list | tuple) and isinstance(counts, list | tuple)):
         raise ValueError("its header is incomplete")
     if any("${" in f"{key}={value}" for key, value in flatten(config).items()):
         raise ValueError("its configuration has interpolations, ${...}, and wgangp writes none")
     units = None if state.get("units") is None else units_of(state["units"])
     conditions = None if state.get("conditions") is None else conditions_of(state["conditions"])
     classes, vocabulary, bounded = state.get("num_classes", -1), state.get("vocabulary"), state.get("bounded")
-    course = state.get("precision"), state.get("rollbacks", 0), state.get("data", "")
+    course = state.get("precision"), state.get("rollbacks", 0), tuple(counts), state.get("data", "")
     return Header(config, tuple(shape), classes, vocabulary, tuple(names), bounded, units, conditions, *course)
 
 

@@ -17,6 +17,7 @@ from wgangp.run_dir.status import Status, read_status
 from wgangp.sweeps.plan import read_plan
 from wgangp.sweeps.reading import read_job_record, read_rows
 
+ENOUGH = 6  # scores, of which a bootstrap tells more than their range
 ENDED = ("done", "pruned")  # the states of jobs whose last score counts
 
 
@@ -134,13 +135,21 @@ class Group:
         return median_interval(self.scores(objective))
 
 
+def name_of_interval(n: int) -> str:
+    """Returns what `median_interval` of n scores is."""
+    return "95 % interval" if n >= ENOUGH else "lowest to highest"
+
+
 def median_interval(scores: Sequence[float]) -> tuple[float, float]:
     """The 95 % interval of the median: percentiles of the medians of 2,000 bootstrap samples; NaN for a single score.
 
-    Fewer than six scores give little more than the smallest and the largest.
+    Of fewer than ENOUGH scores it is the lowest and the highest, between which the median is with a probability of
+    1 - 2^(1 - n): 94 % for five, 75 % for three.
     """
     if len(scores) < 2:
         return math.nan, math.nan
+    if len(scores) < ENOUGH:
+        return min(scores), max(scores)
     draw = random.Random(0)
     medians = sorted(statistics.median(draw.choices(scores, k=len(scores))) for _ in range(2000))
     return medians[50], medians[-51]

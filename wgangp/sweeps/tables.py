@@ -14,7 +14,17 @@ from wgangp.machine.text import shown
 from wgangp.run_dir.files import read_json
 from wgangp.run_dir.status import STATES
 from wgangp.sweeps.escape import csv_cell, number
-from wgangp.sweeps.jobs import Group, Job, grouped, higher_is_better, is_score, missing, shortened, swept_keys
+from wgangp.sweeps.jobs import (
+    Group,
+    Job,
+    grouped,
+    higher_is_better,
+    is_score,
+    missing,
+    name_of_interval,
+    shortened,
+    swept_keys,
+)
 from wgangp.sweeps.plan import read_plan
 
 
@@ -44,11 +54,12 @@ def summary(sweep: Path, jobs: list[Job], objective: str, notes: Sequence[str]) 
     failures = [f"job {job.id} failed: {job.reason}" for job in jobs if job.status == "failed"]
     waiting = [how_to_continue(sweep, counts["not started"])] if counts["not started"] else []
     named = name_column(jobs)
+    interval = name_of_interval(max(len(group.scores(objective)) for group in groups))
     return Summary(
         title=shown(sweep.resolve().name),
         heading=f"{len(jobs) + counts['not started']} jobs, {stated}; {shown(objective) or 'no monitor'}, {order}",
         origin=origin(sweep, jobs),
-        head=[*named, *groups[0].values, shown(objective), "95 % interval", "seeds", "minutes", "jobs"],
+        head=[*named, *groups[0].values, shown(objective), interval, "seeds", "minutes", "jobs"],
         lines=[cells(group, objective, named) for group in groups],
         groups=groups,
         notes=[*([] if ranked else [no_best(objective)]), *waiting, *failures, *map(shown, notes)],
