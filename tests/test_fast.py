@@ -244,7 +244,7 @@ def resident():
 
 keep_freed_memory()
 for compile in (False, True):
-    trainer = small_trainer(batch_size=64, n_critic=1, compile=compile)
+    trainer = small_trainer(batch_size=64, n_critic=1, compile=compile, steps=1000)
     observer = Observer(trainer, lambda generate: {})
     sizes = []
     for step in range(1000):

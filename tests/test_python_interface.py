@@ -63,7 +63,7 @@ def test_a_second_training_at_a_time_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "options", "told"),
     [
-        (["hydra.run.dir=x"], {}, "give run_dir="),
+        (["hydra.run.dir=x"], {}, "is for the command line: here overrides are key=value, and run_dir="),
         (["steps=1"], {"run_dir": ""}, "run_dir='': give a path"),
         (["dataset=table"], {}, "dataset.path is missing: give dataset.path="),
     ],
@@ -76,9 +76,11 @@ def test_what_a_program_gives_wrongly_is_a_value_error(overrides, options, told,
 
 
 def test_parts_of_another_kind_are_told():
-    for name, part in (("dataset", torch.zeros(5, 2)), ("generator", torch.nn.Linear(2, 2)), ("critic", print)):
+    for name, part in (("dataset", torch.zeros(5, 2)), ("generator", len), ("critic", print)):
         with pytest.raises(ValueError, match=f"{name} is a .*: give a "):
             wgangp.make_trainer("dataset=gaussians8", *SMALL, **{name: part})
+    with pytest.raises(ValueError, match="generator has no nz"):
+        wgangp.make_trainer("dataset=gaussians8", *SMALL, generator=torch.nn.Linear(2, 2))
 
 
 def test_there_is_no_step_after_the_last():

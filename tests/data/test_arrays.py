@@ -371,7 +371,9 @@ def test_what_the_first_line_of_a_table_is(tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO")
     assert of_table("0,1\n5,6\n7,9\n").units.names == ("0", "1") and len(load("t.csv")) == 2
     assert len(of_table("5,6\n7,9\n")) == 2 and "the first line has numbers alone" in caplog.text
-    assert of_table(",a,b\n0,5,6\n1,7,9\n").units.names == ("a", "b") and "left out the first column" in caplog.text
+    assert (
+        of_table(",a,b\n0,5,6\n1,7,9\n").units.names == ("a", "b") and "left out columns without a name" in caplog.text
+    )
     assert of_table(",a\n0,5\n1,7\n", columns=["", "a"]).units.names == ("", "a")
 
 
@@ -394,7 +396,7 @@ def test_tables_that_would_be_misread(text, options, message, tmp_path, monkeypa
 
 def test_the_order_of_classes_does_not_depend_on_nan(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert of_table("a,l\n1,nan\n2,10\n3,2\n4,1\n", labels="l").class_names == ("1", "2", "10", "nan")
+    assert of_table("a,l\n1,-nan\n2,10\n3,2\n4,1\n", labels="l").class_names == ("1", "2", "10", "-nan")
 
 
 def test_options_that_do_not_fit_an_array_are_refused(tmp_path, monkeypatch):

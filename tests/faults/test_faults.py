@@ -376,7 +376,7 @@ class TestPreflight:
     def test_too_small_a_disk_is_told_before_the_first_step(self, call, monkeypatch):
         monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
         code, text = call("train", *RUN, "steps=2")
-        assert code == 1 and "0.0 GB left, and 5 checkpoints need" in text and "Traceback" not in text
+        assert code == 1 and "0 MB left, and 5 checkpoints need" in text and "Traceback" not in text
 
     def test_the_largest_batch_that_fits_is_named(self, monkeypatch):
         """A device of memory for ten images, simulated."""
