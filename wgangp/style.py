@@ -28,9 +28,10 @@ SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK)
 SEQUENTIAL = "cividis"  # of ordered values, from low to high
 LEVELS = ("#a6bfd4", "#ffffff")  # of a critic's level sets, from low (generated) to high (real): samples stand out
 
+DPI = 100  # pixels of an inch
 RC: dict[str, Any] = {
-    "figure.dpi": 100,
-    "savefig.dpi": 100,
+    "figure.dpi": DPI,
+    "savefig.dpi": DPI,
     "figure.facecolor": "white",
     "figure.constrained_layout.h_pad": 0.08,  # inches
     "figure.constrained_layout.w_pad": 0.08,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 VECTOR = 16  # numbers of a vector without names, at most; more are a signal
 CORNER, MARGINALS = 5, 20  # columns of which all pairs are shown, and columns that are shown
 CHANNELS, SLICES = 4, 4  # channels of a field, slices of a volume
-PANEL = 3.6  # inches of a channel's longer side
+PANEL, LARGEST = 3.6, 10  # inches of a channel's longer side, at least and at most
 
 
 def arrays(
@@ -77,7 +77,8 @@ def fields(fake: Tensor, real: Tensor | None = None, columns: int | None = None,
     first = [] if real is None else [real[:columns]]
     rows = [*first, *fake.split(columns)][: max(columns, 2)]
     sheets = [tiles([row[:, i] for row in rows], columns) for i in range(k)]
-    scale = PANEL / max(sheets[0].shape)  # inches of a place
+    longest = max(sheets[0].shape)
+    scale = min(max(PANEL, longest / style.DPI), LARGEST) / longest  # inches of a place: a pixel or more, if they fit
     tall, wide = (scale * places for places in sheets[0].shape)
     with style.apply():
         figure = style.figure(k * (wide + 1.1) + 0.5, tall + 1, layout=None)
