@@ -13,7 +13,10 @@ from wgangp.machine.distributed import is_main
 
 log = logging.getLogger(__name__)
 MOST_CPU_HOURS = 3  # of a run; longer ones get a warning at their start
-CPU_RUNS = "dataset=gaussians25; experiment=laptop/NAME: mnist, fashion, cifar10, faces, own_images or language"
+CPU_RUNS = (
+    "dataset=gaussians25; experiment=laptop/NAME: mnist, fashion, cifar10, faces, own_images, "
+    "table, signals or language"
+)
 SHOWN = ("critic/wasserstein", "critic/loss", "generator/loss", "critic/gradient_norm")
 
 
