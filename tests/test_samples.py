@@ -1,6 +1,7 @@
 """Single samples: the same seed and index give the same image, whatever is drawn beside it."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 from test_commands import digits, images
 
 import wgangp
+from wgangp.sample import classes_of
 from wgangp.sampling import CHUNK, class_rows, latents, latents_of, slerp
 
 OPTIONS = ["generator=dcgan", "critic=dcgan", "generator.first_norm=units", "device=cpu", "steps=2", "sample_every=0"]
@@ -205,6 +207,8 @@ def test_a_table_is_written_as_csv_in_the_proportions_of_the_data(call, tmp_path
         lines = Path(f"{proportions}.csv").read_text().splitlines()
         assert lines[0] == "length,width,class" and len(lines) == 101
         assert abs(sum(line.endswith(",rare") for line in lines) - rare) <= 1
+    code, text = call("sample", "run=run", "format=csv", "n=7", "proportions=data", "label=rare")
+    assert code == 1 and "proportions=data is for all classes" in text
     assert call("sample", "run=run", "format=csv", "n=7", "proportions=data", "out=few.csv")[0] == 0
     assert Path("few.csv").read_text().splitlines() == Path("data.csv").read_text().splitlines()[:8]
 
@@ -212,3 +216,9 @@ def test_a_table_is_written_as_csv_in_the_proportions_of_the_data(call, tmp_path
 def test_csv_is_for_tables(run, call):
     code, text = call("sample", "run=run", "format=csv")
     assert code == 1 and "format=csv is for tables: choose format=npy for an array" in text
+
+
+def test_proportions_are_exact_in_a_million_samples():
+    generator = SimpleNamespace(class_counts=(500, 3, 497), num_classes=3)
+    found = classes_of(SimpleNamespace(proportions="data"), generator, torch.arange(1_000_000))
+    assert np.abs(np.bincount(found) - [500_000, 3_000, 497_000]).max() < 10

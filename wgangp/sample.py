@@ -32,6 +32,8 @@ def sample(cfg: DictConfig) -> None:
 
     run = Run(str(cfg.run))
     device, (step, generator) = choose_device(cfg.device), run.load(cfg.ema, cfg.batchnorm, cfg.allow)
+    if cfg.proportions == "data" and (cfg.label is not None or not generator.class_counts):
+        raise ValueError("proportions=data is for all classes of a conditional run: leave it out, or train anew")
     seed_step(cfg.seed, 0, "sample")
     label = class_number(cfg.label, generator)
     out = destination(cfg, run.directory, step)
@@ -57,8 +59,6 @@ def destination(cfg: DictConfig, run: Path, step: int) -> Path:
         out = place(run, name)
     elif (out := Path(str(cfg.out)).expanduser()).is_dir() and cfg.format != "files":
         out /= name
-    if cfg.format == "files" and out.is_file():
-        raise ValueError(f"{out} is a file: give a folder by out=, which gets a file for each sample")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -125,10 +125,8 @@ def classes_of(cfg: DictConfig, generator: "Generator", numbers: "Tensor") -> "T
 
     if cfg.proportions == "equal":
         return numbers % max(1, generator.num_classes)
-    if not generator.class_counts:
-        raise ValueError("proportions=data: this run has no classes, or its checkpoint is older: leave it out")
     shares = torch.tensor(generator.class_counts, dtype=torch.float64).cumsum(0)
-    return torch.searchsorted(shares / shares[-1], (numbers + 0.5) * GOLDEN % 1, right=True)
+    return torch.searchsorted(shares / shares[-1], (numbers.double() + 0.5) * GOLDEN % 1, right=True)
 
 
 def draw(generator: "Generator", z: "Tensor", y: "Tensor", rows: "Tensor") -> "Tensor":
@@ -192,7 +190,7 @@ def in_rows(
         elif known is not None:
             y = sweep(cfg.sweep_condition, of_row, known)
         return draw(generator, z, y, torch.arange(len(z))), STEPS, None, list(range(len(z)))
-    if generator.num_classes > 1 and label is None and not cfg.seeds:
+    if generator.num_classes > 1 and label is None and not cfg.seeds and cfg.proportions == "equal":
         columns = max(1, cfg.n // generator.num_classes)
         labels = torch.arange(generator.num_classes).repeat_interleave(columns)
         return class_rows(generator, z[:columns]), columns, labels, list(range(columns)) * generator.num_classes
@@ -255,12 +253,14 @@ def write_files(x: "Tensor", generator: "Generator", out: Path) -> Path:
     from wgangp.run_dir.files import open_for_writing
 
     if generator.vocabulary:
-        return write_lines(x, generator.vocabulary, out)
+        return write_lines(x, generator.vocabulary, out / out.name if out.is_dir() else out)
     if x.ndim != 4 or generator.data_units is not None:
         raise ValueError(
             "format=files is for images and text: choose format=npy for an array, format=grid for a picture"
             + (", format=webp for a film" if generator.is_video else "")
         )
+    if out.is_file():
+        raise ValueError(f"{out} is a file: give a folder by out=, which gets a file for each sample")
     out.mkdir(exist_ok=True)
     if (out / f"{len(x):06d}.png").exists():
         raise ValueError(f"{out} has more than {len(x)} samples of another command: give another folder by out=")

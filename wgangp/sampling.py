@@ -41,7 +41,7 @@ def conditions_of(generator: Generator) -> Conditions | None:
 def chunks(generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields z (CHUNK, nz) and y (CHUNK,) from torch's generator, without end."""
     while True:
-        yield torch.randn(CHUNK, generator.nz), torch.randint(max(1, generator.num_classes), (CHUNK,))
+        yield torch.randn(CHUNK, generator.nz), torch.randint(max(1, getattr(generator, "num_classes", 0)), (CHUNK,))
 
 
 def latents_of(generator: Generator, samples: list[int]) -> tuple[Tensor, Tensor]:
@@ -92,9 +92,10 @@ def draw(
     Labels and conditions are those of the training samples: each comes as often as there.
     """
     z, y = latents(generator, n)
-    if (given := dataset.given("train", len(z))) is not None and (generator.num_classes or dataset.conditions):
+    classes = getattr(generator, "num_classes", 0)
+    if (given := dataset.given("train", len(z))) is not None and (classes or dataset.conditions):
         y = given
-    return generate(generator, z, y, finish), y if generator.num_classes else None
+    return generate(generator, z, y, finish), y if classes else None
 
 
 def draw_for_metrics(generator: Generator, dataset: Dataset, n: int, seed: int) -> tuple[Any, Tensor | None]:

@@ -23,7 +23,7 @@ class Schedule(nn.Module):
         """Called before each step with the finished share of the run, from 0 to 1."""
 
     def observe(self, norm: Tensor) -> None:
-        """Called after each penalised update with its mean gradient norm on this rank, a scalar."""
+        """Called after each penalised update with this rank's mean gradient norm, a scalar; see `mean_over_ranks`."""
 
 
 class Constant(Schedule):

@@ -12,6 +12,8 @@ import wgangp
 from wgangp.app.compose import load_config
 from wgangp.app.sample_names import name_of
 from wgangp.data import Order
+from wgangp.data.files.listing import Files
+from wgangp.data.files.pixels import decode_bytes, decode_file
 from wgangp.preflight import check_disk, checkpoint_bytes
 
 SMALL = ["generator=mlp", "critic=mlp", "generator.width=4", "critic.width=4", "batch_size=4"]
@@ -249,3 +251,25 @@ def test_a_resumed_run_tells_that_its_data_are_others(caplog):
         "the data are others than those of the run, which had 16 vectors of 2 columns (a, b), from 1 to 4"
         in caplog.text
     )
+
+
+def test_the_names_that_pandas_gives_beside_its_index_are_no_sample():
+    assert dataset(*table(",0,1\n0,5,6\n1,7,9\n2,7,8\n"), "batch_size=2").units.names == ("0", "1")
+
+
+def test_a_damaged_page_after_the_first_does_not_matter(caplog):
+    Image.fromarray(PIXELS[0]).save("a.gif", save_all=True, append_images=[Image.fromarray(p) for p in PIXELS[1:3]])
+    whole = Path("a.gif").read_bytes()
+    cut = [name for name in range(120, len(whole)) if decodes(whole[:name])]
+    assert cut  # the first page is whole in these
+
+
+def decodes(content):
+    try:
+        decode_bytes(content, ".gif", 8, 1, None)
+    except Exception:
+        return False
+    Path("cut").mkdir(exist_ok=True)
+    Path("cut/a.gif").write_bytes(content)
+    decode_file(Files(Path("cut")), "a.gif", 8, 1, None)  # raises if the later pages count
+    return True

@@ -34,7 +34,7 @@ PATHS = (  # keys whose value is a path, and is taken as it is typed
     *("scores.fvd.weights", "scores.prc_vgg16.weights"),
 )
 MAYBE_PATHS = ("dataset.held_out", "dataset.condition", "condition")  # or a number, or the name of a column
-NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?", re.IGNORECASE)
+NUMBER = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?|true|false", re.IGNORECASE)
 PLAIN = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z_./][\w./-]*", re.IGNORECASE)
 SWEEP = re.compile(r"['\"\[$?]|(choice|range|interval|glob|shuffle|sort|tag)\(")  # written in Hydra's own syntax
 MULTIRUN = {"-m", "--multirun"}
@@ -164,7 +164,8 @@ def refuse_overrides(
         if override.startswith("~") and key not in (*cfg, "experiment", "sweep"):
             raise ValueError(f"{override}: this key cannot be left out")
         new = override.startswith("+") and f"\n{key}:" not in (CONF / f"{config_name}.yaml").read_text()
-        if new and not any(f"${{{key}}}" in other for other in overrides):
+        reader = re.compile(rf"\$\{{[^}}]*\b{re.escape(key)}\b")  # as ${key}, ${key.part} or ${oc.select:key}
+        if new and not any(map(reader.search, (*overrides, OmegaConf.to_yaml(cfg)))):
             raise ValueError(f"{override}: nothing reads this key. Leave it out, or name it elsewhere, as ${{{key}}}")
 
 

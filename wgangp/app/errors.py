@@ -61,7 +61,7 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} is missing: give {error.full_key}=..."
     text = shown(error)
-    if isinstance(error, OSError) and error.filename is not None:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{shown(error.filename)}: {error.strerror}"
     if isinstance(error, ValueError | OSError):
         return text

@@ -93,7 +93,10 @@ class Dataset:
 
     def class_counts(self) -> Tensor | None:
         """Returns how many training samples each class has, (num_classes,); None if that is not known."""
-        found = self.reference("train")
+        try:
+            found = self.reference("train", len(self))
+        except TypeError:  # an endless stream
+            return None
         return None if found is None else torch.bincount(found[1].cpu(), minlength=self.num_classes)
 
     def use(self, units: Units | None, conditions: Conditions | None = None) -> None:

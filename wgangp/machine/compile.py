@@ -67,6 +67,7 @@ def with_own_code(function: Callable[..., Any]) -> Callable[..., Any]:
     copy = types.FunctionType(
         plain.__code__.replace(), plain.__globals__, plain.__name__, plain.__defaults__, plain.__closure__
     )
+    copy.__kwdefaults__ = plain.__kwdefaults__
     return types.MethodType(copy, function.__self__) if isinstance(function, types.MethodType) else copy
 
 

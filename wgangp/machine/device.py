@@ -182,15 +182,14 @@ def kept_random_state() -> AbstractContextManager[None]:
 
 @contextmanager
 def kept_settings() -> Iterator[None]:
-    """Leaves the settings of `set_precision` and `be_deterministic`, which are the whole process's, as they were."""
-    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    benchmark, deterministic = torch.backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
+    """Leaves the settings of `be_deterministic`, which are the whole process's, as they were."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only, benchmark = torch.is_deterministic_algorithms_warn_only_enabled(), torch.backends.cudnn.benchmark
     try:
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.backends.cudnn.benchmark = benchmark
-        torch.use_deterministic_algorithms(deterministic)
 
 
 def seed_step(seed: int, step: int, purpose: str = "train") -> None:

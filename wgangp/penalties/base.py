@@ -53,7 +53,10 @@ class Penalty(nn.Module):
         """Called after each critic update; weight clipping moves the weights here."""
 
     def observe(self, norm: Tensor) -> None:
-        """Called after each penalised update with the norm of `terms`, detached, of this rank's samples."""
+        """Called after each penalised update with the norm of `terms`, detached, of this rank's samples.
+
+        State that it changes must be the same on all ranks: average the norm first (`mean_over_ranks`).
+        """
 
 
 class NoPenalty(Penalty):

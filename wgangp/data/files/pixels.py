@@ -4,6 +4,7 @@ import functools
 import io
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -40,14 +41,15 @@ def decode_file(files: Encoded, name: str, size: int, channels: int, levels: flo
     try:
         content, ending = files.read(name), os.path.splitext(name)[1].lower()
         pixels = decode_bytes(content, ending, size, channels, levels)
-        if ending in PAGED and getattr(Image.open(io.BytesIO(content), formats=FORMATS), "n_frames", 1) > 1:
-            say_pages(files.path)
-        return pixels
     except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error ... on damaged files
         reason = "of no known format" if isinstance(error, UnidentifiedImageError) else shown(error)
         system = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)
         message = f"{shown(files.path / name)} cannot be read as an image: remove or replace it ({reason})"
         raise (ValueError if system else Unreadable)(message) from error
+    with suppress(Exception):  # of damaged pages after the first, as many kinds as above
+        if ending in PAGED and getattr(Image.open(io.BytesIO(content), formats=FORMATS), "n_frames", 1) > 1:
+            say_pages(files.path)
+    return pixels
 
 
 @functools.cache

@@ -47,7 +47,7 @@ def axes_beside(where: str, shape: tuple[int, ...], axes: str, samples: tuple[in
     sides = dict(zip(axes, samples, strict=True))
 
     def is_smaller(choice: str) -> bool:
-        ratios = {sides[axis] / side for axis, side in zip(choice, shape, strict=True) if axis not in "nc"}
+        ratios = {sides[axis] / side for axis, side in zip(choice, shape, strict=True) if axis not in "nc" and side}
         return len(ratios) == 1 and ratios.pop().is_integer()
 
     return next(filter(is_smaller, found), found[0])

@@ -114,6 +114,10 @@ def _names(path: Path, first: list[str]) -> tuple[list[str], list[list[str]]]:
     pandas writes these where columns have no names. Some numbers of a sample may be missing.
     """
     positions = [str(i) for i in range(len(first))]
+    after_index = first[1:] if first[0] == "" else []
+    columns = [name for name in after_index if _is_number(name)]
+    if columns and columns == positions[: len(columns)]:  # pandas' own names, beside its index
+        return first, []
     numbers = [name for name in first if _is_number(name) and name.lower() not in MISSING]
     if len(numbers) + sum(name.lower() in MISSING for name in first) < len(first) or not numbers:
         if numbers:
