@@ -79,7 +79,7 @@ def test_parts_of_another_kind_are_told():
     for name, part in (("dataset", torch.zeros(5, 2)), ("generator", len), ("critic", print)):
         with pytest.raises(ValueError, match=f"{name} is a .*: give a "):
             wgangp.make_trainer("dataset=gaussians8", *SMALL, **{name: part})
-    with pytest.raises(ValueError, match="generator has no nz"):
+    with pytest.raises(ValueError, match="generator has no attribute nz"):
         wgangp.make_trainer("dataset=gaussians8", *SMALL, generator=torch.nn.Linear(2, 2))
 
 

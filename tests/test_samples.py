@@ -10,7 +10,7 @@ from PIL import Image
 from test_commands import digits, images
 
 import wgangp
-from wgangp.sample import classes_of
+from wgangp.app.sample_draws import classes_of
 from wgangp.sampling import CHUNK, class_rows, latents, latents_of, slerp
 
 OPTIONS = ["generator=dcgan", "critic=dcgan", "generator.first_norm=units", "device=cpu", "steps=2", "sample_every=0"]
@@ -222,3 +222,22 @@ def test_proportions_are_exact_in_a_million_samples():
     generator = SimpleNamespace(class_counts=(500, 3, 497), num_classes=3)
     found = classes_of(SimpleNamespace(proportions="data"), generator, torch.arange(1_000_000))
     assert np.abs(np.bincount(found) - [500_000, 3_000, 497_000]).max() < 10
+
+
+def test_lines_of_text_may_be_written_again_and_into_a_folder(call, tmp_path):
+    (tmp_path / "t.txt").write_text("one two three\n" * 20)
+    text = [
+        "dataset=text",
+        "dataset.path=t.txt",
+        "dataset.held_out=2",
+        "dataset.length=8",
+        "batch_size=4",
+        "n_critic=1",
+    ]
+    small = ["generator.width=4", "critic.width=4", "steps=1", "sample_every=0", "hydra.run.dir=run"]
+    assert call("train", *text, *small)[0] == 0
+    (tmp_path / "folder").mkdir()
+    for out in ("lines.txt", "lines.txt", "folder"):
+        assert call("sample", "run=run", "format=files", "n=3", f"out={out}")[0] == 0
+    assert len(Path("lines.txt").read_text().splitlines()) == 3
+    assert [path.suffix for path in Path("folder").iterdir()] == [".txt"]

@@ -74,13 +74,11 @@ def make_trainer(
     """
     if not all(isinstance(override, str) for override in overrides):
         raise ValueError("give overrides as strings, make_trainer('dataset=mnist', 'steps=100')")
-    wanted = {"dataset": (dataset, Dataset), "generator": (generator, nn.Module), "critic": (critic, nn.Module)}
-    wanted["penalty"] = penalty, Penalty
-    for name, (part, kind) in wanted.items():
-        if part is not None and not isinstance(part, kind):
+    parts = {"dataset": dataset, "generator": generator, "critic": critic, "penalty": penalty}
+    kinds = {"dataset": Dataset, "penalty": Penalty}  # the others are any networks
+    for name, part in parts.items():
+        if part is not None and not isinstance(part, kind := kinds.get(name, nn.Module)):
             raise ValueError(f"{name} is a {type(part).__name__}: give a {kind.__module__}.{kind.__name__}")
-    if generator is not None and not hasattr(generator, "nz"):
-        raise ValueError("generator has no nz, the number of its latent dimensions: see docs/how-to/extend.md")
     cfg = load_config(*overrides)
     device = build.set_up_device(cfg)
     dataset = build.make_dataset(cfg, device) if dataset is None else dataset

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MANY_FRAMES = 200
-GOLDEN = (5**0.5 - 1) / 2
 
 
 def main() -> None:
@@ -27,6 +26,7 @@ def main() -> None:
 def sample(cfg: DictConfig) -> None:
     """Writes a grid, single files, an array, rows of interpolations or a film, and logs where."""
     from wgangp.app.conditions import class_number
+    from wgangp.app.sample_draws import draw, latents_of
     from wgangp.machine.device import choose_device, seed_step
     from wgangp.run import Run
 
@@ -36,7 +36,7 @@ def sample(cfg: DictConfig) -> None:
         raise ValueError("proportions=data is for all classes of a conditional run: leave it out, or train anew")
     seed_step(cfg.seed, 0, "sample")
     label = class_number(cfg.label, generator)
-    out = destination(cfg, run.directory, step)
+    out = destination(cfg, run.directory, step, a_folder=cfg.format == "files" and not generator.vocabulary)
     generator = generator.to(device)
     check_rows(cfg)
     if kind := kind_of_film(cfg, generator, out):
@@ -52,13 +52,18 @@ def sample(cfg: DictConfig) -> None:
     log.info("%s", path)
 
 
-def destination(cfg: DictConfig, run: Path, step: int) -> Path:
-    """Returns the path for the samples, whose ending may still be to add. Raises ValueError if it cannot be written."""
+def destination(cfg: DictConfig, run: Path, step: int, a_folder: bool) -> Path:
+    """Returns the file, or a folder, for the samples. The file's ending may be missing; one may be in a given folder.
+
+    Raises ValueError if it cannot be written.
+    """
     name = name_of(cfg, step)
     if cfg.out is None:
         out = place(run, name)
-    elif (out := Path(str(cfg.out)).expanduser()).is_dir() and cfg.format != "files":
+    elif (out := Path(str(cfg.out)).expanduser()).is_dir() and not a_folder:
         out /= name
+    if a_folder and out.is_file():
+        raise ValueError(f"{out} is a file: give a folder by out=, which gets a file for each sample")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -90,59 +95,12 @@ def kind_of_film(cfg: DictConfig, generator: "Generator", out: Path) -> str | No
     return ending if moves and ending in KINDS and cfg.format == "grid" else None
 
 
-def numbers_of(cfg: DictConfig) -> list[int]:
-    """Returns the numbers of the samples that are asked for."""
-    wanted = list(cfg.seeds) if cfg.seeds else list(range(cfg.n))
-    if any(type(i) is not int or i < 0 for i in wanted):
-        raise ValueError(f"seeds={wanted}: give the numbers of samples, as numbers=true shows them")
-    return wanted
-
-
-def latents_of(cfg: DictConfig, generator: "Generator", label: int | None) -> "tuple[Tensor, Tensor, Tensor]":
-    """Returns z (m, nz) and labels or conditions y (m, *) in whole chunks, and the rows (n,) of the wanted samples."""
-    import torch
-
-    from wgangp import sampling
-    from wgangp.app.conditions import conditions_for
-
-    wanted = numbers_of(cfg)
-    z, numbers = sampling.latents_of(generator, wanted)
-    z, rows = sampling.truncated(z, cfg.truncation), torch.searchsorted(numbers, torch.tensor(wanted))
-    if (given := conditions_for(cfg, generator, numbers)) is not None:
-        return z, given, rows
-    if label is not None:
-        return z, torch.full((len(z),), label), rows
-    return z, classes_of(cfg, generator, numbers), rows
-
-
-def classes_of(cfg: DictConfig, generator: "Generator", numbers: "Tensor") -> "Tensor":
-    """Returns the classes (m,) of the samples of these numbers (m,).
-
-    In the data's proportions sample i has the class whose share holds i times the golden ratio, modulo 1: the shares
-    are then exact to a few samples, and sample i is the same whatever n is.
-    """
-    import torch
-
-    if cfg.proportions == "equal":
-        return numbers % max(1, generator.num_classes)
-    shares = torch.tensor(generator.class_counts, dtype=torch.float64).cumsum(0)
-    return torch.searchsorted(shares / shares[-1], (numbers.double() + 0.5) * GOLDEN % 1, right=True)
-
-
-def draw(generator: "Generator", z: "Tensor", y: "Tensor", rows: "Tensor") -> "Tensor":
-    """Returns the samples of rows (n,) as (n, *), on the CPU; arrays that are no pictures in the data's units."""
-    import torch
-
-    from wgangp.sampling import generate, to_data
-
-    return torch.cat(generate(generator, z, y, to_data(generator)))[rows]
-
-
 def write_picture(cfg: DictConfig, generator: "Generator", label: int | None, out: Path) -> Path:
     """Writes a grid, rows of interpolations, one row of the same latents for each class, or lines of text."""
     from PIL import Image
 
     from wgangp import pictures
+    from wgangp.app.sample_draws import in_rows
     from wgangp.run_dir.files import open_for_writing
 
     x, columns, labels, wanted = in_rows(cfg, generator, label)
@@ -172,36 +130,12 @@ def write_picture(cfg: DictConfig, generator: "Generator", label: int | None, ou
     return out
 
 
-def in_rows(
-    cfg: DictConfig, generator: "Generator", label: int | None
-) -> "tuple[Tensor, int | None, Tensor | None, list[int]]":
-    """Returns samples of a grid, the columns and labels of its rows if it has some, and the samples' numbers."""
-    import torch
-
-    from wgangp.app.conditions import STEPS, sweep
-    from wgangp.sampling import class_rows, slerp
-
-    z, y, rows = latents_of(cfg, generator, label)
-    if cfg.interpolate or cfg.sweep_condition is not None:  # n rows of STEPS
-        first, of_row, known = z[rows], y[rows], generator.data_conditions
-        z, y = first.repeat_interleave(STEPS, dim=0), of_row.repeat_interleave(STEPS, dim=0)
-        if cfg.interpolate:
-            z = slerp(first, first.roll(-1, 0), torch.linspace(0, 1, STEPS)).flatten(0, 1)
-        elif known is not None:
-            y = sweep(cfg.sweep_condition, of_row, known)
-        return draw(generator, z, y, torch.arange(len(z))), STEPS, None, list(range(len(z)))
-    if generator.num_classes > 1 and label is None and not cfg.seeds and cfg.proportions == "equal":
-        columns = max(1, cfg.n // generator.num_classes)
-        labels = torch.arange(generator.num_classes).repeat_interleave(columns)
-        return class_rows(generator, z[:columns]), columns, labels, list(range(columns)) * generator.num_classes
-    return draw(generator, z, y, rows), None, None, numbers_of(cfg)
-
-
 def write_array(cfg: DictConfig, generator: "Generator", label: int | None, out: Path) -> Path:
     """Writes all samples as one .npy, as `as_array` has them, and beside it their labels or conditions."""
     import numpy as np
 
     from wgangp.app.conditions import as_in_data, in_units
+    from wgangp.app.sample_draws import draw, latents_of
     from wgangp.run_dir.files import open_for_writing
     from wgangp.sampling import as_array
 
@@ -223,6 +157,7 @@ def write_table(cfg: DictConfig, generator: "Generator", label: int | None, out:
     import csv
 
     from wgangp.app.conditions import as_in_data, in_units
+    from wgangp.app.sample_draws import draw, latents_of
     from wgangp.run_dir.files import open_for_writing
     from wgangp.sampling import as_array
 
@@ -253,14 +188,12 @@ def write_files(x: "Tensor", generator: "Generator", out: Path) -> Path:
     from wgangp.run_dir.files import open_for_writing
 
     if generator.vocabulary:
-        return write_lines(x, generator.vocabulary, out / out.name if out.is_dir() else out)
+        return write_lines(x, generator.vocabulary, out)
     if x.ndim != 4 or generator.data_units is not None:
         raise ValueError(
             "format=files is for images and text: choose format=npy for an array, format=grid for a picture"
             + (", format=webp for a film" if generator.is_video else "")
         )
-    if out.is_file():
-        raise ValueError(f"{out} is a file: give a folder by out=, which gets a file for each sample")
     out.mkdir(exist_ok=True)
     if (out / f"{len(x):06d}.png").exists():
         raise ValueError(f"{out} has more than {len(x)} samples of another command: give another folder by out=")
@@ -286,6 +219,7 @@ def write_film(cfg: DictConfig, generator: "Generator", label: int | None, out: 
     import torch
 
     from wgangp import pictures
+    from wgangp.app.sample_draws import draw, in_rows, latents_of
     from wgangp.run_dir.files import open_for_writing
     from wgangp.sampling import slerp
 

@@ -15,7 +15,7 @@ from wgangp.machine.device import seed_step
 from wgangp.machine.distributed import gather
 from wgangp.models import Generator
 from wgangp.models.layers import batch_norms, uses_batch_statistics
-from wgangp.units import Conditions, axes_of_file, quantised
+from wgangp.units import axes_of_file, quantised
 
 CHUNK = 100  # samples that share BatchNorm's statistics, as in the official evaluation
 STANDING = 10  # chunks of which standing statistics are the means
@@ -29,19 +29,13 @@ def latents(generator: Generator, n: int) -> tuple[Tensor, Tensor]:
     With whole chunks, sample i is the same whatever n is: cut off what is beyond n after generating.
     """
     z, y = (torch.cat(parts) for parts in zip(*islice(chunks(generator), -(-n // CHUNK)), strict=True))
-    known = conditions_of(generator)
-    return z, y if known is None else known.of(torch.arange(len(z)))
-
-
-def conditions_of(generator: Generator) -> Conditions | None:
-    """Returns what is known of its conditions; None of a network that is none of ours, and of one without them."""
-    return getattr(generator, "data_conditions", None)
+    return z, y if generator.data_conditions is None else generator.data_conditions.of(torch.arange(len(z)))
 
 
 def chunks(generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields z (CHUNK, nz) and y (CHUNK,) from torch's generator, without end."""
     while True:
-        yield torch.randn(CHUNK, generator.nz), torch.randint(max(1, getattr(generator, "num_classes", 0)), (CHUNK,))
+        yield torch.randn(CHUNK, generator.nz), torch.randint(max(1, generator.num_classes), (CHUNK,))
 
 
 def latents_of(generator: Generator, samples: list[int]) -> tuple[Tensor, Tensor]:
@@ -92,10 +86,10 @@ def draw(
     Labels and conditions are those of the training samples: each comes as often as there.
     """
     z, y = latents(generator, n)
-    classes = getattr(generator, "num_classes", 0)
-    if (given := dataset.given("train", len(z))) is not None and (classes or dataset.conditions):
+    conditional = generator.num_classes or generator.data_conditions is not None
+    if conditional and (given := dataset.given("train", len(z))) is not None:
         y = given
-    return generate(generator, z, y, finish), y if classes else None
+    return generate(generator, z, y, finish), y if generator.num_classes else None
 
 
 def draw_for_metrics(generator: Generator, dataset: Dataset, n: int, seed: int) -> tuple[Any, Tensor | None]:
@@ -149,7 +143,7 @@ def generate_chunk(generator: Generator, z: Tensor, y: Tensor) -> Tensor:
 
 def filling(generator: Generator, n: int) -> tuple[Tensor, Tensor]:
     """Returns z (n, nz) and y (n,) or (n, *) that are the same every time."""
-    given, fixed = conditions_of(generator), torch.Generator().manual_seed(0)
+    given, fixed = generator.data_conditions, torch.Generator().manual_seed(0)
     numbers = torch.arange(n)
     y = numbers % max(1, generator.num_classes) if given is None else given.of(numbers)
     return torch.randn(n, generator.nz, generator=fixed), y

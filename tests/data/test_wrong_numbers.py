@@ -253,8 +253,11 @@ def test_a_resumed_run_tells_that_its_data_are_others(caplog):
     )
 
 
-def test_the_names_that_pandas_gives_beside_its_index_are_no_sample():
+def test_the_names_that_pandas_gives_beside_its_index_are_no_sample(caplog):
     assert dataset(*table(",0,1\n0,5,6\n1,7,9\n2,7,8\n"), "batch_size=2").units.names == ("0", "1")
+    text = ",0,1,kind\n0,5,6,a\n1,7,9,b\n2,7,8,a\n"
+    assert dataset(*table(text, "dataset.labels=kind"), "batch_size=2").units.names == ("0", "1")
+    assert "if it is a sample" not in caplog.text
 
 
 def test_a_damaged_page_after_the_first_does_not_matter(caplog):

@@ -22,7 +22,15 @@ from wgangp.run_dir.lock import is_locked, locked
 from wgangp.run_dir.record import has_record
 from wgangp.run_dir.status import Status, write_status
 from wgangp.sweeps.escape import csv_cell, markdown_cell, number
-from wgangp.sweeps.jobs import grouped, higher_is_better, read_job, read_jobs, swept_keys
+from wgangp.sweeps.jobs import (
+    grouped,
+    higher_is_better,
+    median_interval,
+    name_of_interval,
+    read_job,
+    read_jobs,
+    swept_keys,
+)
 from wgangp.sweeps.plan import Plan, write_plan
 from wgangp.sweeps.tables import origin, summary
 
@@ -52,6 +60,11 @@ def test_jobs_are_grouped_over_seeds_and_sorted(tmp_path):
     assert [group.values for group in groups] == [{"penalty.weight": w} for w in ("10", "1", "100")]
     assert groups[1].median("fid") == 6 and groups[1].interval("fid") == (5, 7)
     assert math.isnan(groups[2].median("fid")) and all(map(math.isnan, groups[2].interval("fid")))
+
+
+def test_up_to_five_scores_have_a_range_and_no_interval():
+    assert [name_of_interval(n) for n in (1, 5, 6)] == ["lowest to highest", "lowest to highest", "95 % interval"]
+    assert median_interval([3.0, 1.0, 2.0, 9.0, 4.0]) == (1.0, 9.0)
 
 
 def test_the_interval_of_a_median(tmp_path):

@@ -97,8 +97,10 @@ def make_trainer(
     make = partial(build, allow=cfg.allow)
     data = data_of(cfg, dataset)
     generator = make(with_output(cfg.generator, dataset.bounded), **data) if generator is None else generator
-    if "condition_shape" in data:
-        generator.data_conditions = dataset.conditions
+    for name in ("nz", "num_classes"):
+        if not hasattr(generator, name):
+            raise ValueError(f"the generator has no attribute {name}: see docs/how-to/extend.md")
+    generator.data_conditions = dataset.conditions if "condition_shape" in data else None
     if cfg.sync_batchnorm:
         generator = distributed.synchronise_batchnorm(generator, device)
     trainer = Trainer(

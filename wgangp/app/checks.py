@@ -46,7 +46,7 @@ RULES: dict[str, Rule] = {
         "give the first (2 or later) and the last step, as in [21,25]",
     ),
 }
-PATHS = ("path", "root", "cache", "held_out")  # of a dataset; held_out may be a number, path a list
+PATHS = ("path", "root", "cache")  # keys of a dataset; path may be a list
 LARGEST = 2**53  # whole numbers beyond it change when YAML, JSON or TensorBoard make floats of them
 
 
@@ -59,7 +59,8 @@ def to_record(cfg: DictConfig) -> dict[str, Any]:
     """Returns what a run records: plain, with absolute paths, since runs are read from other folders, too."""
     config = plain(cfg)
     dataset = config.get("dataset", {})
-    absolute = {key: _absolute(dataset[key]) for key in PATHS if isinstance(dataset.get(key), str | list)}
+    named = {key: dataset[key] for key in (*PATHS, "held_out") if isinstance(dataset.get(key), str | list)}
+    absolute = {key: _absolute(path) for key, path in named.items()}
     if isinstance(given := dataset.get("condition"), str) and given.lower().endswith(".npy"):
         absolute["condition"] = _absolute(given)
     if is_of_hub(dataset) and Path(str(dataset["name"])).expanduser().is_dir():
@@ -107,7 +108,7 @@ def check(cfg: DictConfig) -> None:
         if isinstance(value, str) and (known := value.encode("utf-8", "backslashreplace").decode()) != value:
             raise ValueError(f"{key}={known}: rename it in UTF-8, for logs and checkpoints cannot hold other names")
     for key in PATHS:
-        if "dataset" in cfg and isinstance(path := cfg.dataset.get(key), str | int) and key != "held_out":
+        if "dataset" in cfg and isinstance(path := cfg.dataset.get(key), str | int):
             cfg.dataset[key] = str(Path(str(path)).expanduser())
     for key in ("generator_optimizer", "critic_optimizer"):
         if key in cfg:

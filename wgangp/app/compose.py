@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 import wgangp
+from wgangp.app import checks
 from wgangp.app.checks import check, plain
 from wgangp.app.errors import explain, groups, near, one_line, wants_traceback
 from wgangp.app.help import page
@@ -30,8 +31,8 @@ log = logging.getLogger(__name__)
 
 PATHS = (  # keys whose value is a path, and is taken as it is typed
     *("run", "out", "sweep", "classifier", "weights", "evaluate.classifier", "evaluate.weights", "hydra.run.dir"),
-    *("dataset.path", "dataset.root", "dataset.cache", "hydra.sweep.dir"),
-    *("scores.fvd.weights", "scores.prc_vgg16.weights"),
+    *(f"dataset.{key}" for key in checks.PATHS),
+    *("hydra.sweep.dir", "scores.fvd.weights", "scores.prc_vgg16.weights"),
 )
 MAYBE_PATHS = ("dataset.held_out", "dataset.condition", "condition")  # or a number, or the name of a column
 NUMBER = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?|true|false", re.IGNORECASE)

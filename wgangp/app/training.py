@@ -217,7 +217,7 @@ def header_to_save(cfg: DictConfig, dataset: Dataset) -> State:
 
 
 def class_counts(dataset: Dataset) -> list[int]:
-    counts = dataset.class_counts() if dataset.num_classes and isinstance(dataset, Dataset) else None
+    counts = dataset.class_counts() if dataset.num_classes else None
     return [] if counts is None else counts.tolist()
 
 

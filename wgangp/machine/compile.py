@@ -61,7 +61,8 @@ def with_own_code(function: Callable[..., Any]) -> Callable[..., Any]:
     """Returns the same function or method with a copy of its code.
 
     torch keeps what it has compiled by the code, where a later run in this process would find it: that of another
-    penalty or network, if its tensors have the same shapes.
+    penalty or network, if its tensors have the same shapes. Newer releases have torch.compile(isolate_recompiles=True)
+    for this; torch 2.11 lacks it.
     """
     plain: Any = getattr(function, "__func__", function)
     copy = types.FunctionType(

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -82,26 +81,32 @@ class Features:
         """(n, k), of the generated images."""
         return self.layers[1]
 
-    @cached_property
+    @property
     def real(self) -> Tensor:
         """(m, d), of all training images, or of so many clips."""
-        return self._of_data("train", lambda: training_samples(self.dataset, self.most))
 
-    @cached_property
+        def compute() -> Tensor:
+            return self._of(training_samples(self.dataset, self.most))
+
+        return _of_training(self.dataset, (self.extractor, self.device), compute)
+
+    @property
     def held_out(self) -> Tensor | None:
         """(m, d), of all held-out images, or of so many clips; None if there are none."""
-        if (found := self.dataset.reference("held_out", self.most)) is None:
-            return None
-        return self._of_data("held_out", lambda: found[0])
 
-    def _of_data(self, part: str, samples: Callable[[], Tensor]) -> Tensor:
-        """Returns the features of a part of the dataset, which a run asks for at each evaluation."""
-        key = (part, self.extractor, self.device)
-        return _of_data(self.dataset, key, lambda: kept_features(samples(), self.extractor, self.device))
+        def compute() -> Tensor | None:
+            found = self.dataset.reference("held_out", self.most)
+            return None if found is None else self._of(found[0])
+
+        return _of_held_out(self.dataset, (self.extractor, self.device), compute)
+
+    def _of(self, images: Tensor) -> Tensor:
+        return kept_features(images, self.extractor, self.device)
 
 
 _of_samples: Once[Features] = Once()
-_of_data: Once[Tensor] = Once()
+_of_training: Once[Tensor] = Once()  # a run asks at each evaluation
+_of_held_out: Once[Tensor | None] = Once()
 
 
 def features(extractor: Extractor, images: Tensor, dataset: Dataset, device: torch.device) -> Features:

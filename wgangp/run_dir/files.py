@@ -75,9 +75,8 @@ def replacing(path: Path, mode: str = "w", partial: Path | None = None) -> Itera
 
     After an error, or a crash, the old content is still there. `partial` is the file's name meanwhile.
     """
-    partial = partial or path.with_name(
-        f"{path.name}.{secrets.token_hex(4)}.partial"
-    )  # containers share process numbers
+    random = secrets.token_hex(4)  # containers share process numbers
+    partial = partial or path.with_name(f"{path.name}.{random}.partial")
     try:
         with open_for_writing(partial, mode) as file:
             yield file

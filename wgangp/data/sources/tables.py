@@ -114,21 +114,18 @@ def _names(path: Path, first: list[str]) -> tuple[list[str], list[list[str]]]:
     pandas writes these where columns have no names. Some numbers of a sample may be missing.
     """
     positions = [str(i) for i in range(len(first))]
-    after_index = first[1:] if first[0] == "" else []
-    columns = [name for name in after_index if _is_number(name)]
-    if columns and columns == positions[: len(columns)]:  # pandas' own names, beside its index
-        return first, []
-    numbers = [name for name in first if _is_number(name) and name.lower() not in MISSING]
-    if len(numbers) + sum(name.lower() in MISSING for name in first) < len(first) or not numbers:
+    missing = [name for name in first if name.lower() in MISSING]
+    numbers = [name for name in first if _is_number(name) and name not in missing]
+    if numbers == positions[: len(numbers)] and not (len(first) == len(numbers) == 1):
         if numbers:
-            log.warning(
-                "%s: the first line is taken for the columns' names, and has numbers, such as %s: if it is a sample, "
-                "write a line of names before it",
-                *(shown(path), shown(numbers[0])),
-            )
+            log.info("%s: the first line, 0, 1 and so on, is taken for the columns' names", shown(path))
         return first, []
-    if first == positions and len(first) > 1:
-        log.info("%s: the first line, 0, 1 and so on, is taken for the columns' names", shown(path))
+    if len(numbers) + len(missing) < len(first):
+        log.warning(
+            "%s: the first line is taken for the columns' names, and has numbers, such as %s: if it is a sample, write "
+            "a line of names before it",
+            *(shown(path), shown(numbers[0])),
+        )
         return first, []
     log.info("%s: the first line has numbers alone, so it is taken for a sample", shown(path))
     return positions, [first]

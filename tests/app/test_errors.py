@@ -1,0 +1,44 @@
+"""What wrong command lines are answered, beside those of tests/test_commands.py."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from wgangp import commands
+from wgangp.app.compose import load_config
+from wgangp.app.errors import NAMES_ELSEWHERE, keys
+
+
+def test_what_others_call_by_another_name_exists_here():
+    known = keys("train", [])
+    for ours in NAMES_ELSEWHERE.keys() - {"wgangp-resume run=DIR"}:
+        for key in re.split(" and | or ", ours):
+            data = {"dataset.size": "mnist", "dataset.root": "mnist", "dataset.path": "image_folder"}.get(key)
+            found = keys("train", [f"dataset={data}"]) if data else known
+            assert key in found or key.startswith("hydra."), key
+
+
+def test_a_new_key_is_taken_if_another_one_names_it():
+    assert load_config("+w=7", "generator.width=${w}").generator.width == 7
+    assert load_config("+a={b: 3}", "steps=${a.b}").steps == 3
+    assert load_config("+k=5", "steps=${oc.select:k}").steps == 5
+    with pytest.raises(ValueError, match=r"\+k=5: nothing reads this key"):
+        load_config("+k=5")
+
+
+def test_every_command_has_an_entry_point_that_takes_an_interrupt(monkeypatch):
+    scripts = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["scripts"]
+    assert all(script == f"wgangp.commands:{name.removeprefix('wgangp-')}" for name, script in scripts.items())
+    imported = commands.importlib.import_module
+
+    def interrupted(name):
+        if name != "wgangp.machine.signals":
+            raise KeyboardInterrupt
+        return imported(name)
+
+    monkeypatch.setattr(commands.importlib, "import_module", interrupted)
+    for script in scripts.values():
+        with pytest.raises(SystemExit, match="interrupted"):
+            getattr(commands, script.partition(":")[2])()
