@@ -235,9 +235,9 @@ def test_cuda_graphs_equal_eager_steps(case):
 
     eager, graph = trainer_with("cuda", **CASES[case]), replayed(trainer_with("cuda", **CASES[case]))
     eager.dataset, graph.dataset = OnDevice(), OnDevice()
-    be_deterministic(True)  # else the order of atomic sums: in 20 steps, rounding becomes a hundredth of the losses
+    be_deterministic(True)  # else the order of atomic sums: in a few steps, rounding becomes a hundredth of the losses
     try:
-        for _ in range(20):
+        for _ in range(11):  # of the 12 of the case with decay: the last is made below
             a, b = eager.train_step(), graph.train_step()
     finally:
         be_deterministic(False)

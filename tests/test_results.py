@@ -72,11 +72,12 @@ def test_the_laptops_page_has_the_last_scores_of_each_program(data):
         assert line.split("|", 3)[3] in (PAGES / "laptop.md").read_text(), line
 
 
-def test_the_laptops_page_has_the_last_distance_of_each_run():
-    with open(PAGES / "data" / "laptop.csv", newline="") as lines:
+@pytest.mark.parametrize("page", ["laptop", "gpu"])
+def test_the_page_has_the_last_distance_of_each_run(page):
+    with open(PAGES / "data" / f"{page}.csv", newline="") as lines:
         ends = {row["run"]: row for row in csv.DictReader(lines)}
     for row in ends.values():
-        assert f" {float(row['eval/classifier_frechet']):.3g}" in (PAGES / "laptop.md").read_text(), row
+        assert f" {float(row['eval/classifier_frechet']):.3g}" in (PAGES / f"{page}.md").read_text(), row
 
 
 def test_the_plot_has_a_row_for_each_method(summary, tmp_path):

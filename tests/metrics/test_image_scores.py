@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-import torch_fidelity
 from torch import nn
 
 from wgangp.data.images import Images, Split
@@ -17,6 +16,8 @@ from wgangp.metrics.synthetic import TrainOnSynthetic
 from wgangp.metrics.text import NgramJS
 from wgangp.metrics.toy import Modes, Wasserstein1
 from wgangp.pictures import plots
+
+torch_fidelity = pytest.importorskip("torch_fidelity")  # wgangp[eval]
 
 CPU = torch.device("cpu")
 
