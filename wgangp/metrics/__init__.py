@@ -15,8 +15,9 @@ if TYPE_CHECKING:  # wgangp-summarize imports this package and needs no torch
 class Result:
     """Scores by name, and how they were measured: extractor and hash of its weights, number of samples, reference.
 
-    `details` holds what is true of one score only, by its name. There, "floor" (a dict of mean and std) is the score
-    of the data against themselves, and "ceiling" the score of real data: no generator does better.
+    `details` holds what is true of one score only, by its name. There, "floor" (a dict of mean, draws and, of
+    several draws, std) is the score of the data against themselves, and "ceiling" the score of real data: no generator
+    does better.
     """
 
     values: dict[str, float]
