@@ -246,6 +246,8 @@ def test_resume_takes_overrides_and_says_so(call, tmp_path):
     assert code == 1 and "step 5 of 5" in text
     code, text = call("resume", "run=run", "steps=8", "critic_optimizer.betas=[0.5,0.9]")
     assert code == 0 and "resuming with steps=8 (it was 5)" in text and "betas" in text
+    code, text = call("resume", "run=run", "steps=9", "compile=auto", "+epochs=3")
+    assert code == 1 and "+epochs=3: nothing reads this key" in text
     state = load_checkpoint(newest_checkpoint(tmp_path / "run"))
     assert state["step"] == 8 and state["critic_optimizer"]["param_groups"][0]["betas"] == (0.5, 0.9)
     assert len(list((tmp_path / "run").glob("events*"))) >= 2 and [r["step"] for r in rows(tmp_path / "run")] == [5, 8]

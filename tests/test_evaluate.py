@@ -80,6 +80,12 @@ def test_points(call):
     assert evaluation("run")["step"] == 6 and "eval/wasserstein1" not in evaluation("run")["metrics"]
 
 
+def test_a_classifier_is_for_the_metrics_that_are_named(call, tmp_path, classifier):
+    call("train", *images(digits(tmp_path / "d.npz")), *DCGAN, "steps=1", "hydra.run.dir=run")
+    code, text = call("evaluate", "run=run", "n=20", "metrics=[kid]", f"classifier={classifier}")
+    assert code == 1 and "none of the named metrics uses it: name classifier, too" in text, text
+
+
 @pytest.mark.parametrize("conditional", ["true", "false"])
 def test_images_by_a_classifier(call, tmp_path, classifier, conditional):
     data = images(digits(tmp_path / "d.npz"))
@@ -107,7 +113,10 @@ def test_one_clear_line_where_something_is_missing(call, tmp_path, classifier):
     for arguments, message in [
         ([], "weights-inception-2015-12-05-6726825d.pth elsewhere and put it to"),
         (["metrics=[fid]", f"weights={classifier}"], "does not hold the reference Inception"),
-        (["metrics=[fidd]"], "fidd is no score of this data: choose from fid, is, kid, prc, prc_vgg16, classifier"),
+        (
+            ["metrics=[fidd]"],
+            "fidd does not apply to this dataset: choose from fid, is, kid, prc, prc_vgg16, classifier",
+        ),
         (["metrics=[classifier]"], "set classifier=FILE; python -m wgangp.train_classifier writes one"),
         (["metrics=[classifier]", "classifier=none.pt"], "classifier=none.pt: there is no such file"),
         (["metrics=[classifier]", "classifier=ten.pt"], "has 10 classes, and the data 4"),
@@ -124,7 +133,7 @@ def test_without_the_extra_points_are_scored_and_images_say_what_to_install(call
         monkeypatch.setitem(sys.modules, name, None)
     call("train", *SMALL, "steps=2", "hydra.run.dir=points")
     code, text = call("evaluate", "run=points", "n=100", "classifier=c.pt")
-    assert code == 1 and "classifier=c.pt: it scores pictures and clips of uint8, and the data are none" in text
+    assert code == 1 and "classifier=c.pt: it scores uint8 images and clips, not this data" in text
     code, text = call("evaluate", "run=points", "n=100")
     assert code == 0 and "wasserstein1 cannot be computed" in text and "pip install -e '.[eval]'" in text
     assert evaluation("points")["metrics"].keys() == {"eval/modes", "eval/high_quality", "eval/sliced_wasserstein"}
@@ -263,7 +272,7 @@ def test_training_logs_the_scores_it_is_asked_for(call, tmp_path, classifier):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ("evaluate.metrics=[modes]", "modes is no score of this data: choose from fid, is, kid, prc"),
+        ("evaluate.metrics=[modes]", "modes does not apply to this dataset: choose from fid, is, kid, prc"),
         ("evaluate.metrics=[fid]", "the Inception weights cannot be downloaded"),
         ("evaluate.metrics=[classifier]", "set classifier=FILE"),
         ("evaluate.classifier=none.pt", "classifier=none.pt: there is no such file"),
@@ -332,7 +341,7 @@ def test_data_of_a_folder_of_datasets_are_found_there_and_nothing_is_downloaded_
         if environment:
             monkeypatch.setenv("WGANGP_DATA", environment)
         code, text = call("evaluate", *options, given)
-        assert "modes is no score of this data" in text  # so the data were found
+        assert "modes does not apply to this dataset" in text  # so the data were found
     monkeypatch.delenv("WGANGP_DATA")
     monkeypatch.setattr(
         "torchvision.datasets.MNIST", lambda root, train, download: pytest.fail("downloads") if download else 1 / 0

@@ -83,6 +83,26 @@ def test_parts_of_another_kind_are_told():
         wgangp.make_trainer("dataset=gaussians8", *SMALL, generator=torch.nn.Linear(2, 2))
 
 
+def test_each_step_returns_its_own_scalars():
+    trainer = wgangp.make_trainer("dataset=gaussians8", *SMALL, "steps=3")
+    history = [trainer.train_step() for _ in range(3)]
+    assert len({logs["critic/loss"].item() for logs in history}) == 3
+
+
+def test_a_run_of_a_network_of_ones_own_is_sampled(tmp_path, monkeypatch):
+    """The run that training returns trusts what training was allowed; one that is opened later is told."""
+    (tmp_path / "my_networks.py").write_text(
+        "from wgangp.models.mlp import Generator\n\nclass Mine(Generator):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    own = ["generator._target_=my_networks.Mine", "allow=[my_networks]"]
+    run = wgangp.train("dataset=gaussians8", *SMALL, *own, "steps=1", run_dir=tmp_path / "run")
+    assert run.samples(3).shape == (3, 2)
+    assert wgangp.Run(tmp_path / "run", allow=["my_networks"]).samples(3).shape == (3, 2)
+    with pytest.raises(ValueError, match=r"allow=\[my_networks\]"):
+        wgangp.Run(tmp_path / "run").samples(3)
+
+
 def test_there_is_no_step_after_the_last():
     trainer = wgangp.make_trainer("dataset=gaussians8", *SMALL, "steps=1")
     trainer.train_step()

@@ -208,7 +208,7 @@ def test_a_table_is_written_as_csv_in_the_proportions_of_the_data(call, tmp_path
         assert lines[0] == "length,width,class" and len(lines) == 101
         assert abs(sum(line.endswith(",rare") for line in lines) - rare) <= 1
     code, text = call("sample", "run=run", "format=csv", "n=7", "proportions=data", "label=rare")
-    assert code == 1 and "proportions=data is for all classes" in text
+    assert code == 1 and "label and proportions=data exclude each other" in text
     assert call("sample", "run=run", "format=csv", "n=7", "proportions=data", "out=few.csv")[0] == 0
     assert Path("few.csv").read_text().splitlines() == Path("data.csv").read_text().splitlines()[:8]
 

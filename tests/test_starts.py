@@ -138,10 +138,10 @@ def test_a_run_that_went_back_is_resumed_with_its_random_numbers(call, tmp_path,
     code, text = call("train", *options)
     assert code == 0 and text.count("Going back to the last checkpoint") == 2, text
     seeds = []
-    monkeypatch.setattr(TrainingLoop, "fit", lambda loop: seeds.append(loop.trainer.seed))
+    monkeypatch.setattr(TrainingLoop, "fit", lambda loop: seeds.append((loop.trainer.seed, loop.trainer.rollbacks)))
     for policy in ("rollback", "stop"):
         call("resume", "run=run", "steps=8", f"on_divergence={policy}")
-    assert seeds == [2_000_000] * 2
+    assert seeds == [(0, 2)] * 2
 
 
 def diverging(train_step, at):

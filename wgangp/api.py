@@ -57,7 +57,7 @@ def train(*config: str | DictConfig, run_dir: str | Path | None = None) -> Run:
             run, objective = train_run(cfg, wanted, record, may_rename=run_dir is None)
     finally:
         TRAINING.release()
-    return Run(run, objective)
+    return Run(run, objective, cfg.allow)
 
 
 def make_trainer(

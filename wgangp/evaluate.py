@@ -57,18 +57,18 @@ def evaluate(cfg: DictConfig) -> None:
 
 
 def choose_metrics(cfg: DictConfig, dataset: "Dataset") -> "dict[str, Metric]":
-    """Returns the metrics by name; a given classifier is always one of them."""
+    """Returns the named metrics, or all that suit the data. Raises ValueError if none of them uses the classifier."""
     from wgangp.app.metrics import catalogue
-    from wgangp.metrics.scores import check, choose, leave_out, names_in
+    from wgangp.metrics.scores import check, choose, leave_out
 
     names = cfg.metrics
-    if names is not None and cfg.classifier:
-        names = [*names_in(names), "classifier"]
     metrics = choose(catalogue(cfg), dataset, names, only_quick=False)
-    if cfg.classifier and "classifier" not in metrics:
-        raise ValueError(
-            f"classifier={cfg.classifier}: it scores pictures and clips of uint8, and the data are none: leave it out"
-        )
+    if cfg.classifier and not any(hasattr(metric, "classifier") for metric in metrics.values()):
+        if names is None:
+            raise ValueError(
+                f"classifier={cfg.classifier}: it scores uint8 images and clips, not this data: leave it out"
+            )
+        raise ValueError(f"classifier={cfg.classifier}: none of the named metrics uses it: name classifier, too")
     if names is not None and not metrics:
         raise ValueError("metrics=[] names none: leave it out for all that suit the data")
     return leave_out(check(metrics), metrics, strict=names is not None)

@@ -21,7 +21,7 @@ SHOWN = ("critic/wasserstein", "critic/loss", "generator/loss", "critic/gradient
 
 
 class Progress:
-    """Of a run from step `first` to step `steps`; its time counts from now."""
+    """Progress of a run from step `first` to `steps`. The clock starts when it is made."""
 
     def __init__(self, first: int, steps: int, on_cpu: bool) -> None:
         self.first, self.steps, self.started = first, steps, time.monotonic()

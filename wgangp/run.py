@@ -29,11 +29,12 @@ from wgangp.units import are_clips
 class Run:
     """A run directory, or one checkpoint of it: `Run("outputs/mnist/2026-01-31_12-00-00")`.
 
-    Raises FileNotFoundError if there is no such directory or file.
+    `allow` names packages beside wgangp whose networks you trust. Raises FileNotFoundError if there is no such
+    directory or file.
     """
 
-    def __init__(self, path: str | Path, objective: float | None = None) -> None:
-        self.path, self.objective = Path(path).expanduser(), objective
+    def __init__(self, path: str | Path, objective: float | None = None, allow: Sequence[str] = ()) -> None:
+        self.path, self.objective, self.allow = Path(path).expanduser(), objective, tuple(allow)
         if not self.path.exists():
             raise FileNotFoundError(f"run={path}: there is no such directory")
 
@@ -64,14 +65,14 @@ class Run:
             return rows
         return pandas.DataFrame(rows)
 
-    def generator(self, ema: bool = True, batchnorm: str = "standing", allow: Sequence[str] = ()) -> Generator:
+    def generator(self, ema: bool = True, batchnorm: str = "standing") -> Generator:
         """As `load_generator`."""
-        return load_generator(self.path, ema, batchnorm, allow)
+        return load_generator(self.path, ema, batchnorm, self.allow)
 
-    def load(self, ema: bool, batchnorm: str, allow: Sequence[str] = ()) -> tuple[int, Generator]:
+    def load(self, ema: bool, batchnorm: str) -> tuple[int, Generator]:
         """Returns the step of the newest checkpoint, or of the one that this is, and its generator."""
         _, state = load_newest(self.path)
-        return state["step"], generator_of(state, ema, batchnorm, allow)
+        return state["step"], generator_of(state, ema, batchnorm, self.allow)
 
     def samples(self, n: int, seed: int = 0) -> Tensor:
         """Returns n samples (n, *) of the averaged generator, on the CPU; labels, if there are any, are drawn too.
@@ -102,7 +103,7 @@ def load_generator(
     sound checkpoint, or it is one of other networks.
     """
     with kept_random_state():
-        return Run(run).load(ema, batchnorm, allow)[1]
+        return Run(run, allow=allow).load(ema, batchnorm)[1]
 
 
 def generator_of(state: State, ema: bool, batchnorm: str, allow: Sequence[str]) -> Generator:
@@ -119,10 +120,10 @@ def generator_of(state: State, ema: bool, batchnorm: str, allow: Sequence[str]) 
     try:
         with torch.device("meta"), no_larger_than(weights):
             # Without memory at first: a stranger's configuration may be of any width.
-            build(node, allow=allow, **data).load_state_dict(weights, assign=True)
+            build(node, part="generator", allow=allow, **data).load_state_dict(weights, assign=True)
     except RuntimeError as error:
         raise ValueError("the checkpoint's weights are not those of the generator that it describes") from error
-    generator: Generator = build(node, allow=allow, **data)
+    generator: Generator = build(node, part="generator", allow=allow, **data)
     generator.load_state_dict(weights)
     generator.vocabulary, generator.class_names = header.vocabulary, header.class_names
     generator.class_counts = header.class_counts

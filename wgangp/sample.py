@@ -30,15 +30,17 @@ def sample(cfg: DictConfig) -> None:
     from wgangp.machine.device import choose_device, seed_step
     from wgangp.run import Run
 
-    run = Run(str(cfg.run))
-    device, (step, generator) = choose_device(cfg.device), run.load(cfg.ema, cfg.batchnorm, cfg.allow)
-    if cfg.proportions == "data" and (cfg.label is not None or not generator.class_counts):
-        raise ValueError("proportions=data is for all classes of a conditional run: leave it out, or train anew")
+    check_rows(cfg)
+    run = Run(str(cfg.run), allow=cfg.allow)
+    device, (step, generator) = choose_device(cfg.device), run.load(cfg.ema, cfg.batchnorm)
+    if cfg.proportions == "data" and cfg.label is not None:
+        raise ValueError("label and proportions=data exclude each other: leave out one of them")
+    if cfg.proportions == "data" and not generator.class_counts:
+        raise ValueError("proportions=data: this run has no classes, or its checkpoint not their numbers: leave it out")
     seed_step(cfg.seed, 0, "sample")
     label = class_number(cfg.label, generator)
     out = destination(cfg, run.directory, step, a_folder=cfg.format == "files" and not generator.vocabulary)
     generator = generator.to(device)
-    check_rows(cfg)
     if kind := kind_of_film(cfg, generator, out):
         path = write_film(cfg, generator, label, out, kind)
     elif cfg.format == "files":
@@ -223,6 +225,9 @@ def write_film(cfg: DictConfig, generator: "Generator", label: int | None, out: 
     from wgangp.run_dir.files import open_for_writing
     from wgangp.sampling import slerp
 
+    no_film = f"text, points and rows make no film, .{kind}: leave it out for rows of 8 steps"
+    if generator.vocabulary:
+        raise ValueError(no_film)
     if generator.is_video:
         x, columns, *_ = in_rows(cfg, generator, label)
         shown, fps = pictures.moving(x, columns), pictures.FPS
@@ -231,8 +236,8 @@ def write_film(cfg: DictConfig, generator: "Generator", label: int | None, out: 
         t = torch.linspace(0, 1, cfg.frames + 1)[:-1]
         path = slerp(z[rows], z[rows].roll(-1, 0), t).flatten(0, 1)
         x = draw(generator, path, y[rows].repeat_interleave(cfg.frames, dim=0), torch.arange(len(path)))
-        if generator.vocabulary or x.ndim == 2:
-            raise ValueError(f"text, points and rows make no film, .{kind}: leave it out for rows of 8 steps")
+        if x.ndim == 2:
+            raise ValueError(no_film)
         if len(x) > MANY_FRAMES:
             log.info("drawing %s frames: a smaller n= or frames= makes a shorter film", f"{len(x):,}")
         shown, fps = [pictures.draw(frame[None], units=generator.data_units) for frame in x], cfg.frames

@@ -24,9 +24,10 @@ Made = TypeVar("Made")
 
 
 def latents(generator: Generator, n: int) -> tuple[Tensor, Tensor]:
-    """Returns z (m, nz) and y (m,) from torch's generator, m >= n in whole chunks; y (m, *) are conditions in turn.
+    """Returns z (m, nz) and y (m,) from torch's generator, m >= n in whole chunks.
 
-    With whole chunks, sample i is the same whatever n is: cut off what is beyond n after generating.
+    Conditions y (m, *) are the recorded ones, again and again. With whole chunks, sample i is the same whatever n is:
+    cut off what is beyond n after generating.
     """
     z, y = (torch.cat(parts) for parts in zip(*islice(chunks(generator), -(-n // CHUNK)), strict=True))
     return z, y if generator.data_conditions is None else generator.data_conditions.of(torch.arange(len(z)))
@@ -87,7 +88,7 @@ def draw(
     """
     z, y = latents(generator, n)
     conditional = generator.num_classes or generator.data_conditions is not None
-    if conditional and (given := dataset.given("train", len(z))) is not None:
+    if conditional and (given := dataset.training_conditions(len(z))) is not None:
         y = given
     return generate(generator, z, y, finish), y if generator.num_classes else None
 

@@ -24,6 +24,7 @@ from wgangp.optimizers import Gradients, gradients_of, lr_scale, set_lr, update
 from wgangp.penalties import Penalty
 from wgangp.penalties.gradients import Critic, at_least_float32
 
+ROLLBACK = 1_000_000  # is added to the seed for each rollback
 Logs = dict[str, Tensor]  # detached scalars, on the device until somebody reads them
 MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
@@ -80,6 +81,7 @@ class Trainer:
         self.critic_optimizer = critic_optimizer(self.critic_params)
         self.ema = EMA(generator, ema_decay, device)
         self.device, self.seed, self.step, self.steps = device, seed, 0, steps
+        self.rollbacks = 0  # to earlier checkpoints: each changes the random numbers of the steps
         self.batch_size, self.n_critic, self.augment = batch_size, n_critic, augment
         self.generator_batch, self.class_weight = batch_size * generator_batch_multiple, class_weight
         self.content, self.content_weight, self.lr_decay, self.precision = content, content_weight, lr_decay, precision
@@ -98,18 +100,19 @@ class Trainer:
     def train_step(self) -> Logs:
         """Algorithm 1: n_critic critic updates, then one generator update. Returns the scalars to log, by tag.
 
+        With CUDA graphs the next step overwrites these tensors: copy what is to be kept.
         Raises ValueError if all `steps` are made: there is no learning rate after them.
         """
         if self.step >= self.steps:
             raise ValueError(f"all {self.steps} steps are made: give a larger number of steps")
-        seed_step(self.seed, self.step)
+        seed_step(self.seed + ROLLBACK * self.rollbacks, self.step)
         set_lr(self.optimizers, lr_scale(self.lr_decay, self.step, self.steps))
         self.penalty.begin(self.step / self.steps)
         self.ema.begin(self.step)
         updates = range(self.step * self.n_critic, (self.step + 1) * self.n_critic)
         penalised = tuple(self.penalty.due(i) for i in updates)
         batches = [self.dataset.fetch(i, self.batch_size) for i in self.batches(self.step)]
-        self.logs |= self.functions.updates(penalised, batches)
+        self.logs = self.logs | self.functions.updates(penalised, batches)
         self.step += 1
         return self.logs
 

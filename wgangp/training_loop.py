@@ -9,7 +9,7 @@ from typing import Any
 
 from wgangp.machine.distributed import any_rank, is_main
 from wgangp.machine.finite import check_finite
-from wgangp.machine.text import shown
+from wgangp.machine.text import shown, typed
 from wgangp.metrics.objective import Trial, monitored
 from wgangp.observer import Observer
 from wgangp.progress import Progress, shows_bar
@@ -185,7 +185,7 @@ def resume_from_checkpoint(trainer: Trainer, path: Path, state: State, config: d
     before, now = flatten(header_of(state).config), flatten(config)
     for key in sorted(before):  # keys that are new in today's conf/ have their defaults
         if before[key] != now.get(key):
-            log.info("resuming with %s=%s (it was %s)", key, now.get(key), shown(before[key]))
+            log.info("resuming with %s=%s (it was %s)", key, typed(now.get(key)), shown(typed(before[key])))
     if before.get("penalty.weight") != now.get("penalty.weight"):
         state.get("penalty", {}).pop("schedule.value", None)  # an adaptive weight begins at the new one
     trainer.load_state(state)

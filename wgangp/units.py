@@ -63,7 +63,7 @@ class Units:
 
 
 def units_of(state: object) -> Units:
-    """Returns the units of `Units.state()`. Raises ValueError if it is none: a file may be forged."""
+    """Returns the units of `Units.state()`. Raises ValueError if the state is invalid: a file may be forged."""
     match state:
         case {"scaling": str(scaling), "table": [*table], "axes": str(axes), "names": [*names], "dtype": str(dtype)}:
             rows = [row if isinstance(row, list) else [] for row in table]
@@ -118,7 +118,7 @@ class Conditions:
 
 
 def conditions_of(state: object) -> Conditions:
-    """Returns the conditions of `Conditions.state()`. Raises ValueError if it is none: a file may be forged."""
+    """Returns the conditions of `Conditions.state()`. Raises ValueError if it is invalid: a file may be forged."""
     match state:
         case {"units": given, "low": [*low], "high": [*high], "examples": Tensor() as examples}:
             units = units_of(given)

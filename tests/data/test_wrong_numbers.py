@@ -129,7 +129,7 @@ def test_numbers_beyond_float32_need_a_scaling(factor):
 def test_scores_ask_for_classes_as_often_as_the_data_have_them(tmp_path):
     (tmp_path / "x.csv").write_text("a,k\n" + "1,common\n" * 95 + "2,rare\n" * 5)
     options = ["dataset=table", "dataset.path=x.csv", "dataset.labels=k"]
-    y = dataset(*options, "conditional=true").given("train", 10_000)
+    y = dataset(*options, "conditional=true").training_conditions(10_000)
     assert y.shape == (10_000,)
     assert y.float().mean() == pytest.approx(0.05, abs=0.01)
 

@@ -67,7 +67,7 @@ def test_points_by_the_command_line(call, my_metrics):
     code, text = call("evaluate", "run=run", "n=50", "metrics=[spred]", *OWN)
     assert (
         code == 1
-        and "spred is no score of this data: choose from modes, wasserstein1, sliced_wasserstein, spread" in text
+        and "spred does not apply to this dataset: choose from modes, wasserstein1, sliced_wasserstein, spread" in text
     )
 
 
@@ -127,7 +127,9 @@ def test_metrics_are_chosen_by_name_or_by_what_suits():
     assert list(choose(CATALOGUE, Points(), "slow", only_quick=True)) == ["slow"]
     assert choose(CATALOGUE, Points(), [], only_quick=False) == {}
     for name in ("other", "qick"):
-        with pytest.raises(ValueError, match=f"^metrics: {name} is no score of this data: .* quick, slow, optional$"):
+        with pytest.raises(
+            ValueError, match=f"^metrics: {name} does not apply to this dataset: .* quick, slow, optional$"
+        ):
             choose(CATALOGUE, Points(), [name], only_quick=False)
     with pytest.raises(ValueError, match="optional lacks an option: set optional=FILE; the other"):
         choose(CATALOGUE, Points(), ["optional"], only_quick=False)

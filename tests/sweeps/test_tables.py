@@ -412,6 +412,12 @@ def test_the_direction_of_an_own_score_is_the_recorded_one_under_both_its_names(
     assert higher_is_better(jobs, "own") and higher_is_better(jobs, "eval/own")
 
 
+def test_a_recorded_direction_wins_over_that_of_our_score_of_the_same_name(tmp_path):
+    run = write_job(tmp_path, 0, ["seed=0"], [1.0], monitor="eval/recall")
+    write_status(run, Status("done", 10, 10, monitor="eval/recall", higher_is_better=False, value=1.0))
+    assert not higher_is_better(read_jobs(tmp_path), "eval/recall")
+
+
 def test_a_pipe_in_place_of_a_jobs_environment_does_not_stop_the_table(tmp_path):
     os.mkfifo(write_job(tmp_path, 0, ["seed=0"], [1.0]) / "environment.json")
     assert "command" not in origin(tmp_path, read_jobs(tmp_path))

@@ -8,7 +8,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import hydra
 
-from wgangp.app.checks import shown
+from wgangp.machine.text import typed
 
 SAID = {int: "a whole number", float: "a number", bool: "true or false", str: "a name", NoneType: "null"}
 
@@ -30,7 +30,7 @@ def check_arguments(node: Any, where: str) -> None:
             )
         hint = hints.get(key, Any)
         if not fits(value, hint):
-            raise ValueError(f"{where}.{key}={shown(value)}: give {said(hint)}")
+            raise ValueError(f"{where}.{key}={typed(value)}: give {said(hint)}")
         check_arguments(value, f"{where}.{key}")
 
 

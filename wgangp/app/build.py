@@ -38,8 +38,8 @@ WORTH_COMPILING = (
 )
 
 
-def build(node: DictConfig, *args: Any, allow: Sequence[str] = (), **kwargs: Any) -> Any:
-    """Instantiates a node's `_target_` with plain lists and numbers.
+def build(node: DictConfig, *args: Any, part: str = "", allow: Sequence[str] = (), **kwargs: Any) -> Any:
+    """Instantiates a node's `_target_` with plain lists and numbers. `part` is its key, if it stands alone.
 
     Raises ValueError if it may not be built, a key is missing, or an argument is of another type than ours take.
 
@@ -50,7 +50,7 @@ def build(node: DictConfig, *args: Any, allow: Sequence[str] = (), **kwargs: Any
     except MissingMandatoryValue as error:
         raise ValueError(one_line(error)) from error
     check_targets(plain, allow)
-    check_arguments(plain, str(node._get_full_key(None)))
+    check_arguments(plain, part or str(node._get_full_key(None)))
     make = hydra.utils.instantiate(plain, _convert_="all", _partial_=True)
     partial_wanted = isinstance(plain, dict) and plain.get("_partial_") is True
     return partial(make, *args, **kwargs) if partial_wanted else make(*args, **kwargs)

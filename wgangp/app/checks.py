@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from wgangp.machine.text import typed
 from wgangp.run_dir.record import flatten
 
 SWITCHES = (
@@ -86,24 +87,22 @@ def check(cfg: DictConfig) -> None:
     """
     for key in ("generator_optimizer", "critic_optimizer"):
         if key in cfg and not OmegaConf.is_dict(cfg[key]):
-            raise ValueError(f"{key}={shown(cfg[key])}: its options are chosen by optimizer@{key}={shown(cfg[key])}")
+            raise ValueError(f"{key}={typed(cfg[key])}: its options are chosen by optimizer@{key}={typed(cfg[key])}")
     for key in ("evaluate", "scores", "paper"):
         if key in cfg and not OmegaConf.is_dict(cfg[key]):
-            raise ValueError(f"{key}={shown(cfg[key])}: set its keys one by one, {key}.KEY=VALUE; --help lists them")
+            raise ValueError(f"{key}={typed(cfg[key])}: set its keys one by one, {key}.KEY=VALUE; --help lists them")
     for key, choices in CHOICES.items():
         if key in cfg and not any(type(cfg[key]) is type(c) and cfg[key] == c for c in choices):  # 1 is not true
-            raise ValueError(f"{key}={shown(cfg[key])}: choose {', '.join(map(shown, choices))}")
+            raise ValueError(f"{key}={typed(cfg[key])}: choose {', '.join(map(typed, choices))}")
     for key, least in AT_LEAST.items():
         if key in cfg and not (type(cfg[key]) is int and least <= cfg[key] < LARGEST):
             near = is_number(cfg[key]) and least <= cfg[key] < LARGEST
             example = f", such as {key}={cfg[key]:.0f}" if near else ""
-            raise ValueError(f"{key}={shown(cfg[key])}: give a whole number of at least {least}, below 2^53{example}")
+            raise ValueError(f"{key}={typed(cfg[key])}: give a whole number of at least {least}, below 2^53{example}")
     values = plain(cfg)
     for key, (allowed, advice) in RULES.items():
         if key in values and not allowed(values[key]):
-            raise ValueError(f"{key}={shown(values[key])}: {advice.format(value=shown(values[key]))}")
-    if cfg.get("conditional") and cfg.generator.get("norm") == "none" and cfg.generator.get("condition") == "norm":
-        raise ValueError("generator.norm=none has no norm to give a condition to: set generator.condition=concat")
+            raise ValueError(f"{key}={typed(values[key])}: {advice.format(value=typed(values[key]))}")
     for key, value in flatten(values).items():
         if isinstance(value, str) and (known := value.encode("utf-8", "backslashreplace").decode()) != value:
             raise ValueError(f"{key}={known}: rename it in UTF-8, for logs and checkpoints cannot hold other names")
@@ -122,28 +121,23 @@ def check_score(key: str, node: Any) -> None:
     if OmegaConf.is_dict(node) and str(node.get("_target_")).startswith("wgangp.metrics."):
         for name, value in node.items():
             if is_number(value) and not (type(value) is int and value >= 1):
-                raise ValueError(f"{key}.{name}={shown(value)}: give a whole number of at least 1")
+                raise ValueError(f"{key}.{name}={typed(value)}: give a whole number of at least 1")
 
 
 def check_optimizer(key: str, node: DictConfig) -> None:
     """Raises ValueError if a learning rate or another number of an optimizer is out of range."""
     if not (is_number(node.lr) and node.lr >= 0):
-        raise ValueError(f"{key}.lr={shown(node.lr)}: give a number above 0, or 0 to keep this network as it is")
+        raise ValueError(f"{key}.lr={typed(node.lr)}: give a number above 0, or 0 to keep this network as it is")
     for name in ("eps", "alpha", "weight_decay", "momentum"):
         if name in node and not (is_number(node[name]) and node[name] >= 0):
-            raise ValueError(f"{key}.{name}={shown(node[name])}: give a number of at least 0")
+            raise ValueError(f"{key}.{name}={typed(node[name])}: give a number of at least 0")
     if "betas" in node:
         betas = OmegaConf.to_container(node)["betas"]  # type: ignore[call-overload,index]
         if not (isinstance(betas, list) and len(betas) == 2 and all(is_number(b) and 0 <= b < 1 for b in betas)):
-            raise ValueError(f"{key}.betas={shown(betas)}: give two numbers from 0 to below 1, as in [0.0,0.9]")
+            raise ValueError(f"{key}.betas={typed(betas)}: give two numbers from 0 to below 1, as in [0.0,0.9]")
         node.betas = [float(beta) for beta in betas]
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a finite number; true and false are none."""
+    """Whether it is a finite number. Booleans are not numbers."""
     return type(value) in (int, float) and math.isfinite(value)
-
-
-def shown(value: Any) -> str:
-    """Returns a value as one types it on a command line."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -133,7 +133,7 @@ def show(text: str) -> None:
 
 
 def refuse_unknown_options(arguments: Sequence[str]) -> None:
-    """Ends the program in one line if an --option is none of Hydra's, which are the command's, nor short for one."""
+    """Ends the program in one line if an --option is neither one of Hydra's nor the beginning of one."""
     known = [name for action in get_args_parser()._actions for name in action.option_strings]
     for argument in arguments:
         name, equals, value = argument.partition("=")

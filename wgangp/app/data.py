@@ -21,7 +21,9 @@ def recorded_dataset(header: Header, cfg: DictConfig, run: Path, device: torch.d
     """
     config = header.config
     recorded = OmegaConf.create(part_with_defaults("dataset", config["dataset"]))
-    dataset: Dataset = build(located(recorded, cfg.dataset, run), allow=cfg.allow, seed=config["seed"], device=device)
+    dataset: Dataset = build(
+        located(recorded, cfg.dataset, run), part="dataset", allow=cfg.allow, seed=config["seed"], device=device
+    )
     use_as_recorded(dataset, header)
     return dataset
 

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wgangp.app.checks import check, plain, to_record
-from wgangp.app.compose import as_typed, load_config
+from wgangp.app.compose import as_typed, load_config, refuse_overrides
 from wgangp.app.defaults import with_defaults
 from wgangp.app.errors import groups, near, options
 from wgangp.run_dir.record import Record, flatten
@@ -34,6 +34,7 @@ def changed(record: Record, changes: Sequence[str]) -> tuple[DictConfig, Record]
         apply(cfg, override, today)
     if not any(o.key_or_group == "allow" for o in parsed):
         cfg.allow = []  # never from a file
+    refuse_overrides(cfg, changes, dict.fromkeys(groups()), "train")
     check(cfg)
     return cfg, Record(to_record(cfg), [*record.overrides, *changes], record.choices | chosen)
 

@@ -179,7 +179,7 @@ def prepare(cfg: DictConfig, run: Path, start: Path, job: Job, rollbacks: int | 
         resume_from_checkpoint(trainer, *found, to_record(cfg))
     if rollbacks is None:
         rollbacks = before.rollbacks if before else 0
-    trainer.seed += 1_000_000 * rollbacks
+    trainer.rollbacks = rollbacks
     header |= {"precision": trainer.precision, "rollbacks": rollbacks}
     if trainer.step > cfg.steps or (trainer.step == cfg.steps and not is_cut_off(run)):
         raise ValueError(f"the run is at step {trainer.step} of {cfg.steps}: give a larger number of steps to go on")

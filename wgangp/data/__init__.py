@@ -56,11 +56,11 @@ class Dataset:
         """The shape of one condition, (k,) of numbers or (c, *size) of pictures; None if y are labels."""
         return None if self.conditions is None else self.conditions.shape
 
-    def given(self, part: str, n: int, seed: int = 0) -> Tensor | None:
-        """Returns conditions (n, *condition_shape) of a part, as the networks see them; None if there are none.
+    def training_conditions(self, n: int) -> Tensor | None:
+        """Returns conditions (n, *condition_shape) of training samples, as the networks see them; None without any.
 
-        They are those of the samples of `reference`, and the first follows the last if n is larger than the part.
-        Labels (n,) are a draw with replacement: each class comes as often as in the part.
+        They are those of the samples of `reference`, and the first follows the last if n is larger than the data.
+        Labels (n,) are a draw with replacement: each class comes as often as in the data.
         """
         return None
 

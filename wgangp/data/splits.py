@@ -15,8 +15,8 @@ from wgangp.units import Conditions, Units
 class Split:
     """Samples: `images` (M, *shape) of any kind, and the labels (N,) int64 of those that are used.
 
-    `where` (N,) is the position of each of them; None: all, in order, so that N = M. `conditions` (M, *) are numbers or
-    pictures that the samples come with. Images that are mapped from a file are never copied as a whole.
+    `where` (N,) is the row of `images` of each of them; None: row i is sample i, so that N = M. `conditions`
+    (M, *) are numbers or pictures that the samples come with. Images mapped from a file are never copied as a whole.
     """
 
     images: Tensor
@@ -170,15 +170,14 @@ class Labelled(Dataset):
         if conditions is not None:
             self.conditions, self.condition_units = conditions, conditions.units.to(self.device)
 
-    def given(self, part: str, n: int, seed: int = 0) -> Tensor | None:
-        split = self._part(part)
-        if split is None or (self.conditions is None and not self.num_classes):
+    def training_conditions(self, n: int) -> Tensor | None:
+        if self.conditions is not None:
+            picked = draw(len(self.train), n, seed=0)[torch.arange(n) % len(self.train)]
+            return self.scale_condition(self.train.targets(picked.to(self.train.labels.device)).to(self.device)).cpu()
+        if not self.num_classes:
             return None
-        if self.conditions is None:
-            picked = torch.randint(len(split), (n,), generator=torch.Generator().manual_seed(seed))
-            return split.labels[picked.to(split.labels.device)].cpu()
-        picked = draw(len(split), n, seed)[torch.arange(n) % len(split)]
-        return self.scale_condition(split.targets(picked.to(split.labels.device)).to(self.device)).cpu()
+        picked = torch.randint(len(self.train), (n,), generator=torch.Generator().manual_seed(0))
+        return self.train.labels[picked.to(self.train.labels.device)].cpu()
 
     def held_out(self, index: int, n: int) -> tuple[Tensor, Tensor] | None:
         """Returns n of the held-out samples, in their order; the first follows the last."""

@@ -17,6 +17,11 @@ def shown(text: object) -> str:
     return "".join(c if c.isprintable() else _escaped(c) for c in line)
 
 
+def typed(value: object) -> str:
+    """Returns a value as one types it on a command line."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _encodable(text: str) -> str:
     """Names of files may hold bytes that are no text."""
     return text.encode("utf-8", "backslashreplace").decode()

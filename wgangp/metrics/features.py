@@ -30,7 +30,7 @@ CLIPS = 10_000  # of the data: videos have as many clips as frames
 
 @dataclass(frozen=True)
 class Extractor:
-    """A network that makes of images (n, channels, h, w) uint8 a tuple: features (n, d) and, perhaps, logits (n, k).
+    """Maps images (n, channels, h, w) uint8 to a tuple: features (n, d) and, of some networks, logits (n, k).
 
     Clips (n, c, t, h, w) are images with c * t channels, or stay clips if it takes `clips`.
     """
@@ -83,7 +83,7 @@ class Features:
 
     @property
     def real(self) -> Tensor:
-        """(m, d), of all training images, or of so many clips."""
+        """(m, d), of all training images, or of at most `most` clips."""
 
         def compute() -> Tensor:
             return self._of(training_samples(self.dataset, self.most))
@@ -92,7 +92,7 @@ class Features:
 
     @property
     def held_out(self) -> Tensor | None:
-        """(m, d), of all held-out images, or of so many clips; None if there are none."""
+        """(m, d), of all held-out images, or of at most `most` clips; None if there are none."""
 
         def compute() -> Tensor | None:
             found = self.dataset.reference("held_out", self.most)

@@ -27,7 +27,7 @@ def choose(
         return {n: m for n, m in suitable.items() if not m.missing and (m.quick or not only_quick)}
     for name in names_in(names):
         if name not in suitable:
-            raise ValueError(f"metrics: {name} is no score of this data: choose from {', '.join(suitable)}")
+            raise ValueError(f"metrics: {name} does not apply to this dataset: choose from {', '.join(suitable)}")
         if suitable[name].missing:
             raise ValueError(f"metrics: {name} lacks an option: set {suitable[name].missing}")
     return {name: suitable[name] for name in names_in(names)}

@@ -83,7 +83,7 @@ def step_of(path: Path) -> int:
 
 
 def all_checkpoints(run: Path) -> list[Path]:
-    """Returns the run's checkpoints, oldest first; files of other names are none, nor are folders and pipes."""
+    """Returns the run's checkpoints, oldest first. Other names, folders and pipes are skipped."""
     found = (path for path in (run / "checkpoints").glob("step_*.pt") if NAME.fullmatch(path.name) and path.is_file())
     return sorted(found, key=step_of)
 

@@ -57,14 +57,14 @@ def read_job(directory: Path, sweep: Path | None = None) -> Job:
     except ValueError as error:
         status = Status("failed", reason=f"{error}")
     monitor = _text(record.config.get("monitor")) or _text(status.monitor)
-    known = status.monitor == monitor and status.higher_is_better is True
+    recorded = status.higher_is_better if status.monitor == monitor else None
     return Job(
         directory=directory,
         id=shown(directory.relative_to(sweep or directory.parent).as_posix()),
         name=_text(record.config.get("name")),
         overrides={key: value for key, _, value in map(_partition, record.overrides)},
         monitor=monitor,
-        higher_is_better=known or monitors.higher_is_better(monitor, ()),
+        higher_is_better=recorded if type(recorded) is bool else monitors.higher_is_better(monitor, ()),
         status=status.state,
         step=max([status.step if type(status.step) is int else 0, *(int(row["step"]) for row in rows[-1:])]),
         reason=shown(str(status.reason)) if status.state == "failed" else "",
@@ -113,7 +113,7 @@ def higher_is_better(jobs: Sequence[Job], objective: str) -> bool:
     """As the jobs recorded it for their monitor, else as the score's name says."""
     name = objective.removeprefix("eval/")
     judged = [job.higher_is_better for job in jobs if job.monitor.removeprefix("eval/") == name]
-    return any(judged) or monitors.higher_is_better(objective, ())
+    return any(judged) if judged else monitors.higher_is_better(objective, ())
 
 
 @dataclass(frozen=True)
