@@ -33,6 +33,10 @@ from wgangp.trainer import Trainer
 log = logging.getLogger(__name__)
 
 SMALL_NETWORKS = 500_000  # weights of both
+SETTINGS = (  # of the trainer, under the names that they have in conf/train.yaml
+    *("seed", "steps", "batch_size", "n_critic", "generator_batch_multiple", "class_weight"),
+    *("content", "content_weight", "lr_decay", "ema_decay"),
+)
 WORTH_COMPILING = (
     5000  # steps; fewer do not make up for the time of compiling: half a minute for points, a minute for images
 )
@@ -112,17 +116,8 @@ def make_trainer(
         generator_optimizer=partial(make, cfg.generator_optimizer),
         critic_optimizer=partial(make, cfg.critic_optimizer),
         device=device,
-        seed=cfg.seed,
-        steps=cfg.steps,
-        batch_size=cfg.batch_size,
-        n_critic=cfg.n_critic,
-        generator_batch_multiple=cfg.generator_batch_multiple,
+        **{key: cfg[key] for key in SETTINGS},
         augment=list(cfg.augment),
-        class_weight=cfg.class_weight,
-        content=cfg.content,
-        content_weight=cfg.content_weight,
-        lr_decay=cfg.lr_decay,
-        ema_decay=cfg.ema_decay,
         precision=choose_precision(cfg.precision, device, axes=len(dataset.shape) - 1),
     )
     speed_up(trainer, compile=is_worth_compiling(cfg, device), cuda_graphs=cfg.cuda_graphs)
