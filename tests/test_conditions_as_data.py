@@ -76,8 +76,15 @@ def test_generated_numbers_follow_the_condition(call):
 
     _, text = call("sample", "run=run", "condition=[3,25]", "n=5", "format=npy")
     assert np.allclose(npy(text)[1], [[3, 25]] * 5, atol=1e-4) and "outside" not in text
-    code, text = call("sample", "run=run", "condition=[3,99]", "sweep_condition=0", "n=2")
+    swept = ["condition=[3,99]", "sweep_condition=0", "n=2"]
+    code, text = call("sample", "run=run", *swept, "format=npy")
     assert code == 0 and "outside the range seen in training: number 1 was from -" in text
+    y = npy(text)[1]
+    assert (
+        y.shape == (16, 2) and np.allclose(y[:8], y[8:]) and (np.diff(y[:8, 0]) > 0).all() and np.allclose(y[:, 1], 99)
+    )
+    code, text = call("sample", "run=run", *swept)
+    assert code == 1 and "cannot be seen in a picture: take format=npy or csv" in text
     for asked, said in (
         ("[3]", "is given 2 numbers: give as many, as in [4"),
         ("[3,x]", "give as many"),
@@ -106,7 +113,10 @@ def test_a_run_is_resumed_drawn_scored_and_sampled_by_held_out_conditions(call, 
     x, y = npy(text)
     if data is table:
         assert x.shape == (8, 1) and y.shape == (8, 2) and 2 <= y.min() <= y.max() <= 6
-        assert call("sample", "run=whole", "sweep_condition=slant", "n=3")[0] == 0
+        assert call("sample", "run=whole", "sweep_condition=slant", "n=3", "format=csv", "out=s.csv")[0] == 0
+        head, *lines = Path("s.csv").read_text().splitlines()
+        slants = [float(line.split(",")[head.split(",").index("slant")]) for line in lines]
+        assert len(slants) == 24 and slants == sorted(slants[:8]) * 3
         return
     assert x.shape == (8, 3, 8, 8) and {tuple(p.flat) for p in y} <= {tuple(p.flat) for p in np.load("small.npy")}
     assert '"validation/content"' in Path("whole/metrics.jsonl").read_text()

@@ -22,6 +22,7 @@ from wgangp.penalties import (
     gradient_norm,
     gradient_penalty,
     interpolates,
+    jacobian_norm,
     perturbed,
 )
 from wgangp.schedules import Constant
@@ -437,3 +438,11 @@ def test_what_has_no_penalty_is_told(critic, real, message):
 def test_a_score_may_have_axes_of_length_one():
     x = torch.randn(5, 3)
     assert gradient_penalty(lambda x: x[:, :1, None, None], x, x + 1).item() == 0
+
+
+def test_the_jacobian_of_outputs_of_any_shape_is_the_flat_ones():
+    torch.manual_seed(0)
+    w, x = torch.randn(6, 2), torch.randn(4000, 2)
+    for shape in ((6,), (2, 3), (1, 2, 3)):
+        found = jacobian_norm(lambda x, shape=shape: (x @ w.T).view(-1, *shape), x)
+        assert found.square().mean().sqrt().item() == pytest.approx(w.norm().item(), rel=0.05)

@@ -1,5 +1,7 @@
 """The Python interface refuses what it would ignore."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -83,6 +85,15 @@ def test_parts_of_another_kind_are_told():
         wgangp.make_trainer("dataset=gaussians8", *SMALL, generator=torch.nn.Linear(2, 2))
 
 
+@pytest.mark.parametrize(("columns", "data"), [(5, "gaussians8"), (0, "gaussians8")])
+def test_a_critic_of_other_columns_is_refused(columns, data):
+    """Four more columns were taken for class logits of labels that points have not."""
+    critic = torch.nn.Linear(2, columns) if columns else torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Flatten(0))
+    trainer = wgangp.make_trainer(f"dataset={data}", *SMALL, "penalty=none", critic=critic)
+    with pytest.raises(ValueError, match=r"the critic returns .* make it return \(n, 1\); of a critic of patches"):
+        trainer.train_step()
+
+
 def test_each_step_returns_its_own_scalars():
     trainer = wgangp.make_trainer("dataset=gaussians8", *SMALL, "steps=3")
     history = [trainer.train_step() for _ in range(3)]
@@ -101,6 +112,29 @@ def test_a_run_of_a_network_of_ones_own_is_sampled(tmp_path, monkeypatch):
     assert wgangp.Run(tmp_path / "run", allow=["my_networks"]).samples(3).shape == (3, 2)
     with pytest.raises(ValueError, match=r"allow=\[my_networks\]"):
         wgangp.Run(tmp_path / "run").samples(3)
+
+
+def test_a_network_that_computes_while_it_is_built_is_read_again(tmp_path, monkeypatch):
+    (tmp_path / "my_growing.py").write_text(
+        "import torch\nfrom wgangp.models.mlp import Generator\n\nclass Mine(Generator):\n"
+        "    def __init__(self, **options):\n        super().__init__(**options)\n"
+        "        self.widths = torch.linspace(2, 8, 3).long().tolist()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    own = ["generator._target_=my_growing.Mine", "allow=[my_growing]"]
+    assert wgangp.train("dataset=gaussians8", *SMALL, *own, "steps=1", run_dir=tmp_path / "run").samples(3).shape == (
+        3,
+        2,
+    )
+
+
+def test_a_checkpoint_outside_of_a_run_writes_nothing_beside_it(tmp_path):
+    run = wgangp.train("dataset=gaussians8", *SMALL, "steps=1", run_dir=tmp_path / "run")
+    (tmp_path / "other").mkdir()
+    lone = shutil.copy(next((run.path / "checkpoints").glob("step*.pt")), tmp_path / "other" / "mine.pt")
+    assert wgangp.load_generator(lone).nz == run.generator().nz
+    with pytest.raises(ValueError, match=r"read in its run directory, as DIR/checkpoints/mine\.pt"):
+        wgangp.Run(lone).directory  # noqa: B018
 
 
 def test_there_is_no_step_after_the_last():

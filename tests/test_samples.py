@@ -139,10 +139,14 @@ def test_a_file_is_not_emptied_by_an_ending_that_cannot_be_written(run, call, en
     assert code == (0 if Path(f"keep.{ending}.png").exists() else 1), text
 
 
-@pytest.mark.parametrize("form", ["npy", "files"])
-def test_interpolations_are_pictures(run, call, form):
-    code, text = call("sample", "run=run", "interpolate=true", f"format={form}")
-    assert code == 1 and f"interpolate=true is for pictures and films: leave out format={form}" in text
+def test_interpolations_are_pictures_or_arrays(run, call):
+    code, text = call("sample", "run=run", "interpolate=true", "format=files")
+    assert code == 1 and "interpolate=true is for pictures, films and arrays: leave out format=files" in text
+    standing = ["n=3", "format=npy", "batchnorm=standing"]  # each sample for itself, whatever is drawn with it
+    for options, out in (["interpolate=true"], "steps"), ([], "ends"):
+        assert call("sample", "run=run", *options, *standing, f"out={out}")[0] == 0
+    steps, ends = np.load("steps.npy").astype(int), np.load("ends.npy").astype(int)
+    assert len(steps) == 24 and np.abs(steps[::8] - ends).max() <= 1  # the first of each row is the sample itself
 
 
 def test_labels_are_those_of_the_data(call, tmp_path):

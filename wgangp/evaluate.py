@@ -31,13 +31,13 @@ def evaluate(cfg: DictConfig) -> None:
     from wgangp.machine.distributed import is_main
     from wgangp.metrics.scores import leave_out, score
     from wgangp.run import generator_of
-    from wgangp.run_dir.checkpoint import header_of, load_newest
+    from wgangp.run_dir.checkpoint import header_of, load_newest, run_of
     from wgangp.run_dir.evaluation import record
     from wgangp.run_dir.files import refuse_links
     from wgangp.sampling import draw_for_metrics
 
     checkpoint, state = load_newest(Path(str(cfg.run)).expanduser())
-    run = checkpoint.absolute().parents[1]
+    run = run_of(checkpoint.absolute())
     refuse_links(run)
     device = choose_device(cfg.device)
     header = header_of(state)

@@ -1,8 +1,9 @@
 """A run directory as an object, and the generator in it."""
 
 import json
-import os
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from wgangp.app.trust import no_larger_than
 from wgangp.machine.device import kept_random_state, seed_step
 from wgangp.models import Generator
 from wgangp.models.layers import use_batch_statistics
-from wgangp.run_dir.checkpoint import State, header_of, load_newest
+from wgangp.run_dir.checkpoint import State, header_of, load_newest, run_of
 from wgangp.run_dir.logger import whole_lines
 from wgangp.run_dir.record import Record, read_record
 from wgangp.run_dir.status import Status, read_status
@@ -44,7 +45,7 @@ class Run:
     @property
     def directory(self) -> Path:
         """The run directory, also if this is a checkpoint in it."""
-        return Path(os.path.normpath(self.path / ".." / "..")) if self.path.is_file() else self.path
+        return run_of(self.path) if self.path.is_file() else self.path
 
     @property
     def status(self) -> Status | None:
@@ -117,14 +118,15 @@ def generator_of(state: State, ema: bool, batchnorm: str, allow: Sequence[str]) 
     data: dict[str, Any] = {"shape": list(header.shape), "num_classes": header.num_classes}
     if header.conditions is not None:
         data["condition_shape"] = list(header.conditions.shape)
+    make = partial(build, node, part="generator", allow=allow, **data)
+    with no_larger_than(weights):
+        with torch.device("meta"), suppress(RuntimeError):
+            make()  # without memory: a stranger's configuration may be of any width
+        generator: Generator = make()  # networks of one's own may compute while they are built, which "meta" cannot
     try:
-        with torch.device("meta"), no_larger_than(weights):
-            # Without memory at first: a stranger's configuration may be of any width.
-            build(node, part="generator", allow=allow, **data).load_state_dict(weights, assign=True)
+        generator.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError("the checkpoint's weights are not those of the generator that it describes") from error
-    generator: Generator = build(node, part="generator", allow=allow, **data)
-    generator.load_state_dict(weights)
     generator.vocabulary, generator.class_names = header.vocabulary, header.class_names
     generator.class_counts = header.class_counts
     generator.data_units, generator.data_conditions = header.units, header.conditions

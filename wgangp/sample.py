@@ -79,8 +79,8 @@ def check_rows(cfg: DictConfig) -> None:
     ways += [f"sweep_condition={cfg.sweep_condition}"] * (cfg.sweep_condition is not None)
     if len(ways) > 1:
         raise ValueError(f"{' and '.join(ways)} are two kinds of rows: leave out one")
-    if ways and cfg.format in ("files", "npy", "csv"):
-        raise ValueError(f"{ways[0]} is for pictures and films: leave out format={cfg.format}")
+    if ways and cfg.format == "files":
+        raise ValueError(f"{ways[0]} is for pictures, films and arrays: leave out format=files")
 
 
 def kind_of_film(cfg: DictConfig, generator: "Generator", out: Path) -> str | None:
@@ -102,10 +102,12 @@ def write_picture(cfg: DictConfig, generator: "Generator", label: int | None, ou
     from PIL import Image
 
     from wgangp import pictures
-    from wgangp.app.sample_draws import in_rows
+    from wgangp.app.sample_draws import in_rows, in_steps
     from wgangp.run_dir.files import open_for_writing
 
     x, columns, labels, wanted = in_rows(cfg, generator, label)
+    if x.ndim == 2 and in_steps(cfg):
+        raise ValueError("steps of points, or of rows of a table, cannot be seen in a picture: take format=npy or csv")
     if generator.vocabulary and out.suffix == ".txt":
         return write_lines(x, generator.vocabulary, out)
     kind = Image.registered_extensions().get(out.suffix.lower())
@@ -137,11 +139,11 @@ def write_array(cfg: DictConfig, generator: "Generator", label: int | None, out:
     import numpy as np
 
     from wgangp.app.conditions import as_in_data, in_units
-    from wgangp.app.sample_draws import draw, latents_of
+    from wgangp.app.sample_draws import draw, latents_of, stepped
     from wgangp.run_dir.files import open_for_writing
     from wgangp.sampling import as_array
 
-    z, y, rows = latents_of(cfg, generator, label)
+    z, y, rows = stepped(cfg, generator, *latents_of(cfg, generator, label))
     out = out if out.suffix == ".npy" else out.with_name(f"{out.name}.npy")
     arrays = {out: as_array(draw(generator, z, y, rows), generator)}
     if generator.num_classes:
@@ -159,11 +161,11 @@ def write_table(cfg: DictConfig, generator: "Generator", label: int | None, out:
     import csv
 
     from wgangp.app.conditions import as_in_data, in_units
-    from wgangp.app.sample_draws import draw, latents_of
+    from wgangp.app.sample_draws import draw, latents_of, stepped
     from wgangp.run_dir.files import open_for_writing
     from wgangp.sampling import as_array
 
-    z, y, rows = latents_of(cfg, generator, label)
+    z, y, rows = stepped(cfg, generator, *latents_of(cfg, generator, label))
     units, known = generator.data_units, generator.data_conditions
     if units is None or len(units.axes) != 2:
         raise ValueError("format=csv is for tables: choose format=npy for an array")
@@ -171,7 +173,8 @@ def write_table(cfg: DictConfig, generator: "Generator", label: int | None, out:
     out = out if out.suffix == ".csv" else out.with_name(f"{out.name}.csv")
     names, parts = [*(units.names or (f"x{i}" for i in range(x.shape[1])))], [x]
     if generator.num_classes:
-        names, parts = [*names, "class"], [*parts, as_in_data(y[rows], generator)[:, None]]
+        free = next(name for name in ("class", "label", "class of the sample") if name not in names)
+        names, parts = [*names, free], [*parts, as_in_data(y[rows], generator)[:, None]]
     if known is not None and len(known.shape) == 1:
         more = known.units.names or tuple(f"condition{i}" for i in range(known.shape[0]))
         names, parts = [*names, *more], [*parts, in_units(y[rows], known)]

@@ -215,11 +215,20 @@ class Trainer:
         return Given(critic, y) if self.critic_sees_y else critic
 
     def critic_outputs(self, critic: Critic, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """The critic at both batches: in one pass, unless its BatchNorm would mix their statistics."""
+        """The critic at both batches: in one pass, unless its BatchNorm would mix their statistics.
+
+        Raises ValueError unless it returns a score of each sample, and beside it a logit of each class or none.
+        """
         if self.one_pass:
             real_out, fake_out = critic(torch.cat([real, fake])).chunk(2)
         else:
             real_out, fake_out = critic(real), critic(fake)
+        if real_out.shape not in ((len(real), 1), (len(real), 1 + self.dataset.num_classes)):
+            logits = f", or (n, {1 + self.dataset.num_classes}) with class logits" if self.dataset.num_classes else ""
+            raise ValueError(
+                f"the critic returns {tuple(real_out.shape)} for {len(real)} samples: make it return (n, 1){logits}; "
+                "of a critic of patches take each sample's mean"
+            )
         return at_least_float32(real_out), at_least_float32(fake_out)
 
     def noise(self, n: int) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import array, write_idx, write_mnist
 
-from wgangp.data.labels import draw_evenly, number
+from wgangp.data.labels import draw_evenly, number, wanted_labels
 from wgangp.data.sources import torchvision_dataset
 
 AS_IS = {"size": None, "channels": None, "classes": None, "limit": None, "flip": False, "dequantise": False}
@@ -34,6 +34,13 @@ def test_labels_with_gaps_are_numbered_and_that_is_said(tmp_path, caplog, labels
     assert data.train.labels.tolist() == [ordered.index(y) for y in labels * 3]
     assert f"classes {', '.join(map(str, ordered))} are numbered from 0 to {len(labels) - 1}" in caplog.text
     assert f"{len(labels)} classes: {ordered[0]} (3), {ordered[1]} (3)" in data.describe()
+
+
+def test_a_number_is_the_name_of_a_class_where_names_are_numbers():
+    assert wanted_labels([1, 3], [0, 1, 2], ["1", "2", "3"]) == [0, 2]
+    with pytest.raises(ValueError, match="there are no images of class 0; choose from 1, 2, 3"):
+        wanted_labels([0, 3], [0, 1, 2], ["1", "2", "3"])
+    assert wanted_labels([0, 2], [0, 1, 2], ["cat", "dog", "owl"]) == [0, 2]  # positions, where names are words
 
 
 def test_labels_without_gaps_stay(tmp_path, caplog):

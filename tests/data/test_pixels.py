@@ -97,6 +97,20 @@ def png16(value):
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
+@pytest.mark.parametrize(
+    ("kind", "white", "value", "levels", "expected"),
+    [
+        *[(5, 4095, 2048, 4095, 128), (6, 1023, 512, 1023, 128), (5, 15, 8, 15, 136), (5, 4095, 2048, None, 128)],
+        *[(5, 4095, 1024, 2048, 128), (5, 255, 100, 255, 100), (6, 65535, 32768, 65535, 128)],
+    ],
+)
+def test_levels_of_files_whose_header_names_a_white(kind, white, value, levels, expected):
+    """PIL stretches .pgm and .ppm files by the header's white; `levels` is of the numbers in the file."""
+    numbers = np.full(16 * (3 if kind == 6 else 1), value, ">u2" if white > 255 else "u1")
+    content = f"P{kind} 4 4 {white}\n".encode() + numbers.tobytes()
+    assert set(decode_bytes(content, "", 4, 1, levels).flat) == {expected}
+
+
 def test_levels_of_colour_images_of_16_bits():
     assert set(decode_bytes(png16(4000), "", 4, 3, None).flat) == {15}
     for value, expected in ((4095, 255), (2048, 128), (3000, 187), (9999, 255)):

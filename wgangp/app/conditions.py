@@ -13,8 +13,9 @@ from torch import Tensor
 
 from wgangp.app.checks import is_number
 from wgangp.app.data import recorded_dataset
+from wgangp.machine.text import typed
 from wgangp.models import Generator
-from wgangp.run_dir.checkpoint import header_of, load_newest
+from wgangp.run_dir.checkpoint import header_of, load_newest, run_of
 from wgangp.units import Conditions, axes_of_file, channels_first
 
 log = logging.getLogger(__name__)
@@ -31,11 +32,13 @@ def class_number(label: Any, generator: Generator) -> int | None:
         return None
     if not generator.num_classes:
         raise ValueError(f"label={label}: this generator has no classes: leave it out, or train with conditional=true")
-    if str(label) in names:
-        return names.index(str(label))
+    if typed(label) in names:
+        return names.index(typed(label))
     if type(label) is int and 0 <= label < generator.num_classes and not any(are_numbers([name]) for name in names):
         return label
-    raise ValueError(f"label={label}: this generator has {generator.num_classes} classes: {', '.join(names[:20])}")
+    raise ValueError(
+        f"label={typed(label)}: this generator has {generator.num_classes} classes: {', '.join(names[:20])}"
+    )
 
 
 def are_numbers(names: Sequence[str]) -> bool:
@@ -118,7 +121,7 @@ def warn_of_range(y: Tensor, known: Conditions) -> None:
 def held_out(cfg: DictConfig, n: int) -> Tensor:
     """Returns the conditions of the run's held-out samples, in their order. The data must still be there."""
     checkpoint, state = load_newest(Path(str(cfg.run)).expanduser())
-    dataset = recorded_dataset(header_of(state), cfg, checkpoint.parents[1], torch.device("cpu"))
+    dataset = recorded_dataset(header_of(state), cfg, run_of(checkpoint), torch.device("cpu"))
     part = dataset.held_out(0, n)
     if part is None:
         raise ValueError("condition=held_out: the run has no held-out samples: it needs dataset.held_out")
@@ -130,8 +133,10 @@ def sweep(asked: Any, y: Tensor, known: Conditions) -> Tensor:
 
     Raises ValueError if there is no number of this name or position.
     """
+    if len(known.shape) > 1:
+        raise ValueError(f"sweep_condition={asked}: this generator is given {known}, which are no single numbers")
     names = known.units.names or tuple(map(str, range(known.shape[0])))
-    if len(known.shape) > 1 or str(asked) not in (*names, *map(str, range(len(names)))):
+    if str(asked) not in (*names, *map(str, range(len(names)))):
         raise ValueError(
             f"sweep_condition={asked}: this generator is given {known}: choose one of its numbers, {', '.join(names)}"
         )

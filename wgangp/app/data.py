@@ -60,7 +60,7 @@ def located(recorded_dataset: DictConfig, given: DictConfig, run: Path) -> DictC
     Nothing is written into a folder that only the record names: nothing is downloaded, and decoded images are kept in
     the run directory.
     """
-    for key in ("path", "root"):
+    for key in ("path", "root", "held_out", "condition"):
         if given[key] is not None and key in recorded_dataset:
             several = OmegaConf.is_list(given[key])
             recorded_dataset[key] = given[key] if several else str(Path(str(given[key])).expanduser())

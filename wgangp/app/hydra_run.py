@@ -13,7 +13,7 @@ from wgangp.app.paths import named
 from wgangp.app.recorded import changed
 from wgangp.app.training import Job, train, train_in, used_alone
 from wgangp.metrics.objective import Trial
-from wgangp.run_dir.checkpoint import header_of, load_newest
+from wgangp.run_dir.checkpoint import header_of, load_newest, run_of
 from wgangp.run_dir.claim import remove_if_empty
 from wgangp.run_dir.record import Record, has_record, read_record
 
@@ -34,7 +34,7 @@ def train_composed(cfg: DictConfig, trial: Trial | None = None) -> float:
 
 def resume(path: Path, changes: Sequence[str]) -> float:
     """Continues a run from its newest checkpoint, or from the checkpoint that `path` names; returns the objective."""
-    run = path.absolute().parents[1] if path.is_file() else path.absolute()
+    run = run_of(path.absolute()) if path.is_file() else path.absolute()
     with used_alone(run):  # from the record on: another process may have gone on with the run before
         _, state = load_newest(path)
         record = read_record(run) if has_record(run) else Record({})

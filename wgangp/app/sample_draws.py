@@ -14,8 +14,8 @@ GOLDEN = (5**0.5 - 1) / 2
 
 def numbers_of(cfg: DictConfig) -> list[int]:
     """Returns the numbers of the samples that are asked for."""
-    wanted = list(cfg.seeds) if cfg.seeds else list(range(cfg.n))
-    if any(type(i) is not int or i < 0 for i in wanted):
+    wanted = list(range(cfg.n)) if cfg.seeds is None else list(cfg.seeds)
+    if not wanted or any(type(i) is not int or i < 0 for i in wanted):
         raise ValueError(f"seeds={wanted}: give the numbers of samples, as numbers=true shows them")
     return wanted
 
@@ -30,6 +30,23 @@ def latents_of(cfg: DictConfig, generator: Generator, label: int | None) -> tupl
     if label is not None:
         return z, torch.full((len(z),), label), rows
     return z, classes_of(cfg, generator, numbers), rows
+
+
+def in_steps(cfg: DictConfig) -> bool:
+    return cfg.interpolate or cfg.sweep_condition is not None
+
+
+def stepped(cfg: DictConfig, generator: Generator, z: Tensor, y: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns z, y and rows of `latents_of`; of an interpolation or a sweep, STEPS for each wanted sample."""
+    if not in_steps(cfg):
+        return z, y, rows
+    first, of_row, known = z[rows], y[rows], generator.data_conditions
+    z, y = first.repeat_interleave(STEPS, dim=0), of_row.repeat_interleave(STEPS, dim=0)
+    if cfg.interpolate:
+        z = slerp(first, first.roll(-1, 0), torch.linspace(0, 1, STEPS)).flatten(0, 1)
+    elif known is not None:
+        y = sweep(cfg.sweep_condition, of_row, known)
+    return z, y, torch.arange(len(z))
 
 
 def classes_of(cfg: DictConfig, generator: Generator, numbers: Tensor) -> Tensor:
@@ -53,15 +70,9 @@ def in_rows(
     cfg: DictConfig, generator: Generator, label: int | None
 ) -> tuple[Tensor, int | None, Tensor | None, list[int]]:
     """Returns samples of a grid, the columns and labels of its rows if it has some, and the samples' numbers."""
-    z, y, rows = latents_of(cfg, generator, label)
-    if cfg.interpolate or cfg.sweep_condition is not None:  # n rows of STEPS
-        first, of_row, known = z[rows], y[rows], generator.data_conditions
-        z, y = first.repeat_interleave(STEPS, dim=0), of_row.repeat_interleave(STEPS, dim=0)
-        if cfg.interpolate:
-            z = slerp(first, first.roll(-1, 0), torch.linspace(0, 1, STEPS)).flatten(0, 1)
-        elif known is not None:
-            y = sweep(cfg.sweep_condition, of_row, known)
-        return draw(generator, z, y, torch.arange(len(z))), STEPS, None, list(range(len(z)))
+    z, y, rows = stepped(cfg, generator, *latents_of(cfg, generator, label))
+    if in_steps(cfg):
+        return draw(generator, z, y, rows), STEPS, None, rows.tolist()
     if generator.num_classes > 1 and label is None and not cfg.seeds and cfg.proportions == "equal":
         columns = max(1, cfg.n // generator.num_classes)
         labels = torch.arange(generator.num_classes).repeat_interleave(columns)

@@ -36,9 +36,10 @@ def wanted_labels(classes: Sequence[int | str], found: Sequence[int], names: Seq
     if isinstance(classes, str) or not isinstance(classes, Sequence) or not classes:
         raise ValueError(f"dataset.classes={classes}: give a list of names or numbers, as in [{classes or 0}], or null")
     by_name = {name_of(label, names): label for label in found}
+    numbers = all(name.lstrip("-").isdecimal() for name in by_name)  # then a number is a name, and no position
     wanted = []
     for entry in classes:
-        label = by_name.get(str(entry), entry if type(entry) is int else None)
+        label = by_name.get(str(entry), entry if type(entry) is int and not numbers else None)
         if label is None or label not in found:
             choices = f"choose from {listed(list(by_name))}" if len(found) > 1 else "this data has no classes"
             raise ValueError(f"dataset.classes={list(classes)}: there are no images of class {entry}; {choices}")

@@ -36,7 +36,7 @@ def gradient_norm(critic: Critic, x: Tensor, order: float = 2) -> Tensor:
     """Returns |grad_x f(x)| of each sample, (n,), over all its axes; differentiable in the critic's weights.
 
     `order` is the norm's, from 1 to inf. The norm's subgradient at a zero gradient is zero: a constant critic gives no
-    NaN.
+    NaN, nor does one that is cut off from x, as by detach().
     """
     grad: Tensor = torch.func.grad(lambda x: scores(critic, x).sum())(x)  # (n, *shape)
     norm: Tensor = torch.linalg.vector_norm(at_least_float32(grad).flatten(1), ord=order, dim=1)  # (n,)
@@ -44,12 +44,12 @@ def gradient_norm(critic: Critic, x: Tensor, order: float = 2) -> Tensor:
 
 
 def jacobian_norm(function: Critic, x: Tensor) -> Tensor:
-    """Estimates the Frobenius norm of each sample's Jacobian, (n,), of a function that returns (n, k).
+    """Estimates the Frobenius norm of each sample's Jacobian, (n,), of a function that returns (n, k) or (n, *).
 
     The estimate is sqrt(k) |grad <v, f(x)>| for a v drawn uniformly from the unit sphere. Its square has the mean
     |J|_F^2 (Hoffman et al. 2019, section 2.3).
     """
     with torch.no_grad():
-        v = torch.nn.functional.normalize(torch.randn_like(function(x)), dim=1)  # (n, k)
+        v = torch.nn.functional.normalize(torch.randn_like(function(x).flatten(1)), dim=1)  # (n, k)
     scale: float = v.shape[1] ** 0.5
-    return scale * gradient_norm(lambda x: (v * function(x)).sum(1), x)
+    return scale * gradient_norm(lambda x: (v * function(x).flatten(1)).sum(1), x)

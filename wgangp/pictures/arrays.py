@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 VECTOR = 16  # numbers of a vector without names, at most; more are a signal
 CORNER, MARGINALS = 5, 20  # columns of which all pairs are shown, and columns that are shown
 CHANNELS, SLICES = 4, 4  # channels of a field, slices of a volume
+MOST_ROWS = 16  # of as many columns as the caller wants
 PANEL, LARGEST = 3.6, 10  # inches of a channel's longer side, at least and at most
 
 
@@ -73,9 +74,10 @@ def fields(fake: Tensor, real: Tensor | None = None, columns: int | None = None,
     The first row holds real fields if given, whose numbers the colours are chosen by.
     """
     n, c = fake.shape[:2]
-    columns, k = columns or min(8 if c == 1 else 4, math.ceil(math.sqrt(n))), min(c, CHANNELS)
+    square, k = min(8 if c == 1 else 4, math.ceil(math.sqrt(n))), min(c, CHANNELS)
+    most, columns = (MOST_ROWS, columns) if columns else (max(square, 2), square)
     first = [] if real is None else [real[:columns]]
-    rows = [*first, *fake.split(columns)][: max(columns, 2)]
+    rows = [*first, *fake.split(columns)][:most]
     sheets = [tiles([row[:, i] for row in rows], columns) for i in range(k)]
     longest = max(sheets[0].shape)
     scale = min(max(PANEL, longest / style.DPI), LARGEST) / longest  # inches of a place: a pixel or more, if they fit
@@ -88,8 +90,9 @@ def fields(fake: Tensor, real: Tensor | None = None, columns: int | None = None,
             axes.set_title(f"channel {i}" if c > 1 else "")
             if i == 0 and first:
                 axes.set_yticks([0.5 * sheet.shape[0] / len(rows)], ["real"])
-        note = f"the first {k} of {c} channels" if k < c else ""
-        figure.suptitle("   ".join(filter(None, (title, note))) or " ", x=0.02, ha="left")
+        notes = [title, f"the first {k} of {c} channels" if k < c else ""]
+        notes += [f"{shown} of {n} samples" if (shown := sum(map(len, rows[len(first) :]))) < n else ""]
+        figure.suptitle("   ".join(filter(None, notes)) or " ", x=0.02, ha="left")
         return style.pixels(figure)
 
 

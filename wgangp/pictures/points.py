@@ -140,9 +140,9 @@ def interval(x: Tensor, margin: float = 0.1) -> tuple[float, float]:
 def signals(fake: Tensor, real: Tensor | None = None, title: str = "", columns: int | None = None) -> np.ndarray:
     """Signals (n, t) or (n, c, t), a line per channel, as (h, w, 3) uint8.
 
-    They are 16, the first 4 real ones if given; or up to 8 rows of so many columns.
+    They are 16, the first 4 real ones if given; or up to 16 rows of so many columns.
     """
-    most, columns = (8 * columns, columns) if columns else (SIGNALS, 4)
+    most, columns = (16 * columns, columns) if columns else (SIGNALS, 4)
     real = fake[:0] if real is None else real[: SIGNALS // 4]
     drawn = [(x, *REAL[:2]) for x in real.float().cpu()]
     drawn += [(x, *FAKE[:2]) for x in fake[: most - len(real)].float().cpu()]
@@ -158,5 +158,6 @@ def signals(fake: Tensor, real: Tensor | None = None, title: str = "", columns: 
             axes.set_ylim(low, high)
         for axes in panels.flat[len(drawn) :]:
             axes.axis("off")
-        figure.suptitle(title or " ", x=0.02, ha="left")
+        left_out = f"   {most - len(real)} of {len(fake)} samples" if len(fake) > most - len(real) else ""
+        figure.suptitle((title + left_out).strip() or " ", x=0.02, ha="left")
         return style.pixels(figure)

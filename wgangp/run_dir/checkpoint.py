@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import math
+import os
 import pickle
 import re
 import zipfile
@@ -80,6 +81,16 @@ def step_of(path: Path) -> int:
     """Returns 1000 for step_00001000.pt."""
     found = NAME.fullmatch(path.name)
     return int(found[1]) if found else -1
+
+
+def run_of(checkpoint: Path) -> Path:
+    """Returns the run directory of a checkpoint file. Raises ValueError if it lies in none: files would be written."""
+    if checkpoint.absolute().parent.name != "checkpoints":
+        raise ValueError(
+            f"run={checkpoint}: a checkpoint is read in its run directory, as DIR/checkpoints/{checkpoint.name}: put "
+            "it there, or into a new folder called checkpoints"
+        )
+    return Path(os.path.normpath(checkpoint / ".." / ".."))
 
 
 def all_checkpoints(run: Path) -> list[Path]:

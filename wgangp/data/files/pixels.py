@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from wgangp.data.files.listing import FORMATS, TGA, Encoded
 from wgangp.machine.text import shown
@@ -63,10 +63,18 @@ def decode_bytes(content: bytes, ending: str, size: int, channels: int, levels: 
     with Image.open(io.BytesIO(content), formats=formats) as file:
         file.draft("RGB", (2 * size, 2 * size))  # JPEGs may be decoded at a half or a quarter of their size
         deep = any(";16" in str(tile.args) for tile in file.tile)  # 16 bits a channel, of which PIL may keep 8
+        levels = levels if levels is None else levels * _stretched(file)
         image = _upright(file)
         if deep and levels is not None and file.format == "PNG" and len(file.getbands()) > 1:
             image, levels = _upright(_from_16_bits(content, levels), file), None
         return squared(to_8_bits(image, deep, levels), size, channels)
+
+
+def _stretched(file: ImageFile.ImageFile) -> float:
+    """Returns by how much PIL stretches the pixels of .pgm and .ppm files, whose header may name another white."""
+    args = file.tile[0].args if file.format == "PPM" and file.tile else None
+    white = args[-1] if isinstance(args, tuple) and isinstance(args[-1], int) else None
+    return 1 if white is None else (65535 if file.mode == "I" else 255) / white
 
 
 def squared(image: Image.Image, size: int, channels: int) -> np.ndarray:
