@@ -29,7 +29,8 @@ from torch import Tensor
 from wgangp.app.build import make_dataset, make_trainer
 from wgangp.app.compose import load_config
 from wgangp.app.paths import CONF
-from wgangp.data.images import Images, Split
+from wgangp.data.images import Images
+from wgangp.data.splits import Split
 from wgangp.machine.device import choose_device, keep_freed_memory, set_precision
 from wgangp.trainer import Trainer
 

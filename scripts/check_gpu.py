@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 
 from wgangp.api import make_trainer
-from wgangp.data.images import Images, Split
+from wgangp.data.images import Images
+from wgangp.data.splits import Split
 from wgangp.machine.device import be_deterministic
 from wgangp.trainer import Trainer
 

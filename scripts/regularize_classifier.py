@@ -27,7 +27,8 @@ from tqdm import trange
 
 from wgangp import style
 from wgangp.app.errors import one_line
-from wgangp.data.images import Images, Split
+from wgangp.data.images import Images
+from wgangp.data.splits import Split
 from wgangp.machine.device import choose_device, keep_freed_memory, seed_step
 from wgangp.models.layers import relu
 from wgangp.models.resampling import mean_pool

@@ -106,7 +106,7 @@ def test_a_run_is_resumed_drawn_scored_and_sampled_by_held_out_conditions(call, 
     assert call("train", *options, "steps=2", "hydra.run.dir=parts")[0] == 0
     code, text = call("resume", "run=parts", "steps=4")
     assert code == 0 and equal("whole", "parts"), text
-    monkeypatch.setattr("wgangp.data.splits.fits", lambda split, device: False)  # streamed, as if it were too large
+    monkeypatch.setattr("wgangp.data.splits.fits_on", lambda split, device: False)  # streamed, as if it were too large
     assert call("train", *options, "steps=4", "hydra.run.dir=streamed")[0] == 0 and equal("whole", "streamed")
 
     code, text = call("sample", "run=whole", "condition=held_out", "n=8", "format=npy", "debug=true")

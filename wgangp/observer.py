@@ -96,7 +96,7 @@ class Observer:
         """
         t = self.trainer
         seed_step(t.seed, 0, "picture")  # the same latents every time
-        if t.pairs and len(t.dataset.condition_shape or ()) == len(t.dataset.shape) == 3:
+        if t.generator_batches and len(t.dataset.condition_shape or ()) == len(t.dataset.shape) == 3:
             return self.pictures_of_pairs()
         if (units := t.dataset.units) is not None:
             n = 1000 if len(t.dataset.shape) == 1 else 64

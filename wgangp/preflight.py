@@ -56,17 +56,17 @@ def check_memory(trainer: Trainer, with_batch: Callable[[int], Trainer]) -> None
     Raises ValueError if memory does not suffice, with the largest halved batch that fits; `with_batch(n)` makes a
     trainer of batch n.
     """
-    if trainer.device.type != "cuda" or fits(trainer):
+    if trainer.device.type != "cuda" or step_fits(trainer):
         return
     n = trainer.batch_size
     while n > 1:
         n //= 2
-        if fits(with_batch(n)):
+        if step_fits(with_batch(n)):
             raise ValueError(f"batch_size={trainer.batch_size} does not fit into the device's memory; {n} does")
     raise ValueError("not even one image fits into the device's memory: use narrower networks")
 
 
-def fits(trainer: Trainer) -> bool:
+def step_fits(trainer: Trainer) -> bool:
     """Whether the device holds a step, which a CUDA graph keeps, and beside it what a log step and a picture take."""
     torch.cuda.empty_cache()
     free, before = torch.cuda.mem_get_info(trainer.device)[0], copy.deepcopy(trainer.state())

@@ -64,8 +64,8 @@ def gradients(
     z, fetched = local_shard(t.noise(t.batch_size)), t.dataset.fetch(0, t.batch_size)
     kinds = {t.penalty.due(i) for i in range(t.penalty.interval)}
     found = [g for penalised in sorted(kinds) for g in critic_gradients(penalised, z, *fetched)[0]]
-    pairs = [t.dataset.fetch(i + 1, t.batch_size) for i in range(t.pairs)]
-    more, _ = generator_gradients(*t.generator_inputs(pairs))
+    batches = [t.dataset.fetch(i + 1, t.batch_size) for i in range(t.generator_batches)]
+    more, _ = generator_gradients(*t.generator_inputs(batches))
     for buffer, before in buffers:  # BatchNorm's averages, spectral norm's vectors
         buffer.copy_(before)
     return [g for g in (*found, *more) if g is not None]

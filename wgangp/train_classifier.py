@@ -19,7 +19,8 @@ from tqdm import trange
 from wgangp.app.build import make_dataset
 from wgangp.app.compose import config_and_choices
 from wgangp.app.errors import one_line
-from wgangp.data.images import Images, Split
+from wgangp.data.images import Images
+from wgangp.data.splits import Split
 from wgangp.machine.device import choose_device, keep_freed_memory, set_precision
 from wgangp.metrics.classifier import ResNet, read
 from wgangp.metrics.videos import paths

@@ -17,12 +17,12 @@ from wgangp.machine.device import memory_format, seed_step
 from wgangp.machine.distributed import local_shard
 from wgangp.machine.ema import EMA
 from wgangp.machine.state import load_state, state_of
-from wgangp.models import Generator, Given
+from wgangp.models import ConditionedCritic, Generator
 from wgangp.models.layers import couples_samples
 from wgangp.models.real_plus_noise import fakes
 from wgangp.optimizers import Gradients, gradients_of, lr_scale, set_lr, update
 from wgangp.penalties import Penalty
-from wgangp.penalties.gradients import Critic, at_least_float32
+from wgangp.penalties.gradients import ScoreFunction, at_least_float32
 
 ROLLBACK = 1_000_000  # is added to the seed for each rollback
 Logs = dict[str, Tensor]  # detached scalars, on the device until somebody reads them
@@ -86,8 +86,8 @@ class Trainer:
         self.generator_batch, self.class_weight = batch_size * generator_batch_multiple, class_weight
         self.content, self.content_weight, self.lr_decay, self.precision = content, content_weight, lr_decay, precision
         sees_conditions = dataset.conditions is not None and getattr(generator, "condition_shape", None)
-        self.pairs = generator_batch_multiple if sees_conditions else 0  # batches (x, y) of an update; 0: random labels
-        if content != "none" and not self.pairs:
+        self.generator_batches = generator_batch_multiple if sees_conditions else 0  # of data; 0: random labels
+        if content != "none" and not self.generator_batches:
             raise ValueError(
                 f"content={content} compares G(z, y) with the sample that y belongs to: give the data a "
                 "dataset.condition, and set conditional=true"
@@ -117,8 +117,8 @@ class Trainer:
         return self.logs
 
     def batches(self, step: int) -> range:
-        """Returns the indices of a step's batches: n_critic of the critic's updates, and `pairs` of the generator's."""
-        n = self.n_critic + self.pairs
+        """Returns the indices of a step's batches: n_critic of the critic's updates, and `generator_batches` of the generator's."""
+        n = self.n_critic + self.generator_batches
         return range(step * n, (step + 1) * n)
 
     def updates(self, penalised: tuple[bool, ...], batches: Batches) -> Logs:
@@ -140,18 +140,18 @@ class Trainer:
             self.penalty.observe(logs.pop("penalty/norm"))  # an adaptive weight only
         return logs
 
-    def update_generator(self, pairs: Batches) -> Logs:
+    def update_generator(self, batches: Batches) -> Logs:
         """Algorithm 1, lines 11 and 12."""
-        gradients, logs = self.functions.generator_gradients(*self.generator_inputs(pairs))
+        gradients, logs = self.functions.generator_gradients(*self.generator_inputs(batches))
         update(self.generator_params, self.generator_optimizer, gradients)
         return logs
 
-    def generator_inputs(self, pairs: Batches) -> tuple[Tensor, ...]:
-        """Returns z (n, nz) and labels y (n,); with batches of pairs their conditions y (n, *) and samples x (n, *)."""
+    def generator_inputs(self, batches: Batches) -> tuple[Tensor, ...]:
+        """Returns z (n, nz) and labels y (n,); of batches, their conditions y (n, *) and samples x (n, *)."""
         z = local_shard(self.noise(self.generator_batch))
-        if not pairs:
+        if not batches:
             return z, local_shard(self.labels(self.generator_batch))
-        x, y = (torch.cat(parts) for parts in zip(*(self.dataset.make(*fetched) for fetched in pairs), strict=True))
+        x, y = (torch.cat(parts) for parts in zip(*(self.dataset.make(*fetched) for fetched in batches), strict=True))
         return z, local_shard(y), local_shard(x)
 
     def critic_gradients(self, penalised: bool, z: Tensor, *fetched: Tensor) -> tuple[Gradients, Logs]:
@@ -210,11 +210,11 @@ class Trainer:
             return loss
         return loss + self.content_weight * content_loss(self.content, fake, real)
 
-    def at_condition(self, critic: nn.Module, y: Tensor) -> Critic:
+    def at_condition(self, critic: nn.Module, y: Tensor) -> ScoreFunction:
         """Returns f(., y): the critic as a function of x alone, which the penalty differentiates."""
-        return Given(critic, y) if self.critic_sees_y else critic
+        return ConditionedCritic(critic, y) if self.critic_sees_y else critic
 
-    def critic_outputs(self, critic: Critic, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def critic_outputs(self, critic: ScoreFunction, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """The critic at both batches: in one pass, unless its BatchNorm would mix their statistics.
 
         Raises ValueError unless it returns a score of each sample, and beside it a logit of each class or none.

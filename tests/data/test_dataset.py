@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from wgangp.data import Dataset, draw, sources
-from wgangp.data.images import Images, Split
+from wgangp.data.images import Images
+from wgangp.data.splits import Split
 from wgangp.data.text import PAD, Text
 from wgangp.data.toy import gaussians8, gaussians25, swissroll
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from wgangp.data.images import Images, Split, Streamed, fit, fits
+from wgangp.data.images import Images, resize
+from wgangp.data.splits import Split, Streamed, fits_on
 
 OPTIONS = {"flip": False, "dequantise": False, "seed": 0, "device": torch.device("cpu")}
 
@@ -49,8 +50,8 @@ def test_a_device_without_room_has_its_data_streamed(monkeypatch):
     split = numbered(100)  # 1,600 bytes
     for free, resident in ((4000, True), (3000, False)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10**6))
-        assert fits(split, torch.device("cuda")) is resident
-    assert fits(split, torch.device("cpu"))
+        assert fits_on(split, torch.device("cuda")) is resident
+    assert fits_on(split, torch.device("cpu"))
 
 
 def test_images_go_with_their_labels():
@@ -109,16 +110,16 @@ def test_labels_and_images_must_be_as_many():
 def test_fit_cuts_the_central_square_and_resizes():
     wide = torch.zeros(2, 1, 8, 16, dtype=torch.uint8)
     wide[..., 4:12] = 200
-    assert torch.equal(fit(wide, 4, None), torch.full((2, 1, 4, 4), 200, dtype=torch.uint8))
-    assert fit(wide, None, None) is not None and fit(wide, None, None).shape == wide.shape
-    assert fit(wide, 8, 3).shape == (2, 3, 8, 8)
+    assert torch.equal(resize(wide, 4, None), torch.full((2, 1, 4, 4), 200, dtype=torch.uint8))
+    assert resize(wide, None, None) is not None and resize(wide, None, None).shape == wide.shape
+    assert resize(wide, 8, 3).shape == (2, 3, 8, 8)
     smooth = torch.arange(32, dtype=torch.uint8).view(1, 1, 1, 32).expand(1, 1, 32, 32) * 8
-    half = fit(smooth, 16, None)[0, 0, 0].float()
+    half = resize(smooth, 16, None)[0, 0, 0].float()
     torch.testing.assert_close(half[2:-2], (torch.arange(16.0) * 16 + 4)[2:-2], atol=1, rtol=0)
 
 
 def test_grey_is_the_luma_of_rgb():
     rgb = torch.tensor([255, 0, 0], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 4, 4)
-    assert fit(rgb, None, 1).unique().tolist() == [76]
+    assert resize(rgb, None, 1).unique().tolist() == [76]
     with pytest.raises(ValueError, match=r"dataset\.channels=4"):
-        fit(rgb, None, 4)
+        resize(rgb, None, 4)

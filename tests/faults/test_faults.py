@@ -18,7 +18,7 @@ from conftest import PROCESSES, finished, small_trainer, start_command
 from wgangp.machine.finite import Diverged, check_finite
 from wgangp.models import mlp
 from wgangp.observer import Observer
-from wgangp.preflight import check_memory, checkpoint_bytes, fits
+from wgangp.preflight import check_memory, checkpoint_bytes, step_fits
 from wgangp.run_dir.checkpoint import (
     Checkpoints,
     all_checkpoints,
@@ -380,7 +380,7 @@ class TestPreflight:
 
     def test_the_largest_batch_that_fits_is_named(self, monkeypatch):
         """A device of memory for ten images, simulated."""
-        monkeypatch.setattr("wgangp.preflight.fits", lambda trainer: trainer.batch_size <= 10)
+        monkeypatch.setattr("wgangp.preflight.step_fits", lambda trainer: trainer.batch_size <= 10)
 
         def trainer(n):
             return SimpleNamespace(device=torch.device("cuda"), batch_size=n)
@@ -417,8 +417,8 @@ class TestPreflight:
         for kind, name in ((Trainer, "train_step"), (Observer, "measure"), (Observer, "picture")):
             monkeypatch.setattr(kind, name, allocate(getattr(kind, name)))
         tried, plain = small_trainer(), small_trainer()
-        assert fits(tried)
+        assert step_fits(tried)
         free = 9
-        assert not fits(tried) and tried.step == 0
+        assert not step_fits(tried) and tried.step == 0
         tried.train_step(), plain.train_step()
         assert all(torch.equal(a, b) for a, b in zip(tried.critic_params, plain.critic_params, strict=True))

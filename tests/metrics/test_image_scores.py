@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from wgangp.data.images import Images, Split
+from wgangp.data.images import Images
+from wgangp.data.splits import Split
 from wgangp.metrics import features, fidelity, names_of
 from wgangp.metrics.classifier import ResNet, read
 from wgangp.metrics.features import classifier, kept_features

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from wgangp.data.images import Images, Split
+from wgangp.data.images import Images
+from wgangp.data.splits import Split
 from wgangp.metrics.patches import Patches, laplacian_pyramid, random_patches
 
 CPU = torch.device("cpu")

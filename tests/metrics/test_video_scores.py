@@ -11,7 +11,8 @@ from conftest import write_mnist
 from wgangp import train_classifier
 from wgangp.app.build import make_dataset
 from wgangp.app.compose import load_config
-from wgangp.data.images import Images, Split
+from wgangp.data.images import Images
+from wgangp.data.splits import Split
 from wgangp.metrics import features
 from wgangp.metrics.classifier import sha256
 from wgangp.metrics.images import FVD, ByClassifier

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from wgangp.app.build import build
 from wgangp.app.compose import load_config
-from wgangp.models import Given
+from wgangp.models import ConditionedCritic
 from wgangp.models.conditions import CriticCondition
 from wgangp.models.layers import Norm
 from wgangp.observer import Observer
@@ -137,7 +137,7 @@ def test_every_penalty_goes_with_conditions(option):
     penalty = build(option_of("penalty", option))
     critic, y = penalty.wrap(critic), torch.randn(4, 2)
     real, fake = torch.randn(2, 4, 2, 13)
-    given = Given(critic, y)
+    given = ConditionedCritic(critic, y)
     out = given(torch.cat([real, fake]))
     loss = out[4:].mean() - out[:4].mean() + penalty(given, real, fake)
     gradients = torch.autograd.grad(loss, list(critic.parameters()), allow_unused=True)
@@ -148,7 +148,7 @@ def test_given_conditions_repeat_for_each_batch():
     for way in ("projection", "concat"):
         critic = network("critic", "resnet", (1, 9), condition_shape=[2], condition=way)
         real, fake, y = torch.randn(4, 1, 9), torch.randn(4, 1, 9), torch.randn(4, 2)
-        given = Given(critic, y)
+        given = ConditionedCritic(critic, y)
         both = torch.cat([critic(real, y), critic(fake, y)])
         torch.testing.assert_close(given(torch.cat([real, fake])), both)
         torch.testing.assert_close(given.output(given.features(torch.cat([real, fake]))), both)

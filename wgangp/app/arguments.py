@@ -29,7 +29,7 @@ def check_arguments(node: Any, where: str) -> None:
                 "networks that go with the experiment"
             )
         hint = hints.get(key, Any)
-        if not fits(value, hint):
+        if not has_type(value, hint):
             raise ValueError(f"{where}.{key}={typed(value)}: give {said(hint)}")
         check_arguments(value, f"{where}.{key}")
 
@@ -42,16 +42,16 @@ def hints_of(target: str) -> dict[str, Any]:
     return get_type_hints(made.__init__ if inspect.isclass(made) else made)
 
 
-def fits(value: Any, hint: Any) -> bool:
+def has_type(value: Any, hint: Any) -> bool:
     """Whether a plain value is of this type. A whole number is a number, true is none, and nan is nothing."""
     if get_origin(hint) in (Union, UnionType):
-        return any(fits(value, kind) for kind in get_args(hint))
+        return any(has_type(value, kind) for kind in get_args(hint))
     if hint is float:
         return type(value) in (int, float) and not math.isnan(value)
     if hint in SAID:
         return type(value) is hint
     if get_origin(hint) in (list, tuple, Sequence):
-        return isinstance(value, list) and all(fits(part, get_args(hint)[0]) for part in value)
+        return isinstance(value, list) and all(has_type(part, get_args(hint)[0]) for part in value)
     if get_origin(hint) is Callable:
         return isinstance(value, dict)
     return True

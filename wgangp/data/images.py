@@ -1,13 +1,11 @@
-"""Labelled images and clips, uint8, and images made to fit."""
+"""Labelled images and clips, uint8, and resizing."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wgangp.data.splits import Labelled, Resident, Split, Streamed, fits
+from wgangp.data.splits import Labelled, Split
 from wgangp.units import quantised
-
-__all__ = ["Images", "Resident", "Split", "Streamed", "brightest", "fit", "fits"]
 
 
 class Images(Labelled):
@@ -67,7 +65,7 @@ def brightest(images: Tensor, enough: int) -> int:
     return brightest
 
 
-def fit(images: Tensor, size: int | None, channels: int | None, chunk: int = 4096) -> Tensor:
+def resize(images: Tensor, size: int | None, channels: int | None, chunk: int = 4096) -> Tensor:
     """Returns images (N, c, h, w) or clips (N, c, t, h, w) uint8, grey or RGB, their central squares resized.
 
     `size` or `channels` None keeps them as they are. Raises ValueError if the channels cannot be converted.
@@ -77,12 +75,12 @@ def fit(images: Tensor, size: int | None, channels: int | None, chunk: int = 409
     if (size is None or images.shape[-2:] == (size, size)) and channels in (None, images.shape[1]):
         return images  # perhaps mapped from a file, and larger than the memory
     if images.ndim == 5:
-        frames = fit(images.transpose(1, 2).flatten(0, 1), size, channels, chunk)
+        frames = resize(images.transpose(1, 2).flatten(0, 1), size, channels, chunk)
         return frames.view(len(images), -1, *frames.shape[1:]).transpose(1, 2)
-    return torch.cat([_fit(part, size, channels) for part in torch.split(images, chunk)])
+    return torch.cat([_resize(part, size, channels) for part in torch.split(images, chunk)])
 
 
-def _fit(x: Tensor, size: int | None, channels: int | None) -> Tensor:
+def _resize(x: Tensor, size: int | None, channels: int | None) -> Tensor:
     if channels == 1 and x.shape[1] == 3:
         weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)  # ITU-R 601, as PIL
         x = (x * weights).sum(1, keepdim=True).round().to(torch.uint8)

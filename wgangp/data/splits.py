@@ -119,7 +119,7 @@ class Streamed:
         return [t.pin_memory() if self.device.type == "cuda" else t for t in parts]
 
 
-def fits(split: Split, device: torch.device) -> bool:
+def fits_on(split: Split, device: torch.device) -> bool:
     """Returns whether the samples leave most of the device's free memory to the training; only CUDA has its own."""
     return device.type != "cuda" or split.nbytes < 0.5 * torch.cuda.mem_get_info(device)[0]
 
@@ -142,7 +142,7 @@ class Labelled(Dataset):
         seed: int,
         device: torch.device,
     ) -> None:
-        self.feed = Resident(train, seed, device) if fits(train, device) else Streamed(train, seed, device)
+        self.feed = Resident(train, seed, device) if fits_on(train, device) else Streamed(train, seed, device)
         self.train, self.test, self.device = self.feed.split, held_out, device
         self.shape, self.num_classes, self.class_names = tuple(train.images.shape[1:]), num_classes, class_names
 

@@ -52,7 +52,7 @@ def mean_of(split: Split, function: Callable[[Tensor], Tensor]) -> Tensor:
 KEPT = "constant, so that generated samples have the same value there"
 
 
-def fit(
+def fit_units(
     scaling: str, split: Split, limits: Limits, axes: str, names: tuple[str, ...], if_constant: str = KEPT
 ) -> Units:
     """Returns the units in which the samples of a split are scaled.

@@ -70,7 +70,7 @@ class Critic(nn.Module):
         return out
 
 
-class Given:
+class ConditionedCritic:
     """A critic at fixed conditions y, as a function of the samples alone: what penalties differentiate.
 
     x may be several batches after one another: y then counts for each of them.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from wgangp.models.layers import couples_samples
-from wgangp.penalties.gradients import Critic
+from wgangp.penalties.gradients import ScoreFunction
 from wgangp.schedules import Schedule
 
 COUPLED = "BatchNorm makes a sample's score depend on its batch, so per-sample gradients do not exist"
@@ -38,14 +38,14 @@ class Penalty(nn.Module):
         """Returns whether this critic update, counted from 0 at the start of the run, is penalised."""
         return update % self.interval == 0
 
-    def terms(self, critic: Critic, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def terms(self, critic: ScoreFunction, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """Returns (penalty, mean gradient norm), both scalars; the penalty times its weight and `interval`.
 
         real, fake: (n, *shape).
         """
         return real.new_zeros(()), real.new_zeros(())
 
-    def forward(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+    def forward(self, critic: ScoreFunction, real: Tensor, fake: Tensor) -> Tensor:
         """Returns the penalty alone, for other training loops; one with state also wants `terms` and `observe`."""
         return self.terms(critic, real, fake)[0]
 
@@ -86,11 +86,11 @@ class IntervalPenalty(Penalty):
     def begin(self, progress: float) -> None:
         self.schedule.begin(progress)
 
-    def terms(self, critic: Critic, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def terms(self, critic: ScoreFunction, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         term, norm = self.term(critic, real, fake)
         return self.weight * self.interval * term, norm
 
-    def term(self, critic: Critic, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def term(self, critic: ScoreFunction, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """Returns (penalty of weight 1, mean gradient norm), both scalars."""
         raise NotImplementedError
 

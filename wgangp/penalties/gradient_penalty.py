@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from wgangp.machine import distributed
 from wgangp.models.layers import couples_samples
 from wgangp.penalties.base import COUPLED, IntervalPenalty
-from wgangp.penalties.gradients import Critic, at_least_float32, gradient_norm
+from wgangp.penalties.gradients import ScoreFunction, at_least_float32, gradient_norm
 from wgangp.penalties.points import COSTS, POINTS, REDUCTIONS, Cost, Points, Reduction, interpolates, named
 from wgangp.schedules import Schedule
 
 
-def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, weight: float = 10.0) -> Tensor:
+def gradient_penalty(critic: ScoreFunction, real: Tensor, fake: Tensor, weight: float = 10.0) -> Tensor:
     """Returns weight * E[(|grad f(x)| - 1)^2] at interpolates (Gulrajani et al. 2017, equation 3), a scalar.
 
     For use in any training loop. real, fake: (n, *shape). The critic may return (n,), (n, 1) or (n, 1 + num_classes).
@@ -53,7 +53,7 @@ class GradientPenalty(IntervalPenalty):
         self.reduction: Reduction = named("reduction", reduction, REDUCTIONS)
         self.norm, self.power = norm, power
 
-    def term(self, critic: Critic, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def term(self, critic: ScoreFunction, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         norms = gradient_norm(critic, self.points(real, fake), self.norm)  # (n,)
         return self.reduction(self.cost(norms) ** self.power), norms.mean()
 

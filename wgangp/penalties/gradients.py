@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Critic = Callable[[Tensor], Tensor]
+ScoreFunction = Callable[[Tensor], Tensor]
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -13,7 +13,7 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def scores(critic: Critic, x: Tensor) -> Tensor:
+def scores(critic: ScoreFunction, x: Tensor) -> Tensor:
     """Returns f(x) (n,) in float32, from a critic that returns (n,), (n, 1), (n, 1, 1, 1) or (n, 1 + num_classes).
 
     Raises ValueError if it returns something else.
@@ -32,7 +32,7 @@ def has_scores(shape: torch.Size, n: int) -> bool:
     return shape[:1] == (n,) and (len(shape) <= 2 or shape.numel() == n)
 
 
-def gradient_norm(critic: Critic, x: Tensor, order: float = 2) -> Tensor:
+def gradient_norm(critic: ScoreFunction, x: Tensor, order: float = 2) -> Tensor:
     """Returns |grad_x f(x)| of each sample, (n,), over all its axes; differentiable in the critic's weights.
 
     `order` is the norm's, from 1 to inf. The norm's subgradient at a zero gradient is zero: a constant critic gives no
@@ -43,7 +43,7 @@ def gradient_norm(critic: Critic, x: Tensor, order: float = 2) -> Tensor:
     return norm
 
 
-def jacobian_norm(function: Critic, x: Tensor) -> Tensor:
+def jacobian_norm(function: ScoreFunction, x: Tensor) -> Tensor:
     """Estimates the Frobenius norm of each sample's Jacobian, (n,), of a function that returns (n, k) or (n, *).
 
     The estimate is sqrt(k) |grad <v, f(x)>| for a v drawn uniformly from the unit sphere. Its square has the mean

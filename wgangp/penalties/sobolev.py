@@ -5,7 +5,7 @@ from torch import Tensor
 
 from wgangp.machine.distributed import mean_over_ranks
 from wgangp.penalties.base import Penalty
-from wgangp.penalties.gradients import Critic, gradient_norm
+from wgangp.penalties.gradients import ScoreFunction, gradient_norm
 
 
 class Sobolev(Penalty):
@@ -29,7 +29,7 @@ class Sobolev(Penalty):
     def weight(self) -> Tensor:  # type: ignore[override]
         return self.multiplier
 
-    def terms(self, critic: Critic, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def terms(self, critic: ScoreFunction, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         mean_square = gradient_norm(critic, torch.cat([real, fake])).square().mean()
         # The violation is the whole batch's on every rank, with the gradient of this rank's share.
         mean_square = mean_square + (mean_over_ranks(mean_square) - mean_square).detach()

@@ -17,11 +17,14 @@ def pairs(condition: Tensor, fake: Tensor, real: Tensor, *, bounded: tuple[bool,
     greatest number, the generated ones by the numbers of the real ones. Of 2, 4 or more channels the first is shown.
     """
     condition = F.interpolate(condition.float(), size=real.shape[2:])
-    parts = [shown(condition, condition, bounded[0]), *(shown(x, real, bounded[1]) for x in (fake, real))]
+    parts = [
+        three_channels(condition, condition, bounded[0]),
+        *(three_channels(x, real, bounded[1]) for x in (fake, real)),
+    ]
     return grid(torch.stack(parts, 1).flatten(0, 1), 3 * ACROSS, title=f"{title}   condition | generated | real")
 
 
-def shown(x: Tensor, by: Tensor, bounded: bool) -> Tensor:
+def three_channels(x: Tensor, by: Tensor, bounded: bool) -> Tensor:
     """Returns pictures of 3 channels in [-1, 1]."""
     x, by = (t.float() if t.shape[1] == 3 else t[:, :1].float().expand(-1, 3, -1, -1) for t in (x, by))
     if bounded:

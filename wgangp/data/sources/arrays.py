@@ -21,7 +21,7 @@ from wgangp.data.sources.content import Content, as_labels, as_tensor, check_num
 from wgangp.data.sources.files import read_arrays
 from wgangp.data.sources.source import ImageSource, Part, array_part, local_path
 from wgangp.data.sources.tables import read_table
-from wgangp.data.statistics import fit, limits_of
+from wgangp.data.statistics import fit_units, limits_of
 from wgangp.machine.text import shown
 from wgangp.units import channels_first
 
@@ -171,7 +171,7 @@ class Array(ImageSource):
             held_out,
             len(class_names),
             class_names=class_names,
-            units=fit(scaling, train, limits, axes, content.names if "d" in axes else ()),  # of columns
+            units=fit_units(scaling, train, limits, axes, content.names if "d" in axes else ()),  # of columns
             limits=limits,
             seed=self.seed,
             device=self.device,

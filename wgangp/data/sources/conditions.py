@@ -8,7 +8,7 @@ from wgangp.data.sources.content import Content, as_tensor, check_numbers
 from wgangp.data.sources.files import read_arrays
 from wgangp.data.sources.source import local_path
 from wgangp.data.splits import Split
-from wgangp.data.statistics import fit, limits_of
+from wgangp.data.statistics import fit_units, limits_of
 from wgangp.units import Conditions, Units, channels_first
 
 EXAMPLES, NUMBERS = 100, 2**20  # conditions that a checkpoint records, and numbers of all of them, at most
@@ -85,6 +85,6 @@ def fitted(split: Split, axes: str, names: tuple[str, ...]) -> Conditions | None
         half = torch.full((shape[0],), 127.5, dtype=torch.float64)
         units = Units("minmax", torch.stack([half, half, torch.zeros_like(half)]), axes)
     else:
-        units = fit("standard", training, limits, axes, names, CONSTANT)
+        units = fit_units("standard", training, limits, axes, names, CONSTANT)
     examples = draw(len(training), max(1, min(EXAMPLES, NUMBERS // shape.numel())), seed=0)
     return Conditions(units, limits.low, limits.high, units.apply(training.pick(examples)[0]))

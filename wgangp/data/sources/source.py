@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from wgangp.data.images import Images, brightest, fit
+from wgangp.data.images import Images, brightest, resize
 from wgangp.data.labels import choose, number
 from wgangp.data.splits import Split, hold_out
 
@@ -105,7 +105,7 @@ class ImageSource:
         images, positions = part.load(positions)
         given = part.conditions
         given = given if given is None or len(positions) == len(given) else given[positions]
-        return Split(fit(images, self.size, self.channels), part.labels[positions], conditions=given)
+        return Split(resize(images, self.size, self.channels), part.labels[positions], conditions=given)
 
     def _held_out(self, part: Part, table: Tensor) -> Split | None:
         """Returns the held-out images of the classes that are trained on; None if there are none."""
