@@ -117,7 +117,7 @@ class Trainer:
         return self.logs
 
     def batches(self, step: int) -> range:
-        """Returns the indices of a step's batches: n_critic of the critic's updates, and `generator_batches` of the generator's."""
+        """Returns the indices of a step's batches: n_critic of the critic's updates, then those of the generator's."""
         n = self.n_critic + self.generator_batches
         return range(step * n, (step + 1) * n)
 
