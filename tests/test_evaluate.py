@@ -329,6 +329,21 @@ def test_data_that_moved_are_found_by_path(call, tmp_path, classifier):
     assert code == 0, text
 
 
+def test_a_file_of_held_out_samples_that_moved_is_found_by_its_key(call, tmp_path):
+    rows = "a,b\n" + "".join(f"{i % 7},{i % 5}.5\n" for i in range(60))
+    for name in ("train.csv", "test.csv"):
+        (tmp_path / name).write_text(rows)
+    table = ["dataset=table", "dataset.path=train.csv", "dataset.held_out=test.csv", "batch_size=8", "compile=false"]
+    assert call("train", *table, "generator.width=4", "critic.width=4", "steps=1", "hydra.run.dir=run")[0] == 0
+    for name in ("train.csv", "test.csv"):
+        (tmp_path / name).rename(tmp_path / f"moved_{name}")
+    options = ["run=run", "n=100", "metrics=[ks]", "dataset.path=moved_train.csv"]
+    code, text = call("evaluate", *options)
+    assert code == 1 and "test.csv: there is no such file" in text
+    code, text = call("evaluate", *options, "dataset.held_out=moved_test.csv")
+    assert code == 0, text
+
+
 def test_data_of_a_folder_of_datasets_are_found_there_and_nothing_is_downloaded_elsewhere(call, tmp_path, monkeypatch):
     for name in ("before", "after"):
         write_mnist(tmp_path / name / "MNIST" / "raw")

@@ -1,6 +1,7 @@
 """A run directory as an object, and the generator in it."""
 
 import json
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -19,7 +20,7 @@ from wgangp.app.trust import no_larger_than
 from wgangp.machine.device import kept_random_state, seed_step
 from wgangp.models import Generator
 from wgangp.models.layers import use_batch_statistics
-from wgangp.run_dir.checkpoint import State, header_of, load_newest, run_of
+from wgangp.run_dir.checkpoint import State, header_of, load_newest
 from wgangp.run_dir.logger import whole_lines
 from wgangp.run_dir.record import Record, read_record
 from wgangp.run_dir.status import Status, read_status
@@ -45,7 +46,7 @@ class Run:
     @property
     def directory(self) -> Path:
         """The run directory, also if this is a checkpoint in it."""
-        return run_of(self.path) if self.path.is_file() else self.path
+        return Path(os.path.normpath(self.path / ".." / "..")) if self.path.is_file() else self.path
 
     @property
     def status(self) -> Status | None:

@@ -29,6 +29,7 @@ def sample(cfg: DictConfig) -> None:
     from wgangp.app.sample_draws import draw, latents_of
     from wgangp.machine.device import choose_device, seed_step
     from wgangp.run import Run
+    from wgangp.run_dir.checkpoint import run_of
 
     check_rows(cfg)
     run = Run(str(cfg.run), allow=cfg.allow)
@@ -37,6 +38,8 @@ def sample(cfg: DictConfig) -> None:
         raise ValueError("label and proportions=data exclude each other: leave out one of them")
     if cfg.proportions == "data" and not generator.class_counts:
         raise ValueError("proportions=data: this run has no classes, or its checkpoint not their numbers: leave it out")
+    if cfg.out is None and run.path.is_file():
+        run_of(run.path)  # raises ValueError if there is no run to write into
     seed_step(cfg.seed, 0, "sample")
     label = class_number(cfg.label, generator)
     out = destination(cfg, run.directory, step, a_folder=cfg.format == "files" and not generator.vocabulary)

@@ -103,6 +103,8 @@ def check(cfg: DictConfig) -> None:
     for key, (allowed, advice) in RULES.items():
         if key in values and not allowed(values[key]):
             raise ValueError(f"{key}={typed(values[key])}: {advice.format(value=typed(values[key]))}")
+    if cfg.get("conditional") and cfg.generator.get("norm") == "none" and cfg.generator.get("condition") == "norm":
+        raise ValueError("generator.norm=none has no norm to give a condition to: set generator.condition=concat")
     for key, value in flatten(values).items():
         if isinstance(value, str) and (known := value.encode("utf-8", "backslashreplace").decode()) != value:
             raise ValueError(f"{key}={known}: rename it in UTF-8, for logs and checkpoints cannot hold other names")

@@ -61,7 +61,7 @@ def located(recorded_dataset: DictConfig, given: DictConfig, run: Path) -> DictC
     the run directory.
     """
     for key in ("path", "root", "held_out", "condition"):
-        if given[key] is not None and key in recorded_dataset:
+        if given.get(key) is not None and key in recorded_dataset:
             several = OmegaConf.is_list(given[key])
             recorded_dataset[key] = given[key] if several else str(Path(str(given[key])).expanduser())
     if given.path is not None and is_of_hub(recorded_dataset):
