@@ -1,6 +1,7 @@
 """The Python interface refuses what it would ignore."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -135,7 +136,7 @@ def test_a_checkpoint_outside_of_a_run_writes_nothing_beside_it(tmp_path):
     lone = shutil.copy(next((run.path / "checkpoints").glob("step*.pt")), tmp_path / "other" / "mine.pt")
     assert wgangp.load_generator(lone).nz == run.generator().nz
     with pytest.raises(ValueError, match=r"read in its run directory, as DIR/checkpoints/mine\.pt"):
-        run_of(lone)
+        run_of(Path(lone))
 
 
 def test_there_is_no_step_after_the_last():

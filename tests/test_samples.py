@@ -139,6 +139,30 @@ def test_a_file_is_not_emptied_by_an_ending_that_cannot_be_written(run, call, en
     assert code == (0 if Path(f"keep.{ending}.png").exists() else 1), text
 
 
+def test_no_sample_is_asked_for(run, call):
+    code, text = call("sample", "run=run", "seeds=[]")
+    assert code == 1 and "seeds=[]: give the numbers of samples" in text
+
+
+def test_a_column_called_class_is_beside_the_classes(call, tmp_path):
+    """And a class may be called true."""
+    rows = "".join(f"{i % 7},{i % 5},{'true' if i % 2 else 'other'}\n" for i in range(60))
+    (tmp_path / "t.csv").write_text("class,b,kind\n" + rows)
+    table = [
+        "dataset=table",
+        "dataset.path=t.csv",
+        "dataset.labels=kind",
+        "conditional=true",
+        "batch_size=8",
+        "steps=1",
+    ]
+    small = ["batch_size=8", "generator.width=4", "critic.width=4", "compile=false", "hydra.run.dir=run"]
+    assert call("train", *table, *small)[0] == 0
+    assert call("sample", "run=run", "format=csv", "n=5", "label=true", "out=s.csv")[0] == 0
+    head, *lines = Path("s.csv").read_text().splitlines()
+    assert head == "class,b,label" and all(line.endswith(",true") for line in lines)
+
+
 def test_interpolations_are_pictures_or_arrays(run, call):
     code, text = call("sample", "run=run", "interpolate=true", "format=files")
     assert code == 1 and "interpolate=true is for pictures, films and arrays: leave out format=files" in text

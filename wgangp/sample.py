@@ -29,7 +29,6 @@ def sample(cfg: DictConfig) -> None:
     from wgangp.app.sample_draws import draw, latents_of
     from wgangp.machine.device import choose_device, seed_step
     from wgangp.run import Run
-    from wgangp.run_dir.checkpoint import run_of
 
     check_rows(cfg)
     run = Run(str(cfg.run), allow=cfg.allow)
@@ -38,11 +37,9 @@ def sample(cfg: DictConfig) -> None:
         raise ValueError("label and proportions=data exclude each other: leave out one of them")
     if cfg.proportions == "data" and not generator.class_counts:
         raise ValueError("proportions=data: this run has no classes, or its checkpoint not their numbers: leave it out")
-    if cfg.out is None and run.path.is_file():
-        run_of(run.path)  # raises ValueError if there is no run to write into
     seed_step(cfg.seed, 0, "sample")
     label = class_number(cfg.label, generator)
-    out = destination(cfg, run.directory, step, a_folder=cfg.format == "files" and not generator.vocabulary)
+    out = destination(cfg, run.path, step, a_folder=cfg.format == "files" and not generator.vocabulary)
     generator = generator.to(device)
     if kind := kind_of_film(cfg, generator, out):
         path = write_film(cfg, generator, label, out, kind)
@@ -62,9 +59,11 @@ def destination(cfg: DictConfig, run: Path, step: int, a_folder: bool) -> Path:
 
     Raises ValueError if it cannot be written.
     """
+    from wgangp.run_dir.checkpoint import run_of
+
     name = name_of(cfg, step)
     if cfg.out is None:
-        out = place(run, name)
+        out = place(run_of(run), name)
     elif (out := Path(str(cfg.out)).expanduser()).is_dir() and not a_folder:
         out /= name
     if a_folder and out.is_file():

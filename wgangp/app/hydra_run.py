@@ -34,7 +34,7 @@ def train_composed(cfg: DictConfig, trial: Trial | None = None) -> float:
 
 def resume(path: Path, changes: Sequence[str]) -> float:
     """Continues a run from its newest checkpoint, or from the checkpoint that `path` names; returns the objective."""
-    run = run_of(path.absolute()) if path.is_file() else path.absolute()
+    run = run_of(path.absolute())
     with used_alone(run):  # from the record on: another process may have gone on with the run before
         _, state = load_newest(path)
         record = read_record(run) if has_record(run) else Record({})

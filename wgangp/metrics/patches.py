@@ -8,7 +8,7 @@ from torch import Tensor
 
 from wgangp.data import Dataset
 from wgangp.metrics import Metric, Result
-from wgangp.metrics.reference import Once, comparable_number, random_rows, size, training_samples
+from wgangp.metrics.reference import Once, comparable_number, random_rows, separate_draws
 from wgangp.metrics.toy import sliced_wasserstein
 
 PATCH = 7  # pixels of a side
@@ -34,14 +34,11 @@ class Patches(Metric):
 
     def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
         n = comparable_number(dataset, self.samples, len(samples))
-        n = max(1, min(n, (size(dataset) or 2 * n) // 2))  # the floor needs two separate draws of this size
-        drawn = training_samples(dataset, 2 * n, seed=1)
-        drawn = drawn[torch.randperm(len(drawn), generator=torch.Generator().manual_seed(1)).to(drawn.device)]
-        real, others = drawn[:n], drawn[n:]
+        real, *others = separate_draws(dataset, n, 2)
         levels = self.distances(random_rows(samples, n), real)
         details: dict[str, object] = {"levels": [round(level, 2) for level in levels]}
-        if len(others) == n:
-            floor = self.floor(dataset, n, lambda: self.distances(others, real))
+        if others:
+            floor = self.floor(dataset, n, lambda: self.distances(others[0], real))
             details["floor"] = {"mean": sum(floor) / len(floor), "draws": 1}
         return Result(
             {"swd": sum(levels) / len(levels)},
@@ -74,11 +71,9 @@ def random_patches(images: Tensor, n: int) -> Tensor:
     """Returns n patches of each image (m, c, h, w), of seeded places, as (m n, c, 49)."""
     m, c, h, w = images.shape
     generator = torch.Generator().manual_seed(0)
-    top, left = (torch.randint(length - PATCH + 1, (m, n, 1, 1), generator=generator) for length in (h, w))
-    side = torch.arange(PATCH)
-    pixels = ((top + side[:, None]) * w + left + side).flatten(1).to(images.device)  # (m, n 49)
-    found = images.flatten(2).gather(2, pixels[:, None].expand(-1, c, -1))  # (m, c, n 49)
-    return found.view(m, c, n, PATCH**2).transpose(1, 2).reshape(m * n, c, PATCH**2)
+    top, left = (torch.randint(length - PATCH + 1, (m, n), generator=generator) for length in (h, w))
+    windows = images.unfold(2, PATCH, 1).unfold(3, PATCH, 1)  # (m, c, h - 6, w - 6, 7, 7), a view
+    return windows[torch.arange(m)[:, None], :, top, left].reshape(m * n, c, PATCH**2)
 
 
 def normalised(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:

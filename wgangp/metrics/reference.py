@@ -3,6 +3,7 @@
 from collections.abc import Callable, MutableMapping
 from typing import Any, Generic, TypeVar
 
+import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
@@ -36,10 +37,19 @@ def size(dataset: Dataset) -> int | None:
 def comparable_number(dataset: Dataset, wanted: int, given: int) -> int:
     """Returns how many of the given samples are compared with as many training samples.
 
-    Of arrays half of the training samples at most: the floor needs two separate draws of this size.
+    Of arrays and images half of the training samples at most: the floor needs two separate draws of this size.
     """
     n = min(wanted, given, size(dataset) or given)
-    return n if dataset.units is None else max(1, min(n, (size(dataset) or 2 * n) // 2))
+    are_points = dataset.units is None and len(dataset.shape) == 1
+    return n if are_points else max(1, min(n, (size(dataset) or 2 * n) // 2))
+
+
+def separate_draws(dataset: Dataset, n: int, draws: int) -> tuple[Tensor, ...]:
+    """Returns so many draws of n training samples that have none in common; fewer draws if there are fewer samples."""
+    drawn = training_samples(dataset, n * draws, seed=1)
+    if size(dataset) is not None:  # if they are all, they are in the file's order, which may be sorted
+        drawn = drawn[torch.randperm(len(drawn), generator=torch.Generator().manual_seed(1)).to(drawn.device)]
+    return drawn.split(n)  # type: ignore[no-any-return]
 
 
 def training_samples(dataset: Dataset, n: int | None = None, seed: int = 0) -> Any:

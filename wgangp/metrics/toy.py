@@ -8,7 +8,7 @@ from torch import Tensor
 
 from wgangp.data import Dataset
 from wgangp.metrics import Metric, Result
-from wgangp.metrics.reference import Once, comparable_number, random_rows, size, training_samples
+from wgangp.metrics.reference import Once, comparable_number, random_rows, separate_draws, size, training_samples
 
 LONG = 128  # numbers of a vector
 CEILING_POINTS = 100_000  # real points for the ceiling of high_quality: it is then known to 0.0003
@@ -120,10 +120,7 @@ def floor_of_data(dataset: Dataset, n: int, draws: int) -> dict[str, float]:
     pairs = draws if available is None else min(draws, available // (2 * n))
     if not pairs:
         return {}
-    points = as_points(dataset, training_samples(dataset, 2 * n * pairs, seed=1))
-    if available is not None:  # if they are all, they are in the file's order, which may be sorted
-        points = points[torch.randperm(len(points), generator=torch.Generator().manual_seed(1)).to(points.device)]
-    points = points.split(n)
+    points = [as_points(dataset, drawn) for drawn in separate_draws(dataset, n, 2 * pairs)]
     distances = torch.tensor([wasserstein1(x, y) for x, y in zip(points[::2], points[1::2], strict=True)])
     return {"mean": distances.mean().item(), "std": distances.std(correction=0).item(), "draws": pairs}
 

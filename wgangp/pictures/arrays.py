@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wgangp import style
-from wgangp.pictures.points import FAKE, REAL, finite, histogram, interval, signals, vectors
+from wgangp.pictures.points import FAKE, MOST_ROWS, REAL, finite, histogram, interval, signals, vectors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 VECTOR = 16  # numbers of a vector without names, at most; more are a signal
 CORNER, MARGINALS = 5, 20  # columns of which all pairs are shown, and columns that are shown
 CHANNELS, SLICES = 4, 4  # channels of a field, slices of a volume
-MOST_ROWS = 16  # of as many columns as the caller wants
 PANEL, LARGEST = 3.6, 10  # inches of a channel's longer side, at least and at most
 
 

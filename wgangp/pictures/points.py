@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SHOWN = 4  # dimensions of a vector
-SIGNALS = 16  # of a picture
+SIGNALS, MOST_ROWS = 16, 16  # of a picture; and rows of as many columns as the caller wants
 MOST = 2**24  # values of which torch takes quantiles
 REAL, FAKE = ("real", style.REAL, 14), ("generated", style.FAKE, 5)  # name, colour, size: also different in print
 
@@ -140,9 +140,9 @@ def interval(x: Tensor, margin: float = 0.1) -> tuple[float, float]:
 def signals(fake: Tensor, real: Tensor | None = None, title: str = "", columns: int | None = None) -> np.ndarray:
     """Signals (n, t) or (n, c, t), a line per channel, as (h, w, 3) uint8.
 
-    They are 16, the first 4 real ones if given; or up to 16 rows of so many columns.
+    They are 16, the first 4 real ones if given; or up to MOST_ROWS rows of so many columns.
     """
-    most, columns = (16 * columns, columns) if columns else (SIGNALS, 4)
+    most, columns = (MOST_ROWS * columns, columns) if columns else (SIGNALS, 4)
     real = fake[:0] if real is None else real[: SIGNALS // 4]
     drawn = [(x, *REAL[:2]) for x in real.float().cpu()]
     drawn += [(x, *FAKE[:2]) for x in fake[: most - len(real)].float().cpu()]

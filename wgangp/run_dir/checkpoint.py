@@ -83,14 +83,19 @@ def step_of(path: Path) -> int:
     return int(found[1]) if found else -1
 
 
-def run_of(checkpoint: Path) -> Path:
-    """Returns the run directory of a checkpoint file. Raises ValueError if it lies in none: files would be written."""
-    if checkpoint.absolute().parent.name != "checkpoints":
+def run_of(path: Path) -> Path:
+    """Returns the run directory that this is, or that this checkpoint file lies in, to write into.
+
+    Raises ValueError if the checkpoint lies in none.
+    """
+    if not path.is_file():
+        return path
+    if path.absolute().parent.name != "checkpoints":
         raise ValueError(
-            f"run={checkpoint}: a checkpoint is read in its run directory, as DIR/checkpoints/{checkpoint.name}: put "
-            "it there, or into a new folder called checkpoints"
+            f"run={path}: a checkpoint is read in its run directory, as DIR/checkpoints/{path.name}: put it there, or "
+            "into a new folder called checkpoints"
         )
-    return Path(os.path.normpath(checkpoint / ".." / ".."))
+    return Path(os.path.normpath(path / ".." / ".."))
 
 
 def all_checkpoints(run: Path) -> list[Path]:
