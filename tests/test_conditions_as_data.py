@@ -1,5 +1,6 @@
 """Runs with conditions that are numbers or pictures, by the commands: from the data file to samples."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,9 @@ def test_generated_numbers_follow_the_condition(call):
     options += ["penalty.weight=1", "generator.nz=2", "checkpoint_every=0"]
     code, text = call("train", *points(), *SMALL, *options, "generator_batch_multiple=1", "hydra.run.dir=run")
     assert code == 0 and "240 vectors of 2 columns" in text and "each with 2 numbers; 60 held out" in text, text
+    code, text = call("evaluate", "run=run", "n=300", "metrics=[condition]")
+    r2, ceiling = map(float, re.search(r"condition_r2 +([\d.]+) +real data ([\d.]+);", text).groups())
+    assert code == 0 and ceiling > 0.9 and 0.6 < r2 < 1, text
     Path("x.npz").unlink()
 
     asked = rng.uniform((2.5, -40), (5.5, 40), (20, 2))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import CONF, options, run_command, write_mnist
@@ -104,6 +105,15 @@ def test_images_by_a_classifier(call, tmp_path, classifier, conditional):
     how = found["measured_with"]["eval/classifier_frechet"]
     assert how["extractor"] == "wgangp-classifier" and how["samples"] == 50 and how["reference"] == "train"
     assert how["weights"] == "c.pt" and len(how["weights_sha256"]) == 64
+
+
+def test_images_of_numeric_conditions_are_scored_by_a_classifier_too(call, classifier):
+    rng = np.random.default_rng(0)
+    np.savez("x.npz", x=rng.integers(0, 256, (60, 8, 8, 1), dtype=np.uint8), y=rng.normal(size=60))
+    data = [*images("x.npz"), "dataset.condition=y", "conditional=true"]
+    call("train", *data, *DCGAN, "steps=2", "hydra.run.dir=run")
+    code, text = call("evaluate", "run=run", "n=50", f"classifier={classifier}", "metrics=[classifier,condition]")
+    assert code == 0 and "classifier_score" in text and "condition_r2" in text and "agreement" not in text, text
 
 
 def test_one_clear_line_where_something_is_missing(call, tmp_path, classifier):

@@ -44,10 +44,10 @@ def evaluate(cfg: DictConfig) -> None:
     dataset = recorded_dataset(header, cfg, run, device)
     metrics = choose_metrics(cfg, dataset)
     generator = generator_of(state, cfg.ema, cfg.batchnorm, cfg.allow).to(device)
-    x, labels = draw_for_metrics(generator, dataset, cfg.n, cfg.seed)
+    x, asked = draw_for_metrics(generator, dataset, cfg.n, cfg.seed)
     if not is_main():
         return
-    results, errors = score(metrics, x, labels, dataset, device)
+    results, errors = score(metrics, x, asked, dataset, device)
     leave_out(errors, metrics, strict=cfg.metrics is not None)
     print_table(results, reported(header.config))
     for line in beside_the_paper(header.config, state["step"], {name for r in results for name in r.values}):

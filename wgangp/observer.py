@@ -20,7 +20,7 @@ from wgangp.trainer import Logs, Trainer
 
 PAIRS = 32  # in a picture
 CLIPS = 8  # rows of a filmstrip
-Draw = Callable[[int], tuple[Any, Tensor | None]]  # draw(n): n samples as metrics take them, and labels (n,), if any
+Draw = Callable[[int], tuple[Any, Tensor | None]]  # of n samples as metrics take them, and what was asked for, if any
 Metrics = Callable[[Draw], dict[str, float]]  # scores by name
 
 
@@ -80,7 +80,7 @@ class Observer:
         return {f"eval/{name}": value for name, value in self.metrics(self.draw).items()}
 
     def draw(self, n: int) -> tuple[Any, Tensor | None]:
-        """Returns n samples of the averaged generator as metrics take them, and the labels (n,) asked for."""
+        """Returns n samples of the averaged generator as metrics take them, and the labels or conditions asked for."""
         t = self.trainer
         return draw_for_metrics(frozen(t.ema.module), t.dataset, n, t.seed)
 

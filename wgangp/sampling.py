@@ -82,23 +82,23 @@ def generate(generator: Generator, z: Tensor, y: Tensor, finish: Callable[[Tenso
 def draw(
     generator: Generator, dataset: Dataset, n: int, finish: Callable[[Tensor], Made]
 ) -> tuple[list[Made], Tensor | None]:
-    """Returns finish(samples) of chunks of n or more samples, and the labels (m,) asked for, if there are classes.
+    """Returns finish(samples) of chunks of n or more samples, and the labels (m,) or conditions (m, *) asked for.
 
-    Labels and conditions are those of the training samples: each comes as often as there.
+    They are those of the training samples, each as often as there; None if the generator takes none.
     """
     z, y = latents(generator, n)
     conditional = generator.num_classes or generator.data_conditions is not None
     if conditional and (given := dataset.training_conditions(len(z))) is not None:
         y = given
-    return generate(generator, z, y, finish), y if generator.num_classes else None
+    return generate(generator, z, y, finish), y if conditional else None
 
 
 def draw_for_metrics(generator: Generator, dataset: Dataset, n: int, seed: int) -> tuple[Any, Tensor | None]:
-    """Returns n samples as metrics take them, and the labels (n,) asked for, if there are classes."""
+    """Returns n samples as metrics take them, and the labels (n,) or conditions (n, *) asked for, if any."""
     seed_step(seed, 0, "evaluate")
-    parts, labels = draw(generator, dataset, n, dataset.to_metric_input)
+    parts, asked = draw(generator, dataset, n, dataset.to_metric_input)
     x = torch.cat(parts) if isinstance(parts[0], Tensor) else [line for part in parts for line in part]
-    return x[:n], None if labels is None else labels[:n]
+    return x[:n], None if asked is None else asked[:n]
 
 
 def to_data(generator: Generator) -> Callable[[Tensor], Tensor]:

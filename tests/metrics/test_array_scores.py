@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import array, composed
+from torch.nn import functional as F
 
 from wgangp.app.build import build
 from wgangp.metrics.arrays import Spectrum, correlation_difference, kolmogorov_smirnov, log_ratio, power_spectrum
@@ -40,8 +41,8 @@ def catalogue():
     return {name: build(node) for name, node in composed().scores.items()}
 
 
-def scored(name, samples, dataset, labels=None):
-    return catalogue()[name](samples, labels, dataset, CPU)
+def scored(name, samples, dataset, asked=None):
+    return catalogue()[name](samples, asked, dataset, CPU)
 
 
 def test_kolmogorov_smirnov_of_known_samples():
@@ -136,7 +137,7 @@ def test_train_on_synthetic_test_on_real(load):
     with pytest.raises(ValueError, match="conditional=true"):
         metric(real, None, data, CPU)
     before = torch.get_rng_state()
-    classifier = trained(data.comparable(real), labels, 2, 8, 10)
+    classifier = trained(data.comparable(real), labels, 2, F.cross_entropy, 8, 10)
     assert (
         torch.equal(before, torch.get_rng_state()) and 0 <= accuracy_of(classifier, data.comparable(real), labels) <= 1
     )

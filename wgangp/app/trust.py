@@ -11,7 +11,7 @@ from wgangp.data import sources, toy
 from wgangp.machine.bounded import tensors_of
 
 DATA = {"wgangp.data.text.text", *(f"{room.__name__}.{name}" for room in (sources, toy) for name in room.__all__)}
-KINDS = ("arrays", "images", "patches", "synthetic", "text", "toy", "videos")  # and not what reads files
+KINDS = ("arrays", "conditions", "images", "patches", "synthetic", "text", "toy", "videos")  # and not what reads files
 METRICS = tuple(f"wgangp.metrics.{kind}" for kind in KINDS)
 PARTS = ("models", "penalties", "schedules", "losses", "optimizers")
 PACKAGES = (*METRICS, *(f"wgangp.{part}" for part in PARTS))

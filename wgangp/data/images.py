@@ -51,6 +51,9 @@ class Images(Labelled):
         """Returns x (n, *shape) in [-1, 1] as uint8 on the CPU."""
         return quantised(x).cpu()
 
+    def comparable(self, x: Tensor) -> Tensor:
+        return x.float() / 127.5 - 1
+
     def describe(self) -> str:
         return f"{len(self):,} {self.noun} of {'x'.join(map(str, self.shape))}{self._classes()}{self._held_out()}"
 

@@ -45,11 +45,12 @@ class Metric:
         if self.missing:
             raise ValueError(f"set {self.missing}")
 
-    def __call__(self, samples: Any, labels: "Tensor | None", dataset: "Dataset", device: "torch.device") -> Result:
+    def __call__(self, samples: Any, asked: "Tensor | None", dataset: "Dataset", device: "torch.device") -> Result:
         """Scores generated samples, as `dataset.to_metric_input` returns them, against those of `dataset.reference`.
 
-        `labels` (n,) are the classes that the generator was asked for; None if it takes none. Large networks run on
-        `device`. Raises ValueError if the samples are too few or do not fit.
+        `asked` are the classes (n,) that the generator was asked for, or the conditions (n, *) as the networks see
+        them; None if it takes none. Large networks run on `device`. Raises ValueError if the samples are too few or do
+        not fit.
         """
         raise NotImplementedError
 

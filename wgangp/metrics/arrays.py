@@ -26,7 +26,7 @@ class ArrayMetric(Metric):
     def suits(self, dataset: Dataset) -> bool:
         return dataset.units is not None
 
-    def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
+    def __call__(self, samples: Tensor, asked: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
         n = max(FEWEST, min(self.samples, NUMBERS // samples[0].numel()))
         fake, real = random_rows(samples, n), training_samples(dataset, n)
         values, details = self.compare(fake, real, names_of_columns(dataset))

@@ -29,7 +29,7 @@ class FeatureMetric(Metric):
         super().check()
         self.extractor()
 
-    def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
+    def __call__(self, samples: Tensor, asked: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
         extractor = self.extractor()
         values = self.score(features(extractor, samples, dataset, device))
         return Result(values, measured_with(extractor, len(samples)))
@@ -122,8 +122,8 @@ class FVD(FeatureMetric):
     def extractor(self) -> Extractor:
         return i3d(str(self.weights), self.samples)
 
-    def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
-        return super().__call__(random_rows(samples, self.samples), labels, dataset, device)
+    def __call__(self, samples: Tensor, asked: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
+        return super().__call__(random_rows(samples, self.samples), asked, dataset, device)
 
     def score(self, found: Features) -> dict[str, float]:
         from wgangp.metrics.fidelity import frechet
@@ -160,10 +160,11 @@ class ByClassifier(FeatureMetric):
     def extractor(self) -> Extractor:
         return classifier(str(self.classifier))
 
-    def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
+    def __call__(self, samples: Tensor, asked: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
         extractor = self.extractor()
         found = features(extractor, samples, dataset, device)
         num_classes = found.logits.shape[1]
+        labels = asked if dataset.condition_shape is None else None
         if labels is not None and num_classes != dataset.num_classes:
             raise ValueError(
                 f"classifier={self.classifier} has {num_classes} classes, and the data {dataset.num_classes}"
@@ -215,7 +216,7 @@ class StackedModes(Metric):
         classifier(str(self.classifier))
 
     @torch.no_grad()
-    def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
+    def __call__(self, samples: Tensor, asked: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
         extractor = classifier(str(self.classifier))
         _, logits = extractor(samples.flatten(0, 1)[:, None], device)  # each channel is an image
         if logits.shape[1] != 10:

@@ -10,7 +10,7 @@ from wgangp.metrics import Metric
 HIGHER_IS_BETTER = {
     *("modes", "high_quality", "is", "precision", "recall", "precision_vgg16", "recall_vgg16"),
     *("classifier_score", "classifier_precision", "classifier_recall", "classifier_agreement", "validation/accuracy"),
-    *("stacked_modes", "tstr_accuracy"),
+    *("stacked_modes", "tstr_accuracy", "condition_r2"),
 }
 
 

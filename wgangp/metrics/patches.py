@@ -32,7 +32,7 @@ class Patches(Metric):
     def suits(self, dataset: Dataset) -> bool:
         return len(dataset.shape) == 3 and dataset.units is None and min(dataset.shape[1:]) >= SMALLEST
 
-    def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
+    def __call__(self, samples: Tensor, asked: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
         n = comparable_number(dataset, self.samples, len(samples))
         real, *others = separate_draws(dataset, n, 2)
         levels = self.distances(random_rows(samples, n), real)

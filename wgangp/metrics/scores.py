@@ -51,14 +51,14 @@ def check(metrics: Mapping[str, Metric]) -> dict[str, Exception]:
 
 
 def score(
-    metrics: Mapping[str, Metric], samples: Any, labels: Tensor | None, dataset: Dataset, device: torch.device
+    metrics: Mapping[str, Metric], samples: Any, asked: Tensor | None, dataset: Dataset, device: torch.device
 ) -> tuple[list[Result], dict[str, Exception]]:
     """Returns the results, and the errors of the metrics that could not be computed."""
     results: list[Result] = []
     errors: dict[str, Exception] = {}
     for name, metric in metrics.items():
         try:
-            results.append(metric(samples, labels, dataset, device))
+            results.append(metric(samples, asked, dataset, device))
         except Exception as error:  # a user's own metric may raise anything
             errors[name] = error
     return results, errors
@@ -107,13 +107,13 @@ class Scores:
         self.results: list[Result] = []  # of the last evaluation
 
     def __call__(self, draw: Callable[[int], tuple[Any, Tensor | None]]) -> dict[str, float]:
-        """Returns the scores by name of samples, labels = draw(n); {} on other ranks than the main one."""
+        """Returns the scores by name of samples, asked = draw(n); {} on other ranks than the main one."""
         self.results = []
         found = draw(self.n) if self.wanted else None  # all ranks together
         if found is None or not is_main():
             return {}
-        samples, labels = found
-        self.results, errors = score(self.metrics, samples, labels, self.dataset, self.device)
+        samples, asked = found
+        self.results, errors = score(self.metrics, samples, asked, self.dataset, self.device)
         warn(errors)
         self.metrics = {name: metric for name, metric in self.metrics.items() if name not in errors}
         return {name: value for result in self.results for name, value in result.values.items()}

@@ -1,5 +1,6 @@
 """Train on synthetic, test on real (Esteban et al. 2017): how useful generated samples are to a classifier."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -27,8 +28,8 @@ class TrainOnSynthetic(Metric):
     def suits(self, dataset: Dataset) -> bool:
         return dataset.units is not None and dataset.num_classes > 1 and dataset.held_out(0, 1) is not None
 
-    def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
-        if labels is None:
+    def __call__(self, samples: Tensor, asked: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
+        if asked is None:
             raise ValueError("tstr: needs labels, which wgangp-evaluate gives of runs with conditional=true")
         held_out, train = dataset.reference("held_out"), dataset.reference("train", min(self.samples, len(samples)))
         if held_out is None or train is None:
@@ -37,31 +38,32 @@ class TrainOnSynthetic(Metric):
         test = (dataset.comparable(held_out[0]), held_out[1])
 
         def accuracy(x: Tensor, y: Tensor) -> float:
-            classifier = trained(dataset.comparable(x), y.cpu(), dataset.num_classes, self.width, self.steps)
+            classifier = trained(
+                dataset.comparable(x), y.cpu(), dataset.num_classes, F.cross_entropy, self.width, self.steps
+            )
             return accuracy_of(classifier, *test)
 
-        value = accuracy(random_rows(samples, n), random_rows(labels, n))
+        value = accuracy(random_rows(samples, n), random_rows(asked, n))
         ceiling = self.ceiling(dataset, n, lambda: accuracy(*train))
         measured_with = {"samples": n, "reference": f"{len(test[1])} held-out samples"}
         return Result({"tstr_accuracy": value}, measured_with, {"tstr_accuracy": {"ceiling": ceiling}})
 
 
-def trained(x: Tensor, y: Tensor, num_classes: int, width: int, steps: int) -> nn.Module:
-    """Returns a classifier of x (n, *) as y (n,), the same for the same samples."""
+def trained(
+    x: Tensor, y: Tensor, outputs: int, loss: Callable[[Tensor, Tensor], Tensor], width: int, steps: int
+) -> nn.Module:
+    """Returns an MLP that predicts y (n, *) from x (n, *), the same for the same samples. It computes no gradients."""
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(0)
-        classifier = nn.Sequential(
-            nn.Flatten(), nn.Linear(x[0].numel(), width), nn.ReLU(), nn.Linear(width, num_classes)
-        )
-        optimizer = torch.optim.Adam(classifier.parameters(), lr=3e-3, weight_decay=1e-4)
+        predictor = nn.Sequential(nn.Flatten(), nn.Linear(x[0].numel(), width), nn.ReLU(), nn.Linear(width, outputs))
+        optimizer = torch.optim.Adam(predictor.parameters(), lr=3e-3, weight_decay=1e-4)
         for _ in range(steps):
             picked = torch.randint(len(x), (256,))
             optimizer.zero_grad()
-            F.cross_entropy(classifier(x[picked]), y[picked]).backward()
+            loss(predictor(x[picked]), y[picked]).backward()
             optimizer.step()
-    return classifier
+    return predictor.requires_grad_(False)
 
 
-@torch.no_grad()
 def accuracy_of(classifier: nn.Module, x: Tensor, y: Tensor) -> float:
     return float((classifier(x).argmax(1) == y).double().mean())

@@ -31,7 +31,7 @@ class NgramJS(Metric):
     def suits(self, dataset: Dataset) -> bool:
         return dataset.vocabulary is not None
 
-    def __call__(self, samples: list[str], labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
+    def __call__(self, samples: list[str], asked: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
         real = self.real(dataset, None, lambda: counts(training_samples(dataset)))
         values = divergences(counts(samples), real)
         values |= self.floor(dataset, len(samples), lambda: self._floor(dataset, len(samples), real))

@@ -31,7 +31,7 @@ class Modes(Metric):
     def suits(self, dataset: Dataset) -> bool:
         return dataset.centres is not None and len(dataset.centres) > 0
 
-    def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
+    def __call__(self, samples: Tensor, asked: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
         counted = random_rows(samples, self.samples)
         modes, _ = modes_found(counted, dataset.centres, dataset.std)
         _, high_quality = modes_found(samples, dataset.centres, dataset.std)
@@ -89,7 +89,7 @@ class Wasserstein1(Distance):
         if importlib.util.find_spec("scipy") is None:
             raise ValueError("wasserstein1: scipy is not installed: pip install -e '.[eval]'")
 
-    def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
+    def __call__(self, samples: Tensor, asked: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
         n = comparable_number(dataset, self.samples, len(samples))
         real = as_points(dataset, training_samples(dataset, n).to(samples.device))
         distance = wasserstein1(as_points(dataset, random_rows(samples, n)), real)
@@ -137,7 +137,7 @@ class SlicedWasserstein(Distance):
     def __init__(self, samples: int, projections: int) -> None:
         self.samples, self.projections = samples, projections
 
-    def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
+    def __call__(self, samples: Tensor, asked: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
         n = comparable_number(dataset, self.samples, len(samples))
         real = as_points(dataset, training_samples(dataset, n).to(samples.device))
         distance = sliced_wasserstein(as_points(dataset, random_rows(samples, n)), real, self.projections)

@@ -36,7 +36,7 @@ class Motion(Metric):
     def suits(self, dataset: Dataset) -> bool:
         return dataset.is_video and dataset.shape[1] > 2
 
-    def __call__(self, samples: Tensor, labels: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
+    def __call__(self, samples: Tensor, asked: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
         generated, training = random_rows(samples, self.samples), training_samples(dataset, self.samples)
         fake, real = measured(generated), measured(random_rows(training, self.samples))
         values = {name: abs(fake[name] / max(real[name], 1e-9) - 1) for name in fake}
