@@ -30,6 +30,7 @@ from wgangp import style
 from wgangp.app.build import build
 from wgangp.app.compose import load_config
 from wgangp.app.data import recorded_dataset
+from wgangp.app.defaults import part_with_defaults
 from wgangp.machine.device import seed_step
 from wgangp.metrics.objective import sign
 from wgangp.run import generator_of
@@ -55,7 +56,8 @@ class Run:
         data: dict[str, Any] = {"shape": list(header.shape), "num_classes": header.num_classes}
         if header.conditions is not None:
             data["condition_shape"] = list(header.conditions.shape)
-        critic = build(config.penalty).wrap(build(config.critic, **data))
+        parts = {name: OmegaConf.create(part_with_defaults(name, config[name])) for name in ("penalty", "critic")}
+        critic = build(parts["penalty"]).wrap(build(parts["critic"], **data))
         critic.load_state_dict(state["critic"])
         dataset = recorded_dataset(header, AS_RECORDED, self.path, CPU)
         return dataset, generator_of(state, ema=True, batchnorm="running", allow=()), critic.eval()

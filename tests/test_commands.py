@@ -248,6 +248,14 @@ def test_resume_takes_overrides_and_says_so(call, tmp_path):
     assert code == 0 and "resuming with steps=8 (it was 5)" in text and "betas" in text
     code, text = call("resume", "run=run", "steps=9", "compile=auto", "+epochs=3")
     assert code == 1 and "+epochs=3: nothing reads this key" in text
+    record = Path("run/.hydra/config.yaml").read_text()
+    for options, lacking in (
+        (["optimizer@critic_optimizer=rmsprop"], "square_avg, which RMSProp"),
+        (["+critic_optimizer.amsgrad=true"], "max_exp_avg_sq, which Adam"),
+    ):
+        code, text = call("resume", "run=run", "steps=9", *options)
+        assert code == 1 and "critic_optimizer does not fit the configured one" in text and lacking in text, text
+        assert Path("run/.hydra/config.yaml").read_text() == record
     state = load_checkpoint(newest_checkpoint(tmp_path / "run"))
     assert state["step"] == 8 and state["critic_optimizer"]["param_groups"][0]["betas"] == (0.5, 0.9)
     assert len(list((tmp_path / "run").glob("events*"))) >= 2 and [r["step"] for r in rows(tmp_path / "run")] == [5, 8]
@@ -265,7 +273,7 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path):
         assert any(line.startswith("training") for line in process.stdout)
         time.sleep(2)
         process.send_signal(signal.SIGINT)
-        assert any("once more to leave at once" in line for line in process.stdout)
+        assert any("Send it again to end at once" in line for line in process.stdout)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == -signal.SIGINT
     finally:

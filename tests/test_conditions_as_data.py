@@ -171,7 +171,16 @@ WRONG = {
         "either the training or the held-out samples lack conditions",
     ),
     "pictures to a mlp": ({"x": np.ones((9, 1, 8, 8)), "y": np.ones((9, 1, 4, 4))}, [], "generator=unet"),
-    "text networks": ({"x": np.ones((9, 2)), "y": np.ones(9)}, ["generator=char"], "takes no numbers or pictures"),
+    "text networks": (
+        {"x": np.ones((9, 2)), "y": np.ones(9)},
+        ["generator=char"],
+        "takes no numbers as conditions: choose mlp,",
+    ),
+    "a generator without pictures": (
+        {"x": np.ones((9, 1, 4, 4)), "y": np.ones((9, 1, 4, 4))},
+        ["generator=char"],
+        "generator: this network takes no pictures as conditions: choose unet",
+    ),
 }
 
 

@@ -1,6 +1,7 @@
 """What a run writes down stays bounded, and nothing that is kept is lost."""
 
 import json
+import math
 import os
 
 import pytest
@@ -82,11 +83,24 @@ def test_a_restarted_run_hides_the_events_of_lost_steps(step, tmp_path):
     assert [(event.step, event.value) for event in read.Scalars("critic/loss")] == [(2, 20.0)]
 
 
-def test_images_are_counted_over_a_change_of_the_batch(tmp_path):
-    logger.RunLogger(tmp_path, 0, 8).write(4, {})
-    logger.RunLogger(tmp_path, 4, 64).write(8, {})
-    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [row["images_seen"] for row in rows] == [32, 288]
+def test_images_are_counted_over_a_change_of_the_batch(call, tmp_path):
+    """Also where the run is stopped between two log steps."""
+    options = ["dataset=gaussians8", "n_critic=2", "generator.width=8", "critic.width=8", "evaluation_samples=100"]
+    assert call("train", *options, "steps=5", "log_every=2", "batch_size=8", "hydra.run.dir=run")[0] == 0
+    assert call("resume", "run=run", "steps=8", "log_every=4", "batch_size=32")[0] == 0
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    counted = {row["step"]: row["images_seen"] for row in rows}
+    assert counted == {2: 32, 4: 64, 5: 80, 8: 80 + 3 * 2 * 32}
+
+
+@pytest.mark.parametrize("norms", [[math.inf] * 3, [math.nan] * 3, [1e30, 1.0], [math.nan, 2.0]])
+def test_norms_that_no_histogram_has_room_for_do_not_end_the_run(norms, tmp_path):
+    logger.RunLogger(tmp_path, 0, 1).write(1, {"critic/loss": 1.0, "critic/gradient_norms": torch.tensor(norms)})
+    read = EventAccumulator(str(tmp_path)).Reload()
+    known = sum(not math.isnan(norm) for norm in norms)
+    assert [event.value for event in read.Scalars("critic/loss")] == [1.0]
+    assert read.Tags()["histograms"] == (["critic/gradient_norms"] if known else [])
+    assert not known or read.Histograms("critic/gradient_norms")[0].histogram_value.num == known
 
 
 def test_scoring_and_drawing_do_not_count_in_the_throughput(tmp_path, monkeypatch):

@@ -147,11 +147,15 @@ def test_there_is_no_step_after_the_last():
 
 
 def test_training_leaves_the_settings_of_torch_as_they_were(tmp_path):
-    before = torch.backends.cudnn.benchmark
+    def settings():
+        cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+        return cudnn.benchmark, cudnn.allow_tf32, cuda.matmul.allow_tf32, torch.get_float32_matmul_precision()
+
+    before = settings()
     with torch.no_grad():
         wgangp.train("dataset=gaussians8", *SMALL, "deterministic=true", "steps=1", run_dir=tmp_path / "run")
     assert not torch.are_deterministic_algorithms_enabled()
-    assert torch.backends.cudnn.benchmark == before
+    assert settings() == before
 
 
 def test_a_penalty_may_be_an_object():

@@ -33,6 +33,14 @@ def files(call, *options):
     return [np.asarray(Image.open(file)) for file in sorted(Path(text.strip().splitlines()[-1]).iterdir())]
 
 
+def test_pictures_of_one_row_keep_their_axes(call):
+    np.save("x.npy", np.random.default_rng(0).integers(0, 256, (20, 1, 16, 3), dtype=np.uint8))
+    small = ["generator=mlp", "critic=mlp", "generator.width=4", "critic.width=4", "batch_size=8", "device=cpu"]
+    code, text = call("train", "dataset=array", "dataset.path=x.npy", *small, "steps=1", "hydra.run.dir=run")
+    assert code == 0, text
+    assert [picture.shape for picture in files(call, "n=2")] == [(1, 16, 3)] * 2
+
+
 def test_an_image_is_the_same_whatever_n_is(call, run):
     conditional = wgangp.load_generator(run).num_classes > 0
     for batchnorm in ("batch", "standing", "running"):

@@ -58,9 +58,10 @@ def check_memory(trainer: Trainer, with_batch: Callable[[int], Trainer]) -> None
     """
     if trainer.device.type != "cuda" or step_fits(trainer):
         return
-    n = trainer.batch_size
-    while n > 1:
-        n //= 2
+    share = trainer.batch_size // distributed.WORLD_SIZE  # of each process
+    while share > 1:
+        share //= 2
+        n = share * distributed.WORLD_SIZE
         if step_fits(with_batch(n)):
             raise ValueError(f"batch_size={trainer.batch_size} does not fit into the device's memory; {n} does")
     raise ValueError("not even one image fits into the device's memory: use narrower networks")

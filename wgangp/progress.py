@@ -70,8 +70,8 @@ class Progress:
         self.is_flat = True
         log.warning(
             "step %d: the critic's gradient is 0 everywhere, so the generator learns nothing from its scores. If this "
-            "lasts, its units are dead: start again with a smaller critic_optimizer.lr, or, of a convolutional critic, "
-            "with critic.norm=layer",
+            "lasts, its units are dead: start again with a smaller critic_optimizer.lr, or with critic.norm=layer if "
+            "the critic is convolutional",
             step,
         )
 

@@ -206,7 +206,7 @@ def write_files(x: "Tensor", generator: "Generator", out: Path) -> Path:
         raise ValueError(f"{out} has more than {len(x)} samples of another command: give another folder by out=")
     for i, image in enumerate(plots.to_uint8(x)):
         with open_for_writing(out / f"{i:06d}.png", "wb") as file:
-            Image.fromarray(image.squeeze()).save(file, "PNG")
+            Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).save(file, "PNG")
     return out
 
 

@@ -71,7 +71,9 @@ class Trainer:
         penalty.check(critic)
         dataset.batch(0, batch_size)  # raises ValueError if the batch is larger than the dataset
         if batch_size % distributed.WORLD_SIZE:
-            raise ValueError(f"batch_size={batch_size} does not divide among {distributed.WORLD_SIZE} processes")
+            raise ValueError(
+                f"batch_size={batch_size} is no multiple of the {distributed.WORLD_SIZE} processes: choose one"
+            )
         self.dataset, self.loss, self.penalty = dataset, loss, penalty.to(device)
         layout = memory_format(len(dataset.shape), device, precision)
         self.generator = generator.to(device).to(memory_format=layout)
@@ -81,6 +83,7 @@ class Trainer:
         self.critic_optimizer = critic_optimizer(self.critic_params)
         self.ema = EMA(generator, ema_decay, device)
         self.device, self.seed, self.step, self.steps = device, seed, 0, steps
+        self.images_seen = 0  # real images of the critic's updates
         self.rollbacks = 0  # to earlier checkpoints: each changes the random numbers of the steps
         self.batch_size, self.n_critic, self.augment = batch_size, n_critic, augment
         self.generator_batch, self.class_weight = batch_size * generator_batch_multiple, class_weight
@@ -112,8 +115,12 @@ class Trainer:
         updates = range(self.step * self.n_critic, (self.step + 1) * self.n_critic)
         penalised = tuple(self.penalty.due(i) for i in updates)
         batches = [self.dataset.fetch(i, self.batch_size) for i in self.batches(self.step)]
-        self.logs = self.logs | self.functions.updates(penalised, batches)
+        logs = self.functions.updates(penalised, batches)
+        if any(penalised) and self.penalty.interval > 1:  # kept, while the graphs of other steps use this memory
+            logs = {name: value.clone() for name, value in logs.items()}
+        self.logs = self.logs | logs
         self.step += 1
+        self.images_seen += self.n_critic * self.batch_size
         return self.logs
 
     def batches(self, step: int) -> range:
@@ -147,7 +154,7 @@ class Trainer:
         return logs
 
     def generator_inputs(self, batches: Batches) -> tuple[Tensor, ...]:
-        """Returns z (n, nz) and labels y (n,); of batches, their conditions y (n, *) and samples x (n, *)."""
+        """Returns z (n, nz) and random labels y (n,); with batches z, their conditions y (n, *) and samples x."""
         z = local_shard(self.noise(self.generator_batch))
         if not batches:
             return z, local_shard(self.labels(self.generator_batch))
@@ -196,7 +203,7 @@ class Trainer:
         return adversarial + penalty + classes, {name: value.detach() for name, value in logs.items()}
 
     def generator_loss(self, z: Tensor, y: Tensor, real: Tensor | None = None) -> Tensor:
-        """Algorithm 1, line 12; with `real` (n, *), which y belong to, a content term.
+        """Algorithm 1, line 12. A content term is added if `real` (n, *) is given, the samples that y belong to.
 
         The critic's weights are constants here, also to the compiler.
         """
@@ -251,7 +258,8 @@ class Trainer:
     # ---- the state of a checkpoint
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on: plain containers and tensors."""
-        moving = {"step": self.step, "penalty": self.penalty.state_dict(), "logs": dict(self.logs)}
+        moving: dict[str, Any] = {"step": self.step, "images_seen": self.images_seen}
+        moving |= {"penalty": self.penalty.state_dict(), "logs": dict(self.logs)}
         return moving | state_of(self._parts())
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -262,6 +270,7 @@ class Trainer:
         load_state(self._parts(), state)
         self.penalty.load_state_dict(state.get("penalty", {}), strict=False)  # another penalty may be configured
         self.step, self.logs = state["step"], {k: v.to(self.device) for k, v in state.get("logs", {}).items()}
+        self.images_seen = state.get("images_seen", self.step * self.n_critic * self.batch_size)
         if isinstance(self.functions.updates, Replayed):
             self.functions.updates.forget()  # its graphs read the optimizer states of before
 

@@ -101,15 +101,15 @@ def test_a_stray_image_is_left_out_and_named(tmp_path, caplog):
             path=tree(tmp_path / f"x{prefix}", ["cover.jpg", *(prefix + n for n in pair("ab"))]), **PHOTOS
         )
         assert data.class_names == ("a", "b") and data.train.images[:, 0, 0, 0].tolist() == [101, 102, 103, 104]
-        assert "left out 1 of 5 images, which lie beside the folders: cover.jpg" in caplog.text
+        assert "left out 1 of 5 images, which are in none of the class folders: cover.jpg" in caplog.text
         caplog.clear()
 
 
 def test_folders_beside_most_of_the_images_are_no_classes(tmp_path, caplog):
     names = [f"{i}.png" for i in range(9)]
     data = image_folder(path=tree(tmp_path / "x", [*names, *pair("ab")]), **PHOTOS)
-    assert data.num_classes == 0 and len(data) == 13 and "most lie beside the folders a, b" in caplog.text
-    assert "most lie beside the folders a, b" in read_layout([*names, *pair(("one/a", "one/b"))]).notes[0]
+    assert data.num_classes == 0 and len(data) == 13 and "most are in none of the folders a, b" in caplog.text
+    assert "most are in none of the folders a, b" in read_layout([*names, *pair(("one/a", "one/b"))]).notes[0]
     assert read_layout([*names, "one/a.png"]).notes == [] and len(read_layout([*names, "one/a.png"]).train) == 10
 
 

@@ -248,7 +248,7 @@ def test_a_resumed_run_tells_that_its_data_are_others(caplog):
     with caplog.at_level("WARNING"):
         wgangp.train(*overrides, "steps=2", run_dir="run")
     assert (
-        "the data are others than those of the run, which had 16 vectors of 2 columns (a, b), from 1 to 4"
+        "the data differ from those that the run was trained with: 16 vectors of 2 columns (a, b), from 1 to 4"
         in caplog.text
     )
 

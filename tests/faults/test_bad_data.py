@@ -316,7 +316,7 @@ CASES = {
     "a stray image": (
         special(lambda p: [put(p / k / f"{i}.png", encoded())() for k in "ab" for i in range(4)]),
         FOLDER,
-        "left out 3 of 11 images, which lie beside the folders: good000.png, good001.png, good002.png",
+        "left out 3 of 11 images, which are in none of the class folders: good000.png, good001.png, good002.png",
     ),
     "a cache nowhere": (photos(3), [*FOLDER, "dataset.cache=/proc/none"], "so the next start decodes again"),
     "all bad": (among(b"no", good=0), FOLDER, "photos/bad.jpg cannot be read as an image: remove or replace it"),
@@ -414,7 +414,7 @@ CASES = {
     "npy, a path that is no text": (
         npy_in(NO_TEXT),
         [NPY[0], f"dataset.path='{NO_TEXT}/x.npy'", *NETWORKS],
-        r"dataset.path=no\udcfftext/x.npy: rename it in UTF-8",
+        r"dataset.path=no\udcfftext/x.npy: this name is not UTF-8",
     ),
     "npy, code": (lambda: np.save("x.npy", np.array([Exploit()] * 9, object)), NPY, "x.npy is damaged or no array"),
     "npy, code of its length": (objects, NPY, "it holds Python objects, such as rows of different lengths"),

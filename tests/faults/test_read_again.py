@@ -6,6 +6,9 @@ import re
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
+
+from wgangp.app.data import located
 
 SMALL = ("compile=false", "batch_size=8", "generator.width=4", "critic.width=4", "evaluation_samples=20", "log_every=2")
 
@@ -77,6 +80,39 @@ def test_a_run_goes_with_data_of_its_own_kind(call, tmp_path, names, classes, co
         assert code == 1 and answer in text, text
         code, text = call(command[0], "run=run", *command[1:], table(tmp_path / "more.csv", ("a", "b"), seed=1))
         assert code == 0, text
+
+
+@pytest.mark.parametrize("pixels", [True, False])
+def test_pixels_and_numbers_of_one_shape_are_not_exchanged(call, tmp_path, pixels):
+    x = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
+    np.save("pixels.npy", x)
+    np.save("numbers.npy", x * 0.5)
+    own, other = ("pixels.npy", "numbers.npy") if pixels else ("numbers.npy", "pixels.npy")
+    networks = ("generator=dcgan", "critic=dcgan")
+    code, text = train(call, "dataset=array", "dataset.axes=nhw", f"dataset.path={own}", *networks)
+    assert code == 0, text
+    for command in (("evaluate", "n=20"), ("resume", "steps=3")):
+        code, text = call(command[0], "run=run", *command[1:], f"dataset.path={other}")
+        kinds = ["pixels, points or characters", "in units of their own"]
+        here, there = reversed(kinds) if pixels else kinds
+        assert code == 1 and f"the data have numbers {here}, and the run was trained with {there}" in text, text
+
+
+def test_a_held_out_share_of_evaluation_is_a_number(call, tmp_path):
+    code, text = train(call, "dataset=table", "dataset.labels=kind", table(tmp_path / "a.csv", ("a", "b")))
+    assert code == 0, text
+    code, text = call("evaluate", "run=run", "n=20", "dataset.held_out=0.25", "metrics=[ks]")
+    assert code == 0, text
+
+
+def test_a_data_folder_of_the_environment_is_not_that_of_a_recorded_run(tmp_path):
+    folder = {"path": "/stranger", "cache": "/stranger/cache"}
+    hub = {"_target_": "wgangp.data.sources.huggingface", "name": "name", "path": None, "download": True}
+    given = OmegaConf.create({"path": None, "root": "/mine"})
+    assert located(OmegaConf.create(folder), given, tmp_path).cache == str(tmp_path / "cache")
+    assert located(OmegaConf.create(hub), given, tmp_path).download is False
+    digits = located(OmegaConf.create({"root": "/stranger", "download": True}), given, tmp_path)
+    assert digits.root == "/mine" and digits.download is True
 
 
 def test_a_resumed_run_keeps_its_scaling(call, tmp_path):

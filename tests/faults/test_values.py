@@ -98,6 +98,7 @@ def test_nonsense_is_refused_in_one_line(run, tmp_path, monkeypatch):
         ("deterministic=0", "deterministic=0: choose true, false"),
         ("lr_decay=foo", "lr_decay=foo: choose none, linear"),
         ("allow=numpy", "allow=numpy: give a list, as in allow=[numpy]"),
+        ("allow=null", "allow=null: give a list"),
         ("monitor=null", "monitor=null: give the name of a scalar"),
         ("monitor=critic/wassertein", "Did you mean critic/wasserstein"),
         ("monitor=validation/critic_loss", "this run has no held-out data"),

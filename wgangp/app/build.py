@@ -137,9 +137,13 @@ def data_of(cfg: DictConfig, dataset: Dataset) -> dict[str, Any]:
     if not cfg.conditional:
         log.info("conditional=false: the networks are not given the data's condition")
         return data
+    pictures = len(dataset.condition_shape) > 1
     for part in ("generator", "critic"):
         if "condition_shape" not in hints_of(cfg[part]._target_) and cfg[part]._target_.startswith("wgangp."):
-            raise ValueError(f"{part}: this network takes no numbers or pictures: choose mlp, dcgan or resnet")
+            suited = "unet" if pictures and part == "generator" else "mlp, dcgan or resnet"
+            raise ValueError(
+                f"{part}: this network takes no {'pictures' if pictures else 'numbers'} as conditions: choose {suited}"
+            )
     return data | {"condition_shape": list(dataset.condition_shape)}
 
 

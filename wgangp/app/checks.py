@@ -38,7 +38,7 @@ RULES: dict[str, Rule] = {
     "truncation": (lambda v: v is None or (is_number(v) and 0 < v <= 1), "give a number above 0, at most 1, or null"),
     "device": (lambda v: isinstance(v, str), "give auto, cpu, cuda, a GPU such as cuda:1, or mps"),
     "monitor": (lambda v: isinstance(v, str), "give the name of a scalar, such as critic/wasserstein"),
-    "allow": (lambda v: v is None or isinstance(v, list), "give a list, as in allow=[{value}]"),
+    "allow": (lambda v: isinstance(v, list), "give a list, as in allow=[{value}]"),
     "augment": (lambda v: isinstance(v, list), "give a list, as in augment=[{value}]"),
     "seeds": (lambda v: v is None or isinstance(v, list), "give a list, as in seeds=[{value}]"),
     "threads": (lambda v: v == "auto" or (type(v) is int and v >= 1), "give a whole number of at least 1, or auto"),
@@ -107,7 +107,9 @@ def check(cfg: DictConfig) -> None:
         raise ValueError("generator.norm=none has no norm to give a condition to: set generator.condition=concat")
     for key, value in flatten(values).items():
         if isinstance(value, str) and (known := value.encode("utf-8", "backslashreplace").decode()) != value:
-            raise ValueError(f"{key}={known}: rename it in UTF-8, for logs and checkpoints cannot hold other names")
+            raise ValueError(
+                f"{key}={known}: this name is not UTF-8, and logs and checkpoints hold no other: rename it"
+            )
     for key in PATHS:
         if "dataset" in cfg and isinstance(path := cfg.dataset.get(key), str | int):
             cfg.dataset[key] = str(Path(str(path)).expanduser())

@@ -12,6 +12,7 @@ from wgangp.app.defaults import part_with_defaults
 from wgangp.data import Dataset
 from wgangp.data.labels import listed
 from wgangp.run_dir.checkpoint import Header
+from wgangp.units import Units
 
 
 def recorded_dataset(header: Header, cfg: DictConfig, run: Path, device: torch.device) -> Dataset:
@@ -31,9 +32,10 @@ def recorded_dataset(header: Header, cfg: DictConfig, run: Path, device: torch.d
 def use_as_recorded(dataset: Dataset, header: Header) -> None:
     """Gives the dataset the units that a run's networks were trained with.
 
-    Raises ValueError if its samples, columns, conditions, classes or characters are others than those of the run.
+    Raises ValueError if its samples, columns, conditions, classes or characters differ from those of the run.
     """
     kinds: dict[str, tuple[Sequence[str], Sequence[str]]] = {}
+    kinds["numbers"] = ([kind_of(dataset.units)], [kind_of(header.units)])
     if dataset.units is not None and header.units is not None:
         kinds["scaling"] = ([dataset.units.scaling], [header.units.scaling])
         kinds["columns"] = (dataset.units.names, header.units.names)
@@ -54,6 +56,10 @@ def use_as_recorded(dataset: Dataset, header: Header) -> None:
     dataset.use(header.units, header.conditions)
 
 
+def kind_of(units: Units | None) -> str:
+    return "pixels, points or characters" if units is None else "in units of their own"
+
+
 def located(recorded_dataset: DictConfig, given: DictConfig, run: Path) -> DictConfig:
     """Returns the recorded dataset where it is now.
 
@@ -62,14 +68,15 @@ def located(recorded_dataset: DictConfig, given: DictConfig, run: Path) -> DictC
     """
     for key in ("path", "root", "held_out", "condition"):
         if given.get(key) is not None and key in recorded_dataset:
-            several = OmegaConf.is_list(given[key])
-            recorded_dataset[key] = given[key] if several else str(Path(str(given[key])).expanduser())
+            name = isinstance(given[key], str)  # and no list of them, no share and no number of samples
+            recorded_dataset[key] = str(Path(given[key]).expanduser()) if name else given[key]
     if given.path is not None and is_of_hub(recorded_dataset):
         recorded_dataset.name = str(given.path)
     elif given.path is not None and "path" not in recorded_dataset:
         raise ValueError(f"dataset.path={given.path}: this run's dataset has no path; try dataset.root=FOLDER")
-    if given.root is None and "download" in recorded_dataset:
+    moved = given.path is not None or (given.root is not None and "root" in recorded_dataset)
+    if not moved and "download" in recorded_dataset:
         recorded_dataset.download = False
-    if given.path is None and given.root is None and "cache" in recorded_dataset:
+    if not moved and "cache" in recorded_dataset:
         recorded_dataset.cache = str(run / "cache")
     return recorded_dataset

@@ -50,8 +50,8 @@ def check_judged(monitor: str, objective: float, run: Path) -> None:
     """
     if math.isnan(objective) and monitor.rpartition("/")[0] in ("", "eval"):
         raise ValueError(
-            f"monitor={monitor} could not be computed, so that nothing judges this run; its networks are saved. When "
-            f"the reason above is gone, wgangp-resume run={run} scores them"
+            f"monitor={monitor} could not be computed, so this run has no final score; its networks are saved. Remove "
+            f"the cause above, then score them: wgangp-resume run={run}"
         )
 
 

@@ -166,7 +166,7 @@ def prepare(cfg: DictConfig, run: Path, start: Path, job: Job, rollbacks: int | 
     before = header_of(found[1]) if found else None
     if before:
         if before.data and before.data != dataset.describe():
-            log.warning("the data are others than those of the run, which had %s", shown(before.data))
+            log.warning("the data differ from those that the run was trained with: %s", shown(before.data))
         use_as_recorded(dataset, before)
     header = header_to_save(cfg, dataset)
     scores = make_scores(cfg, dataset, device)  # before the trainer: missing files are told before minutes of compiling
@@ -238,7 +238,9 @@ def make_loop(
     run: Path, cfg: DictConfig, prepared: Prepared, job: Job, signals: StopSignals, stack: ExitStack
 ) -> TrainingLoop:
     trainer = prepared.trainer
-    logger: Logger = RunLogger(run, trainer.step, cfg.batch_size * cfg.n_critic) if is_main() else NullLogger()
+    logger: Logger = NullLogger()
+    if is_main():
+        logger = RunLogger(run, trainer.step, cfg.batch_size * cfg.n_critic, trainer.images_seen)
     step: Callable[[], Logs] = trainer.train_step
     if cfg.profile:
         first, last = cfg.profile_steps
@@ -284,7 +286,7 @@ def finish(run: Path, cfg: DictConfig, loop: TrainingLoop, scores: Scores, signa
         loop.write_status("done")
     elif signals.received is None:
         loop.write_status("pruned")
-        log.info("pruned after step %d: other trials were better by then", trainer.step)
+        log.info("pruned after step %d: other trials had better scores at this step", trainer.step)
     else:
         loop.write_status("stopped")
         log.info("stopped after step %d, saved; go on with: wgangp-resume run=%s", trainer.step, run)

@@ -78,8 +78,8 @@ def no_larger_than(weights: Any) -> Iterator[None]:
         left[kind] -= n
         if left[kind] < 0:
             raise ValueError(
-                f"the configuration describes networks of more {kind} than the checkpoint's: leave the architecture as "
-                "it was"
+                f"the configured networks have many more {kind} than those of the checkpoint: leave the "
+                "architecture as it was"
             )
 
     def count_module(*_: Any) -> None:

@@ -49,7 +49,7 @@ def mean_of(split: Split, function: Callable[[Tensor], Tensor]) -> Tensor:
     return total / count
 
 
-KEPT = "constant, so that generated samples have the same value there"
+KEPT = "%s is constant: generated samples have the same value there"
 
 
 def fit_units(
@@ -91,7 +91,7 @@ def fit_units(
             "the numbers by a constant"
         )
     if constant.any() and scaling != "none":
-        log.warning("%s: %s", if_constant, which(constant))
+        log.warning(if_constant, which(constant))
     if scaling == "none" and (lost := ~high.float().isfinite() | ~low.float().isfinite() | beyond(low, high)).any():
         raise ValueError(
             f"dataset.scaling=none: float32, in which the networks are, does not hold the numbers of {which(lost)}: "

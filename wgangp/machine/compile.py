@@ -48,10 +48,12 @@ def compile_if_equal(
         with undisturbed():
             difference = relative_difference(gradients(*functions), gradients(*compiled))
     except Exception as error:  # whatever the compiler cannot do, eager can
-        log.warning("compiling failed, so this run is eager (%s: %s)", type(error).__name__, str(error).split("\n")[0])
+        log.warning(
+            "compiling failed, so this run is not compiled (%s: %s)", type(error).__name__, str(error).split("\n")[0]
+        )
         return functions
     if not difference <= tolerance:
-        log.warning("compiled gradients differ from eager ones by %.2g, so this run is eager", difference)
+        log.warning("compiled gradients differ from eager ones by %.2g, so this run is not compiled", difference)
         return functions
     log.info("compiled in %.0f s; gradients differ from eager ones by %.2g", time.perf_counter() - started, difference)
     return compiled

@@ -182,14 +182,19 @@ def kept_random_state() -> AbstractContextManager[None]:
 
 @contextmanager
 def kept_settings() -> Iterator[None]:
-    """Leaves the settings of `be_deterministic`, which are the whole process's, as they were."""
+    """Leaves the settings of `set_precision` and `be_deterministic`, which are the whole process's, as they were."""
+    cudnn = torch.backends.cudnn
+    of_products = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)  # type: ignore[attr-defined]
     deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only, benchmark = torch.is_deterministic_algorithms_warn_only_enabled(), torch.backends.cudnn.benchmark
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark, precisions = cudnn.benchmark, [place.fp32_precision for place in of_products]
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-        torch.backends.cudnn.benchmark = benchmark
+        cudnn.benchmark = benchmark
+        for place, precision in zip(of_products, precisions, strict=True):
+            place.fp32_precision = precision
 
 
 def seed_step(seed: int, step: int, purpose: str = "train") -> None:

@@ -65,7 +65,10 @@ class StopSignals:
                 signal.raise_signal(number)
             return
         self.received, self.noted_at = number, time.monotonic()
-        log.info("%s: finishing the step and saving; once more to leave at once", signal.Signals(number).name)
+        log.info(
+            "%s: the run saves after this step, and ends. Send it again to end at once, without saving",
+            signal.Signals(number).name,
+        )
 
     def _note_save(self, number: int, frame: FrameType | None) -> None:
         self.asked_to_save = True

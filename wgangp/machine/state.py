@@ -1,5 +1,7 @@
 """The states of modules and optimizers, as a checkpoint holds them."""
 
+import copy
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +26,7 @@ def load_state(parts: Mapping[str, Part], state: Mapping[str, Any]) -> None:
             if isinstance(part, torch.optim.Optimizer):
                 part.load_state_dict(state[name] | {"param_groups": part.state_dict()["param_groups"]})
                 match_layouts(part)
+                check_moments(part)
             else:
                 part.load_state_dict(state[name])
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
@@ -31,6 +34,23 @@ def load_state(parts: Mapping[str, Part], state: Mapping[str, Any]) -> None:
                 f"the checkpoint's {name} does not fit the configured one: leave the architecture, the dataset's "
                 f"shape and the optimizers as they were ({f'{error} '.splitlines()[-1].strip()})"
             ) from error
+
+
+def check_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Raises ValueError if a loaded state lacks what this optimizer keeps of a weight: it is of another one."""
+    for p, moments in optimizer.state.items():
+        if lacking := sorted(kept_of_a_weight(optimizer, p) - moments.keys()):
+            raise ValueError(f"it has no {', '.join(lacking)}, which {type(optimizer).__name__} keeps of each weight")
+        return  # all weights have the same
+
+
+def kept_of_a_weight(optimizer: torch.optim.Optimizer, p: Tensor) -> set[str]:
+    """Returns the names of the state that it keeps of a weight, as a step on another one like p shows."""
+    probe, other = copy.copy(optimizer), torch.zeros_like(p, requires_grad=True)
+    other.grad = torch.zeros_like(other)
+    probe.state, probe.param_groups = defaultdict(dict), [optimizer.param_groups[0] | {"params": [other]}]
+    probe.step()
+    return set(probe.state[other])
 
 
 def match_layouts(optimizer: torch.optim.Optimizer) -> None:

@@ -86,28 +86,33 @@ class NullLogger(Logger):
 
 
 class RunLogger(Logger):
-    """Writes from `step` on. Lines that an interrupted run logged after it are removed, so none appears twice."""
+    """Writes from `step` on. Lines that an interrupted run logged after it are removed, so none appears twice.
 
-    def __init__(self, run: Path, step: int, images_per_step: int) -> None:
+    `images_seen` is the number of real images that the critic's updates have used until `step`.
+    """
+
+    def __init__(self, run: Path, step: int, images_per_step: int, images_seen: int = 0) -> None:
         self.run, self.images_per_step = run, images_per_step
+        self.started, self.images_seen = step, images_seen
         (run / "samples").mkdir(parents=True, exist_ok=True)
         self.metrics = run / "metrics.jsonl"
         kept = [line for line in whole_lines(self.metrics) if _step(line) <= step]
-        last = json.loads(kept[-1]) if kept else {}
-        self.logged, self.seen = last.get("step", 0), last.get("images_seen", 0)
         self.step, self.time = step, time.perf_counter()
         if kept or self.metrics.exists():
             replace_text(self.metrics, "".join(kept))
         self.events = EventFile(run, purge_step=step + 1)
 
     def write(self, step: int, values: Values) -> None:
+        tensors = {name: v for name, v in values.items() if isinstance(v, Tensor)}
         numbers = {name: v for name, v in values.items() if isinstance(v, int | float)} | self._throughput(step)
         with log_os_errors("the line of metrics.jsonl", step):
-            seen = self.seen + (step - self.logged) * self.images_per_step
+            seen = self.images_seen + (step - self.started) * self.images_per_step
             line = json.dumps({"step": step, "images_seen": seen} | numbers)
             append(self.metrics, f"{line}\n".encode())
         summaries = [scalar(name, value) for name, value in numbers.items()]
-        summaries += [histogram(name, values[name], BINS) for name in values.keys() - numbers.keys()]
+        for name, x in tensors.items():
+            known = x[~x.isnan()].clamp(BINS[0], BINS[-1])  # TensorBoard raises an error if it is empty
+            summaries += [histogram(name, known, BINS)] if len(known) else []
         self._log_events("TensorBoard's log", step, summaries)
 
     def scalars(self, step: int) -> dict[str, float]:

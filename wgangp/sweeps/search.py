@@ -178,4 +178,7 @@ def importances(folder: Path) -> list[str]:
         found = optuna.importance.get_param_importances(study, evaluator=evaluator)
     except Exception as error:  # whatever a damaged journal leads Optuna to
         return [f"no importances: {type(error).__name__}: {error}" if not str(error) else f"no importances: {error}"]
-    return ["of the objective's variation is explained by " + ", ".join(f"{k} {v:.0%}" for k, v in found.items())]
+    return [
+        "share of the objective's variation that each key explains: "
+        + ", ".join(f"{k} {v:.0%}" for k, v in found.items())
+    ]

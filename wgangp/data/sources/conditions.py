@@ -12,7 +12,7 @@ from wgangp.data.statistics import fit_units, limits_of
 from wgangp.units import Conditions, Units, channels_first
 
 EXAMPLES, NUMBERS = 100, 2**20  # conditions that a checkpoint records, and numbers of all of them, at most
-CONSTANT = "constant, so that it decides nothing: dataset.condition"
+CONSTANT = "dataset.condition: %s is constant, so it decides nothing"
 
 
 def is_file(condition: object) -> bool:

@@ -67,7 +67,7 @@ def _labelled(train: list[Parts], held_out: list[Parts], start: int, notes: list
     depth = branching(train, start)
     folders = [] if depth is None else sorted({p[depth] for p in train if len(p) > depth + 1}, key=by_numbers)
     if depth is not None and not mostly_inside(train, depth):
-        notes.append(f"the images have no classes, for most lie beside the folders {shown(listed(folders))}")
+        notes.append(f"the images have no classes, since most are in none of the folders {shown(listed(folders))}")
         depth = None
     if depth is None:
         return Layout(joined(train), zeros(len(train)), joined(held_out), zeros(len(held_out)), None, notes)
@@ -115,4 +115,8 @@ def joined(parts: Sequence[Parts]) -> list[str]:
 def _strays(parts: Sequence[Parts], depth: int) -> list[str]:
     strays = joined([p for p in parts if folder_at(p, depth) is None])
     few = shown(listed(strays))
-    return [f"left out {len(strays)} of {len(parts)} images, which lie beside the folders: {few}"] if strays else []
+    return (
+        [f"left out {len(strays)} of {len(parts)} images, which are in none of the class folders: {few}"]
+        if strays
+        else []
+    )
