@@ -34,7 +34,8 @@ from wgangp.app.defaults import part_with_defaults
 from wgangp.machine.device import seed_step
 from wgangp.metrics.objective import sign
 from wgangp.run import generator_of
-from wgangp.run_dir.checkpoint import header_of, load_newest
+from wgangp.run_dir.checkpoint import load_newest
+from wgangp.run_dir.header import header_of
 from wgangp.run_dir.record import read_record
 from wgangp.sweeps.reading import read_rows
 

@@ -9,7 +9,7 @@ from conftest import composed
 
 import wgangp
 from wgangp.app.checks import check
-from wgangp.app.compose import as_typed
+from wgangp.app.command_line import as_typed
 from wgangp.machine import device
 from wgangp.run_dir.claim import Claim, remove_if_empty
 from wgangp.run_dir.record import read_record

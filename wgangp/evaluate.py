@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from wgangp.app.compose import command
+from wgangp.app.command_line import command
 from wgangp.app.paper import beside_the_paper, reported
 from wgangp.app.ranks import joined
 from wgangp.machine.text import shown
@@ -31,9 +31,10 @@ def evaluate(cfg: DictConfig) -> None:
     from wgangp.machine.distributed import is_main
     from wgangp.metrics.scores import leave_out, score
     from wgangp.run import generator_of
-    from wgangp.run_dir.checkpoint import header_of, load_newest, run_of
+    from wgangp.run_dir.checkpoint import load_newest, run_of
     from wgangp.run_dir.evaluation import record
     from wgangp.run_dir.files import refuse_links
+    from wgangp.run_dir.header import header_of
     from wgangp.sampling import draw_for_metrics
 
     checkpoint, state = load_newest(Path(str(cfg.run)).expanduser())

@@ -4,9 +4,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import wgangp
 from wgangp.app.ranks import joined
-from wgangp.machine.signals import ignore_save_requests, interrupted
+from wgangp.machine.signals import ignore_save_requests
 from wgangp.run_dir.claim import has_checkpoint
 from wgangp.run_dir.log import console
 
@@ -19,24 +18,13 @@ Example: wgangp-resume run=outputs/mnist/2026-01-31_12-00-00 steps=200000"""
 
 def main() -> None:
     ignore_save_requests()  # before Hydra is imported, which takes half a second
-    from wgangp.app.errors import one_line, wants_traceback
+    from wgangp.app.command_line import answered, one_line_errors
 
     arguments = sys.argv[1:]
-    if "--version" in arguments:
-        print(f"wgangp {wgangp.__version__}")
+    if answered(arguments, lambda: USAGE):
         return
-    if {"--help", "-h"} & set(arguments):
-        print(USAGE)
-        return
-    try:
-        with joined(), console():
-            resume(arguments)
-    except KeyboardInterrupt:
-        interrupted()
-    except Exception as error:
-        if wants_traceback(arguments):
-            raise
-        sys.exit(one_line(error))
+    with one_line_errors(arguments), joined(), console():
+        resume(arguments)
 
 
 def resume(arguments: Sequence[str]) -> None:

@@ -20,7 +20,8 @@ from wgangp.app.trust import no_larger_than
 from wgangp.machine.device import kept_random_state, seed_step
 from wgangp.models import Generator
 from wgangp.models.layers import use_batch_statistics
-from wgangp.run_dir.checkpoint import State, header_of, load_newest
+from wgangp.run_dir.checkpoint import State, load_newest
+from wgangp.run_dir.header import header_of
 from wgangp.run_dir.logger import whole_lines
 from wgangp.run_dir.record import Record, read_record
 from wgangp.run_dir.status import Status, read_status

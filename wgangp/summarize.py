@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from wgangp.app.compose import plain_command
+from wgangp.app.command_line import plain_command
 from wgangp.machine.text import shown
 from wgangp.run_dir.files import replace_text
 from wgangp.sweeps.escape import markdown_cell

@@ -13,7 +13,8 @@ from wgangp.machine.text import shown, typed
 from wgangp.metrics.objective import Trial, monitored
 from wgangp.observer import Observer
 from wgangp.progress import Progress, shows_bar
-from wgangp.run_dir.checkpoint import Checkpoints, State, all_checkpoints, header_of, load_newest
+from wgangp.run_dir.checkpoint import Checkpoints, State, all_checkpoints, load_newest
+from wgangp.run_dir.header import header_of
 from wgangp.run_dir.logger import Logger, Values
 from wgangp.run_dir.record import flatten
 from wgangp.run_dir.status import Status, write_status

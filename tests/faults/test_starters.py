@@ -13,8 +13,9 @@ import traceback
 import pytest
 
 from wgangp.app import hydra_run
-from wgangp.run_dir.checkpoint import header_of, load_newest
+from wgangp.run_dir.checkpoint import load_newest
 from wgangp.run_dir.claim import Claim
+from wgangp.run_dir.header import header_of
 from wgangp.run_dir.lock import is_locked, locked
 from wgangp.run_dir.record import read_record
 from wgangp.run_dir.status import read_status

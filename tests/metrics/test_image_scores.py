@@ -8,9 +8,11 @@ from torch import nn
 
 from wgangp.data.images import Images
 from wgangp.data.splits import Split
-from wgangp.metrics import features, fidelity, names_of
+from wgangp.metrics import extractors, features, fidelity, names_of
 from wgangp.metrics.classifier import ResNet, read
-from wgangp.metrics.features import classifier, kept_features
+from wgangp.metrics.conditions import ConditionsRead
+from wgangp.metrics.extractors import classifier
+from wgangp.metrics.features import kept_features
 from wgangp.metrics.images import FID, IS, KID, PRC, PRCVGG16, ByClassifier, StackedModes
 from wgangp.metrics.objective import HIGHER_IS_BETTER
 from wgangp.metrics.synthetic import TrainOnSynthetic
@@ -64,7 +66,7 @@ class Registered(torch_fidelity.FeatureExtractorBase):
 
     def __init__(self, name, features_list, *, feature_extractor_weights_path, **options):
         super().__init__(name, features_list)
-        self.network = features.load_classifier(feature_extractor_weights_path)
+        self.network = extractors.load_classifier(feature_extractor_weights_path)
 
     def forward(self, x):
         return tuple(dict(zip(("features", "logits"), self.network(x), strict=True))[n] for n in self.features_list)
@@ -120,7 +122,7 @@ class Listed(torch.utils.data.Dataset):
 def test_extracted_layers_are_the_networks_own(file):
     x = pictures(70, seed=1)
     layers = classifier(str(file))(x, CPU)
-    for ours, direct in zip(layers, read(features.load_classifier(file), x), strict=True):
+    for ours, direct in zip(layers, read(extractors.load_classifier(file), x), strict=True):
         torch.testing.assert_close(ours, direct)
 
 
@@ -172,7 +174,7 @@ def test_few_images_give_a_value_or_one_clear_line(n):
                 score()
 
 
-class Counted(features.Extractor):
+class Counted(extractors.Extractor):
     """An extractor that notes how many images it is given."""
 
     calls: list[int] = []  # noqa: RUF012
@@ -272,8 +274,8 @@ def test_inceptions_layers(tmp_path, monkeypatch):
     file.parent.mkdir(parents=True)
     monkeypatch.setattr(nn.Module, "load_state_dict", lambda self, state: None)
     torch.save({}, file)
-    monkeypatch.setattr(features, "INCEPTION_SHA256", features.sha256(file))
-    extractor = features.inception(None)
+    monkeypatch.setattr(extractors, "INCEPTION_SHA256", extractors.sha256(file))
+    extractor = extractors.inception(None)
     assert extractor.weights == file
     found, logits = extractor(pictures(3, seed=0, channels=1), CPU)
     assert found.shape == (3, 2048) and logits.shape == (3, 1008)
@@ -288,7 +290,7 @@ def test_precision_and_recall_by_vgg16_are_torch_fidelitys_default(tmp_path, mon
     metric = PRCVGG16(str(tmp_path / "vgg16.pth"))
     with pytest.raises(ValueError, match="does not hold torchvision's VGG16"):
         metric.check()
-    monkeypatch.setattr(features, "VGG16_SHA256", features.sha256(tmp_path / "vgg16.pth")[:8])
+    monkeypatch.setattr(extractors, "VGG16_SHA256", extractors.sha256(tmp_path / "vgg16.pth")[:8])
     metric.check()
     fake, real = pictures(30, seed=1), pictures(30, seed=2)
     result = metric(fake, None, data(real), CPU)
@@ -332,7 +334,7 @@ class Brightness(nn.Module):
 
 def test_triples_of_digits_are_counted(monkeypatch, tmp_path):
     (tmp_path / "digits.pt").write_bytes(b"a classifier")
-    extractor = features.Extractor("brightness", tmp_path / "digits.pt", 1, lambda path: Brightness())
+    extractor = extractors.Extractor("brightness", tmp_path / "digits.pt", 1, lambda path: Brightness())
     monkeypatch.setattr("wgangp.metrics.images.classifier", lambda path: extractor)
     triples = torch.cartesian_prod(*[torch.arange(10)] * 3)  # each of the 1,000 once
 
@@ -347,6 +349,19 @@ def test_triples_of_digits_are_counted(monkeypatch, tmp_path):
 
 
 def test_the_directions_known_by_name_are_those_of_the_metrics():
-    metrics = (Modes, Wasserstein1, NgramJS, FID, IS, KID, PRC, PRCVGG16, ByClassifier, StackedModes, TrainOnSynthetic)
+    metrics = (
+        Modes,
+        Wasserstein1,
+        NgramJS,
+        FID,
+        IS,
+        KID,
+        PRC,
+        PRCVGG16,
+        ByClassifier,
+        StackedModes,
+        TrainOnSynthetic,
+        ConditionsRead,
+    )
     higher = {name for metric in metrics for name, better in metric.higher_is_better.items() if better}
     assert higher | {"validation/accuracy"} == HIGHER_IS_BETTER

@@ -92,7 +92,7 @@ def test_the_catalogue_is_of_metrics_whose_defaults_live_in_conf():
         assert all(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in parameters), name
 
 
-@pytest.mark.parametrize("target", ["wgangp.metrics.features.inception", "wgangp.metrics.images.inception"])
+@pytest.mark.parametrize("target", ["wgangp.metrics.extractors.inception", "wgangp.metrics.images.inception"])
 def test_functions_that_read_files_are_no_metrics(target):
     with pytest.raises(ValueError, match=f"_target_={target} is no part of wgangp"):
         build(OmegaConf.create({"_target_": target, "path": None}))

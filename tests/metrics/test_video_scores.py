@@ -13,7 +13,7 @@ from wgangp.app.build import make_dataset
 from wgangp.app.compose import load_config
 from wgangp.data.images import Images
 from wgangp.data.splits import Split
-from wgangp.metrics import features
+from wgangp.metrics import extractors
 from wgangp.metrics.classifier import sha256
 from wgangp.metrics.images import FVD, ByClassifier
 from wgangp.metrics.videos import Motion, measured, paths
@@ -86,7 +86,7 @@ def script(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     with warnings.catch_warnings(action="ignore", category=FutureWarning):
         torch.jit.script(Script()).save(str(tmp_path / "i3d.pt"))
-    monkeypatch.setattr(features, "I3D_SHA256", sha256(tmp_path / "i3d.pt"))
+    monkeypatch.setattr(extractors, "I3D_SHA256", sha256(tmp_path / "i3d.pt"))
     return tmp_path / "i3d.pt"
 
 

@@ -15,7 +15,8 @@ from wgangp.app.checks import is_number
 from wgangp.app.data import recorded_dataset
 from wgangp.machine.text import typed
 from wgangp.models import Generator
-from wgangp.run_dir.checkpoint import header_of, load_newest, run_of
+from wgangp.run_dir.checkpoint import load_newest, run_of
+from wgangp.run_dir.header import header_of
 from wgangp.units import Conditions, axes_of_file, channels_first
 
 log = logging.getLogger(__name__)

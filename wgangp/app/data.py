@@ -11,7 +11,7 @@ from wgangp.app.checks import is_of_hub
 from wgangp.app.defaults import part_with_defaults
 from wgangp.data import Dataset
 from wgangp.data.labels import listed
-from wgangp.run_dir.checkpoint import Header
+from wgangp.run_dir.header import Header
 from wgangp.units import Units
 
 

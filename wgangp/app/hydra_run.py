@@ -10,11 +10,13 @@ from omegaconf import DictConfig
 from wgangp.app.checks import to_record
 from wgangp.app.compose import of_groups
 from wgangp.app.paths import named
+from wgangp.app.prepare import RunningJob
 from wgangp.app.recorded import changed
-from wgangp.app.training import Job, train, train_in, used_alone
+from wgangp.app.training import train, train_in, used_alone
 from wgangp.metrics.objective import Trial
-from wgangp.run_dir.checkpoint import header_of, load_newest, run_of
+from wgangp.run_dir.checkpoint import load_newest, run_of
 from wgangp.run_dir.claim import remove_if_empty
+from wgangp.run_dir.header import header_of
 from wgangp.run_dir.record import Record, has_record, read_record
 
 
@@ -24,7 +26,7 @@ def train_composed(cfg: DictConfig, trial: Trial | None = None) -> float:
     record = Record(to_record(cfg), list(hydra.overrides.task), of_groups(hydra.runtime.choices))
     wanted = Path(hydra.runtime.output_dir)
     if hydra.mode == RunMode.MULTIRUN:
-        return train(cfg, wanted, record, job=Job(number_among_jobs(), trial))[1]
+        return train(cfg, wanted, record, job=RunningJob(number_among_jobs(), trial))[1]
     chosen = any(override.partition("=")[0].lstrip("+") == "hydra.run.dir" for override in hydra.overrides.hydra)
     if not chosen and cfg.name is not None:
         remove_if_empty(wanted)  # Hydra has created it without the run's name
@@ -39,7 +41,7 @@ def resume(path: Path, changes: Sequence[str]) -> float:
         _, state = load_newest(path)
         record = read_record(run) if has_record(run) else Record({})
         cfg, record = changed(Record(header_of(state).config, record.overrides, record.choices), changes)
-        return train_in(run, cfg, record, Job(), start=path if path.is_file() else None)
+        return train_in(run, cfg, record, RunningJob(), start=path if path.is_file() else None)
 
 
 def number_among_jobs() -> int | None:

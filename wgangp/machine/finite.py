@@ -9,6 +9,8 @@ from torch import Tensor, nn
 class Diverged(ValueError):
     """A loss, gradient, weight, buffer or optimizer state is not finite."""
 
+    rollbacks = 0  # that the run had made before
+
 
 @torch.no_grad()
 def check_finite(

@@ -8,7 +8,8 @@ from torch import Tensor
 from wgangp.data import Dataset
 from wgangp.metrics import Metric, Result
 from wgangp.metrics.classifier import class_balance, nearest
-from wgangp.metrics.features import Extractor, Features, classifier, features, i3d, inception, measured_with, vgg16
+from wgangp.metrics.extractors import Extractor, classifier, i3d, inception, vgg16
+from wgangp.metrics.features import Features, features
 from wgangp.metrics.reference import random_rows
 
 
@@ -32,7 +33,7 @@ class FeatureMetric(Metric):
     def __call__(self, samples: Tensor, asked: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
         extractor = self.extractor()
         values = self.score(features(extractor, samples, dataset, device))
-        return Result(values, measured_with(extractor, len(samples)))
+        return Result(values, extractor.measured_with(len(samples)))
 
 
 class InceptionMetric(FeatureMetric):
@@ -170,7 +171,7 @@ class ByClassifier(FeatureMetric):
                 f"classifier={self.classifier} has {num_classes} classes, and the data {dataset.num_classes}"
             )
         values = self.score(found) | self.score_labels(found.logits.argmax(1), labels, num_classes, dataset)
-        return Result({f"classifier_{k}": v for k, v in values.items()}, measured_with(extractor, len(samples)))
+        return Result({f"classifier_{k}": v for k, v in values.items()}, extractor.measured_with(len(samples)))
 
     def score(self, found: Features) -> dict[str, float]:
         from wgangp.metrics import fidelity
@@ -223,4 +224,4 @@ class StackedModes(Metric):
             raise ValueError(f"classifier={self.classifier} has {logits.shape[1]} classes, and digits are 10")
         triples = (logits.argmax(1).view(-1, 3) * torch.tensor([100, 10, 1])).sum(1)  # (n,)
         values = {"stacked_modes": float(len(triples.unique())), "stacked_kl": class_balance(triples, torch.ones(1000))}
-        return Result(values, measured_with(extractor, len(samples)))
+        return Result(values, extractor.measured_with(len(samples)))

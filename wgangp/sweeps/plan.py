@@ -16,7 +16,7 @@ from wgangp.sweeps.reading import read_job_record
 log = logging.getLogger(__name__)
 
 
-class Job(NamedTuple):
+class PlannedJob(NamedTuple):
     number: int
     name: str  # its directory in the sweep's
     overrides: list[str]
@@ -45,7 +45,7 @@ def read_plan(sweep: Path) -> Plan | None:
         return None
 
 
-def check_names(jobs: Sequence[Job]) -> None:
+def check_names(jobs: Sequence[PlannedJob]) -> None:
     """Raises ValueError if two are the same, or would share a directory, or one lies elsewhere."""
     taken: dict[Path, int] = {}
     first: dict[tuple[str, ...], int] = {}
@@ -71,7 +71,7 @@ def check_free(folder: Path, name: str, number: int) -> None:
         raise ValueError(f"{folder / name} has a run: let hydra.sweep.subdir contain ${{hydra.job.num}}")
 
 
-def check_same(folder: Path, job: Job, plan: Plan | None) -> None:
+def check_same(folder: Path, job: PlannedJob, plan: Plan | None) -> None:
     """Raises ValueError if the job's directory is of another job. A resumed run may have more overrides, and steps."""
     if not has_record(folder / job.name):
         return

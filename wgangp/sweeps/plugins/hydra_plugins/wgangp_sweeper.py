@@ -31,8 +31,8 @@ from wgangp.run_dir.record import has_record
 from wgangp.run_dir.status import read_status
 from wgangp.sweeps.jobs import is_score, read_job
 from wgangp.sweeps.plan import (
-    Job,
     Plan,
+    PlannedJob,
     check_count,
     check_free,
     check_names,
@@ -126,7 +126,7 @@ class Sweeper(BasicSweeper):
     def grid(self, folder: Path, overrides: list[Override]) -> list[JobReturn]:
         """Every combination of the values."""
         (grid,) = self.split_arguments(overrides, None)
-        jobs = [Job(i, self.name_of(i, job), job) for i, job in enumerate(grid)]
+        jobs = [PlannedJob(i, self.name_of(i, job), job) for i, job in enumerate(grid)]
         check_names(jobs)
         plan = read_plan(folder)
         for job in jobs:
@@ -163,7 +163,7 @@ class Sweeper(BasicSweeper):
         results, failed, begin = [], [], time.monotonic()
         for number in range(study.finished(), self.trials):
             trial, name = self.next_trial(folder, study)
-            (result,) = self.launch(folder, [Job(trial.number, name, trial.overrides)], trial)
+            (result,) = self.launch(folder, [PlannedJob(trial.number, name, trial.overrides)], trial)
             status = read_status(folder / name)
             pruned = status is not None and (status.state == "pruned" or status.error == "Diverged")
             score = result.return_value if result.status == JobStatus.COMPLETED else math.nan
@@ -186,7 +186,7 @@ class Sweeper(BasicSweeper):
             check_free(folder, name, trial.number)
             study.skip(trial)
 
-    def launch(self, folder: Path, jobs: Sequence[Job], trial: Trial | None = None) -> list[JobReturn]:
+    def launch(self, folder: Path, jobs: Sequence[PlannedJob], trial: Trial | None = None) -> list[JobReturn]:
         """The jobs' results, in their order, each in the directory of its name. Only jobs of this process prune."""
         assert self.launcher is not None
         errors = {job.number: self.composition_error(job.overrides) for job in jobs}

@@ -1,0 +1,196 @@
+"""What is typed at a command: paths as they are, help and errors in one line, and the way to Hydra."""
+
+import functools
+import importlib
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+import wgangp
+from wgangp.app import checks
+from wgangp.app.checks import check
+from wgangp.app.compose import refuse_overrides
+from wgangp.app.errors import explain, groups, near, one_line, wants_traceback
+from wgangp.app.help import page
+from wgangp.app.paths import CONF, VERSION_BASE
+from wgangp.machine.signals import interrupted
+from wgangp.run_dir.claim import remove_if_empty
+
+log = logging.getLogger(__name__)
+
+PATHS = (  # keys whose value is a path, and is taken as it is typed
+    *("run", "out", "sweep", "classifier", "weights", "evaluate.classifier", "evaluate.weights", "hydra.run.dir"),
+    *(f"dataset.{key}" for key in checks.PATHS),
+    *("hydra.sweep.dir", "scores.fvd.weights", "scores.prc_vgg16.weights"),
+)
+MAYBE_PATHS = ("dataset.held_out", "dataset.condition", "condition")  # or a number, or the name of a column
+NUMBER = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?|true|false", re.IGNORECASE)
+PLAIN = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z_./][\w./-]*", re.IGNORECASE)
+SWEEP = re.compile(r"['\"\[$?]|(choice|range|interval|glob|shuffle|sort|tag)\(")  # written in Hydra's own syntax
+MULTIRUN = {"-m", "--multirun"}
+
+
+def as_typed(argument: str) -> str:
+    """Returns an argument whose value is a path with quotes around it, if Hydra would read it as something else.
+
+    2024_01_31 and 7 are numbers to Hydra, and ~ and spaces are errors. Each path of a sweep's list is quoted alone.
+    """
+    key, _, value = argument.partition("=")
+    name = key.lstrip("+")
+    is_path = name in PATHS or (name in MAYBE_PATHS and not NUMBER.fullmatch(value.partition(",")[0]))
+    if not is_path or SWEEP.match(value):
+        return argument
+    several = bool(MULTIRUN & set(sys.argv))
+    return f"{key}={','.join(quoted(path) for path in (value.split(',') if several else [value]))}"
+
+
+def quoted(path: str) -> str:
+    if not path or path == "null" or PLAIN.fullmatch(path) or path[0] in "'\"[$?":
+        return path
+    expanded = os.path.expanduser(path).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{expanded}'"
+
+
+def lazily(module: str, name: str) -> Callable[..., Any]:
+    """Returns a function that imports its body at the call: torch takes seconds, and --help needs none of it."""
+
+    def task(*args: Any, **kwargs: Any) -> Any:
+        return getattr(importlib.import_module(module), name)(*args, **kwargs)
+
+    return task
+
+
+def show(text: str) -> None:
+    """Prints a page, of which `| head` may read a part only."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def answered(arguments: Sequence[str], help_page: Callable[[], str]) -> bool:
+    """Prints the version or the help if they are asked for; returns whether they are."""
+    if "--version" in arguments:
+        show(f"wgangp {wgangp.__version__}")
+        return True
+    if {"--help", "-h"} & set(arguments):
+        show(help_page())
+        return True
+    return False
+
+
+@contextmanager
+def one_line_errors(arguments: Sequence[str], explain: Callable[[Exception], str] = one_line) -> Iterator[None]:
+    """Ends the program in one line at an error or Ctrl-C; with debug=true the error is raised."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        interrupted()
+    except Exception as error:
+        if wants_traceback(arguments):
+            raise
+        sys.exit(explain(error))
+
+
+def refuse_unknown_options(arguments: Sequence[str]) -> None:
+    """Ends the program in one line if an --option is neither one of Hydra's nor the beginning of one."""
+    known = [name for action in get_args_parser()._actions for name in action.option_strings]
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if name.startswith("-") and equals and re.fullmatch(r"\w{3,}", name.lstrip("-")) and name not in known:
+            sys.exit(f"{argument}: there is no such option. Keys are written without -: {name.lstrip('-')}={value}")
+        if name.startswith("--") and not any(option.startswith(name) for option in known):
+            sys.exit(f"{name}: there is no such option.{near(name, [n for n in known if n.startswith('--')])}")
+
+
+def refuse_empty_paths(arguments: Sequence[str]) -> None:
+    """Raises ValueError if a path is empty: it would be the working directory."""
+    for argument in arguments:
+        key, equals, value = argument.lstrip("+").partition("=")
+        if key in PATHS and equals and not value:
+            raise ValueError(f"{argument}: give a path")
+
+
+def chosen_options(arguments: Sequence[str]) -> dict[str, str]:
+    """Returns the options of groups that the arguments choose, such as {"dataset": "mnist"}."""
+    pairs = (argument.partition("=") for argument in arguments)
+    return {key: value for key, _, value in pairs if key.partition("@")[0] in groups()}
+
+
+def command(task: Callable[..., Any], config_name: str) -> None:
+    """Runs `task` under Hydra with the command line.
+
+    An error becomes one line and exit code 1; debug=true shows its traceback.
+    """
+    arguments = [as_typed(a) for a in sys.argv[1:]]
+    arguments.sort(key=lambda argument: argument not in MULTIRUN)  # argparse takes no -m between other arguments
+    pairs = [(key, value) for key, _, value in (argument.partition("=") for argument in arguments)]
+    if answered(
+        arguments, lambda: page(CONF, config_name, {k: v for k, v in pairs if k.partition("@")[0] in groups()})
+    ):
+        return
+    refuse_unknown_options(arguments)
+    debug = wants_traceback(arguments)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors, and we report them
+    logging.raiseExceptions = False  # of a closed terminal, `| head -1`: the run goes on, and train.log has the lines
+
+    @functools.wraps(task)
+    def guarded(cfg: DictConfig, **options: Any) -> Any:
+        try:
+            refuse_overrides(cfg, arguments, HydraConfig.get().runtime.choices, config_name)
+            check(cfg)
+            return task(cfg, **options)
+        except Exception as error:
+            message = one_line(error)
+            log.error(message, exc_info=debug)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise ValueError(message)  # the sweep goes on; without the first error's frames, and all that they hold
+        remove_if_empty(Path(HydraConfig.get().runtime.output_dir))
+        sys.exit(1)
+
+    before, sys.argv = sys.argv, [sys.argv[0], *arguments]  # Hydra reads its arguments there
+    try:
+        with one_line_errors(arguments, lambda error: explain(error, config_name, arguments)):
+            refuse_empty_paths(arguments)
+            hydra.main(version_base=VERSION_BASE, config_path=str(CONF), config_name=config_name)(guarded)()
+    finally:
+        sys.argv = before
+
+
+def plain_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
+    """Runs `task` with conf/NAME.yaml and the command line's key=value, without Hydra's groups and directories."""
+    arguments = sys.argv[1:]
+    file = CONF / f"{config_name}.yaml"
+    if answered(arguments, lambda: page(CONF, config_name, {})):
+        return
+    with one_line_errors(arguments):
+        task(merge_arguments(OmegaConf.load(file), arguments, file))  # type: ignore[arg-type]
+
+
+def merge_arguments(defaults: DictConfig, arguments: Sequence[str], file: Any) -> DictConfig:
+    """Returns the defaults with the arguments' values. Paths are the text as typed: 2024_01_31 is no number."""
+    refuse_empty_paths(arguments)
+    given = OmegaConf.create()
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals:
+            raise ValueError(f"{argument}: give key=value")
+        if key not in defaults.keys():  # noqa: SIM118  (`in` calls a key without a value absent)
+            raise ValueError(f"{key}: there is no such key.{near(key, [str(k) for k in defaults])}")
+        typed = OmegaConf.from_dotlist([f"x={value}"]).x if key != "sweep" else value
+        given[key] = typed
+    cfg = OmegaConf.merge(defaults, given)
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
+        raise ValueError(f"give {missing[0]}=...: {file.read_text().splitlines()[0].lstrip('# ')}")
+    return cfg  # type: ignore[return-value]

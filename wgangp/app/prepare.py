@@ -1,0 +1,119 @@
+"""What must hold before a run starts: its parts are built, its checkpoint is loaded, and nothing is written."""
+
+import logging
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+
+from wgangp.app.build import make_dataset, make_trainer, set_up_device
+from wgangp.app.checks import plain, to_record
+from wgangp.app.data import use_as_recorded
+from wgangp.app.metrics import make_scores
+from wgangp.app.trust import no_larger_than
+from wgangp.data import Dataset
+from wgangp.machine.distributed import is_main
+from wgangp.machine.text import shown
+from wgangp.metrics.objective import Trial
+from wgangp.metrics.scores import Scores
+from wgangp.preflight import check_batch, check_disk, check_memory
+from wgangp.run_dir.checkpoint import State
+from wgangp.run_dir.header import Header, header_of
+from wgangp.run_dir.record import dump_yaml
+from wgangp.run_dir.status import read_status
+from wgangp.trainer import Trainer
+from wgangp.training_loop import checkpoint_to_resume, resume_from_checkpoint
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunningJob:
+    """A job of a sweep: its number if jobs run side by side, and its trial if it is one of a search."""
+
+    number: int | None = None
+    trial: Trial | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The parts of a run that is accepted."""
+
+    trainer: Trainer
+    scores: Scores
+    header: State  # of every checkpoint
+
+
+def prepare(cfg: DictConfig, run: Path, start: Path, job: RunningJob, rollbacks: int | None) -> Prepared:
+    """Builds all parts and loads the checkpoint that `start` is, or the newest one in it, if there is one.
+
+    Writes nothing. Raises ValueError if the start is refused.
+    """
+    device = set_up_device(cfg, job.number)
+    dataset = make_dataset(cfg, device)
+    removed = start == run and not run.exists()  # by the main rank, which was refused before
+    found = None if removed else checkpoint_to_resume(start)
+    before = header_of(found[1]) if found else None
+    if before:
+        if before.data and before.data != dataset.describe():
+            log.warning("the data differ from those that the run was trained with: %s", shown(before.data))
+        use_as_recorded(dataset, before)
+    header = header_to_save(cfg, dataset)
+    scores = make_scores(cfg, dataset, device)  # before the trainer: missing files are told before minutes of compiling
+    decided = plain(cfg) | {"precision": precision_of(cfg, before, device)}
+    with no_larger_than(found[1]) if found else nullcontext():
+        trainer = make_trainer(DictConfig(decided), dataset, device)
+    check_batch(trainer)
+    check_memory(trainer, lambda n: make_trainer(DictConfig(decided | {"batch_size": n}), dataset, device))
+    if found:
+        resume_from_checkpoint(trainer, *found, to_record(cfg))
+    if rollbacks is None:
+        rollbacks = before.rollbacks if before else 0
+    trainer.rollbacks = rollbacks
+    header |= {"precision": trainer.precision, "rollbacks": rollbacks}
+    if trainer.step > cfg.steps or (trainer.step == cfg.steps and not is_cut_off(run)):
+        raise ValueError(f"the run is at step {trainer.step} of {cfg.steps}: give a larger number of steps to go on")
+    if is_main():
+        check_disk(run, trainer, cfg.keep_checkpoints)
+    return Prepared(trainer, scores, header)
+
+
+def precision_of(cfg: DictConfig, before: Header | None, device: torch.device) -> str:
+    """Returns the configured precision. On a CPU, where timing decides what `auto` is, a resumed run keeps its own."""
+    if cfg.precision == "auto" and device.type == "cpu" and before and before.precision in ("float32", "bfloat16"):
+        return before.precision
+    return str(cfg.precision)
+
+
+def header_to_save(cfg: DictConfig, dataset: Dataset) -> State:
+    """Returns what every checkpoint says beside its weights. Raises ValueError if it could not be read again."""
+    header = {
+        "config": dump_yaml(to_record(cfg)),
+        "shape": list(dataset.shape),
+        "num_classes": dataset.num_classes if cfg.conditional else 0,
+        "vocabulary": dataset.vocabulary,
+        "class_names": list(dataset.class_names),
+        "class_counts": class_counts(dataset) if cfg.conditional else [],
+        "bounded": dataset.bounded,
+        "data": dataset.describe(),
+        "units": None if dataset.units is None else dataset.units.state(),
+        "conditions": dataset.conditions.state() if cfg.conditional and dataset.conditions is not None else None,
+    }
+    try:
+        header_of(header)
+    except ValueError as error:
+        raise ValueError(f"no checkpoint of this run could be read again: {error}") from error
+    return header
+
+
+def class_counts(dataset: Dataset) -> list[int]:
+    counts = dataset.class_counts() if dataset.num_classes else None
+    return [] if counts is None else counts.tolist()
+
+
+def is_cut_off(run: Path) -> bool:
+    """Whether the run's process was killed before it reported its end."""
+    status = read_status(run)
+    return status is not None and status.state != "done"

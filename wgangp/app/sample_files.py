@@ -1,0 +1,209 @@
+"""Samples of a run, drawn and written: pictures, files of their own, arrays, tables and films."""
+
+import csv
+import logging
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from PIL import Image
+from torch import Tensor
+
+from wgangp import pictures
+from wgangp.app.conditions import as_in_data, class_number, in_units
+from wgangp.app.sample_draws import draw, in_rows, in_steps, latents_of, stepped
+from wgangp.app.sample_names import name_of, place
+from wgangp.data.text import decode
+from wgangp.machine.device import seed_step
+from wgangp.models import Generator
+from wgangp.pictures import plots
+from wgangp.pictures.film import KINDS
+from wgangp.run_dir.checkpoint import run_of
+from wgangp.run_dir.files import open_for_writing
+from wgangp.sampling import as_array, slerp
+
+log = logging.getLogger(__name__)
+MANY_FRAMES = 200
+
+
+def write_samples(cfg: DictConfig, run: Path, step: int, generator: Generator) -> Path:
+    """Draws and writes the samples that are asked for, of the generator of a run after this step; returns where.
+
+    Raises ValueError if the generator has none such, or the options exclude one another.
+    """
+    check_rows(cfg)
+    if cfg.proportions == "data" and cfg.label is not None:
+        raise ValueError("label and proportions=data exclude each other: leave out one of them")
+    if cfg.proportions == "data" and not generator.class_counts:
+        raise ValueError("proportions=data: this run has no classes, or its checkpoint not their numbers: leave it out")
+    seed_step(cfg.seed, 0, "sample")
+    label = class_number(cfg.label, generator)
+    out = destination(cfg, run, step, a_folder=cfg.format == "files" and not generator.vocabulary)
+    if kind := kind_of_film(cfg, generator, out):
+        return write_film(cfg, generator, label, out, kind)
+    if cfg.format == "files":
+        return write_files(draw(generator, *latents_of(cfg, generator, label)), generator, out)
+    write = {"npy": write_array, "csv": write_table}.get(cfg.format, write_picture)
+    return write(cfg, generator, label, out)
+
+
+def destination(cfg: DictConfig, run: Path, step: int, a_folder: bool) -> Path:
+    """Returns the file, or a folder, for the samples. The file's ending may be missing; one may be in a given folder.
+
+    Raises ValueError if it cannot be written.
+    """
+    name = name_of(cfg, step)
+    if cfg.out is None:
+        out = place(run_of(run), name)
+    elif (out := Path(str(cfg.out)).expanduser()).is_dir() and not a_folder:
+        out /= name
+    if a_folder and out.is_file():
+        raise ValueError(f"{out} is a file: give a folder by out=, which gets a file for each sample")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{out}: {error.strerror}; give a file in a folder that can be written by out=") from error
+    return out
+
+
+def check_rows(cfg: DictConfig) -> None:
+    """Raises ValueError if rows are asked for in two ways, or in a file that has none."""
+    ways = ["interpolate=true"] * bool(cfg.interpolate)
+    ways += [f"sweep_condition={cfg.sweep_condition}"] * (cfg.sweep_condition is not None)
+    if len(ways) > 1:
+        raise ValueError(f"{' and '.join(ways)} are two kinds of rows: leave out one")
+    if ways and cfg.format == "files":
+        raise ValueError(f"{ways[0]} is for pictures, films and arrays: leave out format=files")
+
+
+def kind_of_film(cfg: DictConfig, generator: Generator, out: Path) -> str | None:
+    """Returns gif, webp or mp4 if a film is asked for, by `format` or by the name of the file; else None."""
+    moves, ending = generator.is_video or cfg.interpolate, out.suffix.lower().removeprefix(".")
+    if cfg.format in KINDS and not moves:
+        raise ValueError(
+            f"format={cfg.format} is for video: add interpolate=true for a film from one sample to the next"
+        )
+    if cfg.format in KINDS:
+        return str(cfg.format)
+    return ending if moves and ending in KINDS and cfg.format == "grid" else None
+
+
+def write_picture(cfg: DictConfig, generator: Generator, label: int | None, out: Path) -> Path:
+    """Writes a grid, rows of interpolations, one row of the same latents for each class, or lines of text."""
+    x, columns, labels, wanted = in_rows(cfg, generator, label)
+    if x.ndim == 2 and in_steps(cfg):
+        raise ValueError("steps of points, or of rows of a table, cannot be seen in a picture: take format=npy or csv")
+    if generator.vocabulary and out.suffix == ".txt":
+        return write_lines(x, generator.vocabulary, out)
+    kind = Image.registered_extensions().get(out.suffix.lower())
+    if kind not in Image.SAVE:
+        kind, out = "PNG", out.with_name(f"{out.name}.png")
+    names = generator.class_names
+    picture = (
+        pictures.strip(x)
+        if generator.is_video
+        else pictures.draw(
+            x,
+            vocabulary=generator.vocabulary,
+            labels=labels if names else None,
+            class_names=names,
+            columns=columns,
+            numbers=wanted if cfg.numbers else None,
+            units=generator.data_units,
+        )
+    )
+    encoded = BytesIO()  # first, so that a failure leaves an existing file as it is
+    Image.fromarray(picture).save(encoded, kind)
+    with open_for_writing(out, "wb") as file:
+        file.write(encoded.getvalue())
+    return out
+
+
+def write_array(cfg: DictConfig, generator: Generator, label: int | None, out: Path) -> Path:
+    """Writes all samples as one .npy, as `as_array` has them, and beside it their labels or conditions."""
+    z, y, rows = stepped(cfg, generator, *latents_of(cfg, generator, label))
+    out = out if out.suffix == ".npy" else out.with_name(f"{out.name}.npy")
+    arrays = {out: as_array(draw(generator, z, y, rows), generator)}
+    if generator.num_classes:
+        arrays[out.with_name(f"{out.stem}_labels.npy")] = as_in_data(y[rows], generator)
+    if generator.data_conditions is not None:
+        arrays[out.with_name(f"{out.stem}_conditions.npy")] = in_units(y[rows], generator.data_conditions)
+    for path, array in arrays.items():
+        with open_for_writing(path, "wb") as file:
+            np.save(file, array, allow_pickle=False)
+    return out
+
+
+def write_table(cfg: DictConfig, generator: Generator, label: int | None, out: Path) -> Path:
+    """Writes samples as a .csv: their columns by name, then a column for the class or each number of the condition."""
+    z, y, rows = stepped(cfg, generator, *latents_of(cfg, generator, label))
+    units, known = generator.data_units, generator.data_conditions
+    if units is None or len(units.axes) != 2:
+        raise ValueError("format=csv is for tables: choose format=npy for an array")
+    x = as_array(draw(generator, z, y, rows), generator)
+    out = out if out.suffix == ".csv" else out.with_name(f"{out.name}.csv")
+    names, parts = [*(units.names or (f"x{i}" for i in range(x.shape[1])))], [x]
+    if generator.num_classes:
+        free = next(name for name in ("class", "label", "class of the sample") if name not in names)
+        names, parts = [*names, free], [*parts, as_in_data(y[rows], generator)[:, None]]
+    if known is not None and len(known.shape) == 1:
+        more = known.units.names or tuple(f"condition{i}" for i in range(known.shape[0]))
+        names, parts = [*names, *more], [*parts, in_units(y[rows], known)]
+    with open_for_writing(out) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows([value for part in row for value in part.tolist()] for row in zip(*parts, strict=True))
+    return out
+
+
+def write_files(x: Tensor, generator: Generator, out: Path) -> Path:
+    """Writes each image to a file of its own, or text to one file of lines."""
+    if generator.vocabulary:
+        return write_lines(x, generator.vocabulary, out)
+    if x.ndim != 4 or generator.data_units is not None:
+        raise ValueError(
+            "format=files is for images and text: choose format=npy for an array, format=grid for a picture"
+            + (", format=webp for a film" if generator.is_video else "")
+        )
+    out.mkdir(exist_ok=True)
+    if (out / f"{len(x):06d}.png").exists():
+        raise ValueError(f"{out} has more than {len(x)} samples of another command: give another folder by out=")
+    for i, image in enumerate(plots.to_uint8(x)):
+        with open_for_writing(out / f"{i:06d}.png", "wb") as file:
+            Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).save(file, "PNG")
+    return out
+
+
+def write_lines(x: Tensor, vocabulary: str, out: Path) -> Path:
+    """Writes text to a file of lines."""
+    out = out if out.suffix == ".txt" else out.with_name(f"{out.name}.txt")
+    with open_for_writing(out) as file:
+        file.write("".join(f"{line}\n" for line in decode(x, vocabulary)))
+    return out
+
+
+def write_film(cfg: DictConfig, generator: Generator, label: int | None, out: Path, kind: str) -> Path:
+    """Writes clips side by side; else a closed loop through n latents, `frames` pictures from each to the next."""
+    no_film = f"text, points and rows make no film, .{kind}: leave it out for rows of 8 steps"
+    if generator.vocabulary:
+        raise ValueError(no_film)
+    if generator.is_video:
+        x, columns, *_ = in_rows(cfg, generator, label)
+        shown, fps = pictures.moving(x, columns), pictures.FPS
+    else:
+        z, y, rows = latents_of(cfg, generator, label)
+        t = torch.linspace(0, 1, cfg.frames + 1)[:-1]
+        path = slerp(z[rows], z[rows].roll(-1, 0), t).flatten(0, 1)
+        x = draw(generator, path, y[rows].repeat_interleave(cfg.frames, dim=0), torch.arange(len(path)))
+        if x.ndim == 2:
+            raise ValueError(no_film)
+        if len(x) > MANY_FRAMES:
+            log.info("drawing %s frames: a smaller n= or frames= makes a shorter film", f"{len(x):,}")
+        shown, fps = [pictures.draw(frame[None], units=generator.data_units) for frame in x], cfg.frames
+    content = pictures.encoded(shown, kind, fps)
+    out = out if out.suffix.lower() == f".{kind}" else out.with_name(f"{out.name}.{kind}")
+    with open_for_writing(out, "wb") as file:
+        file.write(content)
+    return out
