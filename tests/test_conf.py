@@ -11,8 +11,8 @@ import yaml
 from conftest import composed, options, picture, small_trainer, write_film, write_mnist
 
 from wgangp.app.build import build
-from wgangp.app.checks import plain
 from wgangp.app.paths import CONF
+from wgangp.app.records import plain
 from wgangp.data.sources import published
 from wgangp.data.sources.source import array_part
 from wgangp.data.toy import gaussians8

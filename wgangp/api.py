@@ -8,9 +8,10 @@ from omegaconf import DictConfig
 from torch import nn
 
 from wgangp.app import build
-from wgangp.app.checks import check, to_record
+from wgangp.app.checks import check
 from wgangp.app.compose import config_and_choices, load_config
 from wgangp.app.paths import default_directory, named
+from wgangp.app.records import to_record
 from wgangp.app.training import train as train_run
 from wgangp.data import Dataset
 from wgangp.machine.device import kept_random_state, kept_settings

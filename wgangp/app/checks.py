@@ -1,12 +1,13 @@
 """Checks of a configuration's values, without torch: wrong ones end a command in half a second."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from wgangp.app.records import DATASET_PATHS, plain
 from wgangp.machine.text import typed
 from wgangp.run_dir.record import flatten
 
@@ -47,37 +48,7 @@ RULES: dict[str, Rule] = {
         "give the first (2 or later) and the last step, as in [21,25]",
     ),
 }
-PATHS = ("path", "root", "cache")  # keys of a dataset; path may be a list
 LARGEST = 2**53  # whole numbers beyond it change when YAML, JSON or TensorBoard make floats of them
-
-
-def plain(cfg: DictConfig) -> dict[str, Any]:
-    """Returns the resolved configuration as plain containers."""
-    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
-
-
-def to_record(cfg: DictConfig) -> dict[str, Any]:
-    """Returns what a run records: plain, with absolute paths, since runs are read from other folders, too."""
-    config = plain(cfg)
-    dataset = config.get("dataset", {})
-    named = {key: dataset[key] for key in (*PATHS, "held_out") if isinstance(dataset.get(key), str | list)}
-    absolute = {key: _absolute(path) for key, path in named.items()}
-    if isinstance(given := dataset.get("condition"), str) and given.lower().endswith(".npy"):
-        absolute["condition"] = _absolute(given)
-    if is_of_hub(dataset) and Path(str(dataset["name"])).expanduser().is_dir():
-        absolute["name"] = _absolute(str(dataset["name"]))
-    return config | {"dataset": dataset | absolute}
-
-
-def is_of_hub(dataset: Mapping[Any, Any]) -> bool:
-    """Whether a dataset's name is one of the Hugging Face Hub, or a folder."""
-    return dataset.get("_target_") == "wgangp.data.sources.huggingface"
-
-
-def _absolute(path: str | list[Any]) -> str | list[str]:
-    if isinstance(path, list):
-        return [str(_absolute(str(part))) for part in path]
-    return str(Path(path).expanduser().absolute())
 
 
 def check(cfg: DictConfig) -> None:
@@ -110,7 +81,7 @@ def check(cfg: DictConfig) -> None:
             raise ValueError(
                 f"{key}={known}: this name is not UTF-8, and logs and checkpoints hold no other: rename it"
             )
-    for key in PATHS:
+    for key in DATASET_PATHS:
         if "dataset" in cfg and isinstance(path := cfg.dataset.get(key), str | int):
             cfg.dataset[key] = str(Path(str(path)).expanduser())
     for key in ("generator_optimizer", "critic_optimizer"):

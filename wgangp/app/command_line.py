@@ -18,12 +18,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 import wgangp
-from wgangp.app import checks
 from wgangp.app.checks import check
 from wgangp.app.compose import refuse_overrides
 from wgangp.app.errors import explain, groups, near, one_line, wants_traceback
 from wgangp.app.help import page
 from wgangp.app.paths import CONF, VERSION_BASE
+from wgangp.app.records import DATASET_PATHS
 from wgangp.machine.signals import interrupted
 from wgangp.run_dir.claim import remove_if_empty
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 PATHS = (  # keys whose value is a path, and is taken as it is typed
     *("run", "out", "sweep", "classifier", "weights", "evaluate.classifier", "evaluate.weights", "hydra.run.dir"),
-    *(f"dataset.{key}" for key in checks.PATHS),
+    *(f"dataset.{key}" for key in DATASET_PATHS),
     *("hydra.sweep.dir", "scores.fvd.weights", "scores.prc_vgg16.weights"),
 )
 MAYBE_PATHS = ("dataset.held_out", "dataset.condition", "condition")  # or a number, or the name of a column

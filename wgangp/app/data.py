@@ -7,8 +7,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from wgangp.app.build import build
-from wgangp.app.checks import is_of_hub
 from wgangp.app.defaults import part_with_defaults
+from wgangp.app.records import is_of_hub
 from wgangp.data import Dataset
 from wgangp.data.labels import listed
 from wgangp.run_dir.header import Header

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from wgangp.app.checks import plain
 from wgangp.app.compose import load_config
 from wgangp.app.help import bases
 from wgangp.app.paths import CONF
+from wgangp.app.records import plain
 from wgangp.run_dir.record import read_yaml
 
 PARTS = {  # the parts of a configuration, and the groups that their options are in

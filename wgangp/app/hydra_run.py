@@ -7,11 +7,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from wgangp.app.checks import to_record
 from wgangp.app.compose import of_groups
 from wgangp.app.paths import named
 from wgangp.app.prepare import RunningJob
 from wgangp.app.recorded import changed
+from wgangp.app.records import to_record
 from wgangp.app.training import train, train_in, used_alone
 from wgangp.metrics.objective import Trial
 from wgangp.run_dir.checkpoint import load_newest, run_of

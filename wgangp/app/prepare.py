@@ -9,9 +9,9 @@ import torch
 from omegaconf import DictConfig
 
 from wgangp.app.build import make_dataset, make_trainer, set_up_device
-from wgangp.app.checks import plain, to_record
 from wgangp.app.data import use_as_recorded
 from wgangp.app.metrics import make_scores
+from wgangp.app.records import plain, to_record
 from wgangp.app.trust import no_larger_than
 from wgangp.data import Dataset
 from wgangp.machine.distributed import is_main

@@ -7,11 +7,12 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from wgangp.app.checks import check, plain, to_record
+from wgangp.app.checks import check
 from wgangp.app.command_line import as_typed
 from wgangp.app.compose import load_config, refuse_overrides
 from wgangp.app.defaults import with_defaults
 from wgangp.app.errors import groups, near, options
+from wgangp.app.records import plain, to_record
 from wgangp.run_dir.record import Record, flatten
 
 FIXED = ("dataset", "experiment", "sweep")  # groups that set keys everywhere; another dataset is another run

@@ -1,0 +1,38 @@
+"""Configurations as plain containers, and what of them a run records."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+DATASET_PATHS = ("path", "root", "cache")  # keys of a dataset; path may be a list
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """Returns the resolved configuration as plain containers."""
+    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
+
+
+def to_record(cfg: DictConfig) -> dict[str, Any]:
+    """Returns what a run records: plain, with absolute paths, since runs are read from other folders, too."""
+    config = plain(cfg)
+    dataset = config.get("dataset", {})
+    named = {key: dataset[key] for key in (*DATASET_PATHS, "held_out") if isinstance(dataset.get(key), str | list)}
+    absolute = {key: _absolute(path) for key, path in named.items()}
+    if isinstance(given := dataset.get("condition"), str) and given.lower().endswith(".npy"):
+        absolute["condition"] = _absolute(given)
+    if is_of_hub(dataset) and Path(str(dataset["name"])).expanduser().is_dir():
+        absolute["name"] = _absolute(str(dataset["name"]))
+    return config | {"dataset": dataset | absolute}
+
+
+def is_of_hub(dataset: Mapping[Any, Any]) -> bool:
+    """Whether a dataset's name is one of the Hugging Face Hub, or a folder."""
+    return dataset.get("_target_") == "wgangp.data.sources.huggingface"
+
+
+def _absolute(path: str | list[Any]) -> str | list[str]:
+    if isinstance(path, list):
+        return [str(_absolute(str(part))) for part in path]
+    return str(Path(path).expanduser().absolute())
