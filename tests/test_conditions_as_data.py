@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 import wgangp
 from wgangp.api import make_trainer
+from wgangp.app.conditions import in_units
 from wgangp.run_dir.checkpoint import load_checkpoint, newest_checkpoint
 from wgangp.units import Conditions, Units, conditions_of
 
@@ -194,6 +195,16 @@ def test_wrong_conditions_are_refused_in_one_line(call, case):
     code, text = call("train", *data, *small, "batch_size=4", "steps=1", *more)
     assert code == 1 and said in text, text
     assert len([line for line in text.splitlines() if "constant" not in line]) == 1, text
+
+
+@pytest.mark.parametrize("scale", [1e-19, 1e-30, 1.0, 1e25])
+def test_conditions_of_any_unit_are_written_in_seven_digits(scale):
+    table = torch.tensor([[2 * scale, 3 * scale], [scale / 3, 0.0], [0.0, 0.0]], dtype=torch.float64)
+    units = Units("standard", table, "nd", ("a", "constant"), "float64")
+    known = Conditions(units, table[0], table[0], torch.zeros(1, 2))
+    y = torch.tensor([[1.23456789, 0.0], [-2.0, 0.0]])
+    expected = np.array([[2 + 1.23456789 / 3, 3], [2 - 2 / 3, 3]]) * scale
+    np.testing.assert_allclose(in_units(y, known), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

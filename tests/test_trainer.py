@@ -1,5 +1,6 @@
 """Algorithm 1 against a textbook written out here, and the invariants of its bookkeeping."""
 
+import copy
 import hashlib
 from functools import partial
 
@@ -327,6 +328,49 @@ def test_state_goes_on_bit_for_bit():
     assert second.step == 6 and logs["critic/loss"].isfinite()
     for a, b in zip(weights(whole.generator), weights(second.generator), strict=True):
         assert torch.equal(a, b)
+
+
+class Counting(torch.optim.SGD):
+    """Keeps its own count in the groups of weights, as schedule-free optimizers do; the biases have a rate of 0."""
+
+    def __init__(self, params, lr):
+        params = list(params)
+        biases, others = ([p for p in params if (p.ndim < 2) == of_bias] for of_bias in (True, False))
+        super().__init__([{"params": biases, "lr": 0.0}, {"params": others, "lr": lr}], lr=lr)
+        for group in self.param_groups:
+            group["count"] = 0
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            group["count"] += 1
+            for p in group["params"]:
+                p.data.add_(p.grad, alpha=-float(group["lr"]) / group["count"])
+
+
+def test_own_optimizers_keep_their_rates_and_what_they_count():
+    make = partial(small_trainer, generator_optimizer=partial(Counting, lr=0.01), lr_decay="linear")
+    whole, first, second = make(), make(), make()
+    before = copy.deepcopy(whole.generator)
+    for _ in range(4):
+        whole.train_step()
+    for _ in range(2):
+        first.train_step()
+    second.load_state(copy.deepcopy(first.state()))
+    for _ in range(2):
+        second.train_step()
+    for a, b, start in zip(*map(weights, (whole.generator, second.generator, before)), strict=True):
+        assert torch.equal(a, b) and torch.equal(a, start) == (a.ndim < 2)
+
+
+def test_frozen_weights_stay_and_the_others_learn():
+    critic = mlp.Critic(shape=(2,), num_classes=0, width=16, depth=2, spectral=False, condition="auto")
+    first, *others = critic.parameters()
+    first.requires_grad_(False)
+    before = [p.clone() for p in (first, *others)]
+    trainer = small_trainer(critic=critic)
+    trainer.train_step()
+    moved = [not torch.equal(p, old) for p, old in zip((first, *others), before, strict=True)]
+    assert not moved[0] and sum(moved) >= len(others) - 1  # the last bias has no gradient
 
 
 def test_checkpoint_of_another_architecture_is_refused():

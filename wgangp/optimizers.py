@@ -72,10 +72,10 @@ class RMSProp(torch.optim.Optimizer):
 
 
 def set_lr(optimizers: Iterable[torch.optim.Optimizer], scale: float) -> None:
-    """Sets every learning rate to `scale` times its configured one."""
+    """Sets the learning rate of every group of weights to `scale` times its first one."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            lr = scale * optimizer.defaults["lr"]
+            lr = scale * group.setdefault("initial_lr", float(group["lr"]))
             group["lr"] = group["lr"].fill_(lr) if isinstance(group["lr"], Tensor) else lr  # a graph reads the tensor
 
 

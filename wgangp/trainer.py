@@ -37,6 +37,11 @@ class Functions(NamedTuple):
     updates: Callable[[tuple[bool, ...], Batches], Logs]
 
 
+def trainable(network: nn.Module) -> list[nn.Parameter]:
+    """Returns the weights that are trained: not those that a network has frozen by requires_grad=False."""
+    return [p for p in network.parameters() if p.requires_grad]
+
+
 class Trainer:
     """Trains a generator and a critic, one step at a time. Its state is what a checkpoint holds."""
 
@@ -78,7 +83,7 @@ class Trainer:
         layout = memory_format(len(dataset.shape), device, precision)
         self.generator = generator.to(device).to(memory_format=layout)
         self.critic = critic.to(device).to(memory_format=layout)
-        self.generator_params, self.critic_params = list(generator.parameters()), list(critic.parameters())
+        self.generator_params, self.critic_params = trainable(generator), trainable(critic)
         self.generator_optimizer = generator_optimizer(self.generator_params)
         self.critic_optimizer = critic_optimizer(self.critic_params)
         self.ema = EMA(generator, ema_decay, device)
@@ -257,7 +262,10 @@ class Trainer:
 
     # ---- the state of a checkpoint
     def state(self) -> dict[str, Any]:
-        """Everything that the next step depends on: plain containers and tensors."""
+        """Everything that the next step depends on: plain containers and tensors.
+
+        The tensors are those of the training: copy.deepcopy what is to be kept while it goes on.
+        """
         moving: dict[str, Any] = {"step": self.step, "images_seen": self.images_seen}
         moving |= {"penalty": self.penalty.state_dict(), "logs": dict(self.logs)}
         return moving | state_of(self._parts())

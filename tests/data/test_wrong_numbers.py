@@ -6,15 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 
 import wgangp
 from wgangp.app.compose import load_config
+from wgangp.app.data import recorded_dataset
 from wgangp.app.sample_names import name_of
 from wgangp.data import Order
 from wgangp.data.files.listing import Files
 from wgangp.data.files.pixels import decode_bytes, decode_file
 from wgangp.preflight import check_disk, checkpoint_bytes
+from wgangp.run_dir.checkpoint import load_newest
+from wgangp.run_dir.header import header_of
 
 SMALL = ["generator=mlp", "critic=mlp", "generator.width=4", "critic.width=4", "batch_size=4"]
 
@@ -245,12 +249,15 @@ def test_a_resumed_run_tells_that_its_data_are_others(caplog):
     overrides = [*table("a,b\n" + "1,2\n3,4\n" * 8), *SMALL, "compile=false", "sample_every=0"]
     wgangp.train(*overrides, "steps=1", run_dir="run")
     table("a,b\n" + "5001,2\n5003,4\n" * 5)
+    differ = "the data differ from those that the run was trained with: 16 vectors of 2 columns (a, b), from 1 to 4"
+    header = header_of(load_newest(Path("run"))[1])
+    given = OmegaConf.create({"dataset": {"path": None, "root": None}, "allow": []})
+    with caplog.at_level("WARNING"):
+        recorded_dataset(header, given, Path("run"), torch.device("cpu"))  # of wgangp-evaluate
+    assert caplog.text.count(differ) == 1
     with caplog.at_level("WARNING"):
         wgangp.train(*overrides, "steps=2", run_dir="run")
-    assert (
-        "the data differ from those that the run was trained with: 16 vectors of 2 columns (a, b), from 1 to 4"
-        in caplog.text
-    )
+    assert caplog.text.count(differ) == 2
 
 
 def test_the_names_that_pandas_gives_beside_its_index_are_no_sample(caplog):

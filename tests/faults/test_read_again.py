@@ -12,6 +12,8 @@ from wgangp.app.data import located
 
 SMALL = ("compile=false", "batch_size=8", "generator.width=4", "critic.width=4", "evaluation_samples=20", "log_every=2")
 
+ALLOW = "allow=[own_parts]"
+
 
 def train(call, *overrides):
     return call("train", "steps=2", *SMALL, *overrides, "hydra.run.dir=run")
@@ -45,6 +47,55 @@ def test_numbers_whose_spread_float64_does_not_hold_are_refused(call, tmp_path, 
 def test_a_run_whose_checkpoints_could_not_be_read_does_not_start(call, tmp_path):
     code, text = train(call, "dataset=gaussians8", "critic.width=70000")
     assert code == 1 and "no checkpoint of this run could be read again: critic.width=70000 is above 65,536" in text
+    assert not (tmp_path / "run").exists()
+
+
+OWN = """
+import numpy as np
+import torch
+from wgangp.data import Dataset
+from wgangp.models import mlp
+
+
+class Named(Dataset):
+    shape, num_classes = (2,), 2
+
+    def __init__(self, *, seed, device):
+        self.class_names = tuple(np.array(["left", "right"]))
+
+    def fetch(self, index, n):
+        return (torch.arange(n) % 2,)
+
+    def make(self, y):
+        return torch.randn(len(y), 2) + y[:, None], y
+
+    def describe(self):
+        return np.array(["two points"])[0]
+
+
+class Generator(mlp.Generator):
+    def get_extra_state(self):
+        return {"a": 1}
+
+    def set_extra_state(self, state):
+        pass
+"""
+
+
+def test_numbers_and_text_of_numpy_are_read_again(call, tmp_path, monkeypatch):
+    (tmp_path / "own_parts.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    code, text = train(
+        call, "dataset=gaussians8", "dataset._target_=own_parts.Named", "conditional=true", ALLOW, "monitor=critic/loss"
+    )
+    assert code == 0 and call("sample", "run=run", "n=2")[0] == 0, text
+
+
+def test_a_network_whose_state_no_checkpoint_holds_does_not_start(call, tmp_path, monkeypatch):
+    (tmp_path / "own_parts.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    code, text = train(call, "dataset=gaussians8", "generator._target_=own_parts.Generator", ALLOW)
+    assert code == 1 and "_extra_state of its generator is a dict: only tensors can be kept" in text, text
     assert not (tmp_path / "run").exists()
 
 

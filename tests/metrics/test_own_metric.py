@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,29 @@ def test_the_catalogue_is_of_metrics_whose_defaults_live_in_conf():
         assert isinstance(metric, Metric) and metric.higher_is_better, name
         parameters = inspect.signature(type(metric)).parameters.values()
         assert all(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in parameters), name
+
+
+RETURNS = {
+    "a tensor": ("Result({'spread': samples.std()}, {})", None),
+    "a number of NumPy": ("Result({'spread': samples.numpy().std()}, {})", None),
+    "a dict": ("{'spread': 1.0}", "a metric returned a dict: make it return a wgangp.metrics.Result"),
+    "text": ("Result({'spread': 'large'}, {})", "could not convert string to float: 'large'"),
+    "what JSON does not know": ("Result({'spread': 1.0}, {'samples': samples})", "Tensor is not JSON serializable"),
+}
+
+
+@pytest.mark.parametrize("case", RETURNS)
+def test_whatever_a_metric_returns_the_run_ends_well(case, call, tmp_path, monkeypatch):
+    returned, reason = RETURNS[case]
+    module = MODULE.replace("Result(values,", f"{returned} if True else Result(values,")
+    (tmp_path / "my_metrics.py").write_text(module)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_metrics", raising=False)
+    run = [*SMALL, "steps=4", "evaluate_every=2", "hydra.run.dir=run", "evaluate.metrics=[spread,sliced_wasserstein]"]
+    code, text = call("train", *run, *OWN, "monitor=sliced_wasserstein")
+    assert code == 0 and ("eval/spread = " in text) == (reason is None), text
+    assert reason is None or (reason in text and "spread cannot be computed and is left out" in text), text
+    assert scores()["metrics"].keys() == {"eval/sliced_wasserstein"} | ({"eval/spread"} if reason is None else set())
 
 
 @pytest.mark.parametrize("target", ["wgangp.metrics.extractors.inception", "wgangp.metrics.images.inception"])

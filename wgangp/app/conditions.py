@@ -157,6 +157,8 @@ def in_units(y: Tensor, known: Conditions) -> np.ndarray:
     if known.units.bounded:
         return np.ascontiguousarray(x.round().to(torch.uint8).numpy())
     if len(known.shape) == 1:  # the networks' float32 knows seven digits of each number's spread
-        power = 10 ** (6 - known.units.table[1].clamp(min=1e-12).log10().floor())
+        centre, width, _ = known.units.table.abs()
+        spread = torch.where(width > 0, width, torch.where(centre > 0, centre, 1))  # a constant has none
+        power = 10 ** (6 - spread.log10().floor())
         x = ((x.double() * power).round() / power).to(x.dtype)
     return np.ascontiguousarray(x.numpy())

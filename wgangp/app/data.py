@@ -1,5 +1,6 @@
 """The dataset of a run that is read: as its checkpoint records it, where it is now."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from wgangp.app.defaults import part_with_defaults
 from wgangp.app.records import is_of_hub
 from wgangp.data import Dataset
 from wgangp.data.labels import listed
+from wgangp.machine.text import shown
 from wgangp.run_dir.header import Header
 from wgangp.units import Units
+
+log = logging.getLogger(__name__)
 
 
 def recorded_dataset(header: Header, cfg: DictConfig, run: Path, device: torch.device) -> Dataset:
@@ -30,7 +34,7 @@ def recorded_dataset(header: Header, cfg: DictConfig, run: Path, device: torch.d
 
 
 def use_as_recorded(dataset: Dataset, header: Header) -> None:
-    """Gives the dataset the units that a run's networks were trained with.
+    """Gives the dataset the units that a run's networks were trained with, and warns if the data are others.
 
     Raises ValueError if its samples, columns, conditions, classes or characters differ from those of the run.
     """
@@ -53,6 +57,8 @@ def use_as_recorded(dataset: Dataset, header: Header) -> None:
                 f"the data have {what} {listed(here) or 'without names'}, and the run was trained with "
                 f"{listed(there) or 'none that have names'}: give data with the same, in the same order"
             )
+    if header.data and header.data != str(dataset.describe()):
+        log.warning("the data differ from those that the run was trained with: %s", shown(header.data))
     dataset.use(header.units, header.conditions)
 
 

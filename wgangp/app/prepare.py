@@ -15,11 +15,10 @@ from wgangp.app.records import plain, to_record
 from wgangp.app.trust import no_larger_than
 from wgangp.data import Dataset
 from wgangp.machine.distributed import is_main
-from wgangp.machine.text import shown
 from wgangp.metrics.objective import Trial
 from wgangp.metrics.scores import Scores
 from wgangp.preflight import check_batch, check_disk, check_memory
-from wgangp.run_dir.checkpoint import State
+from wgangp.run_dir.checkpoint import State, check_readable
 from wgangp.run_dir.header import Header, header_of
 from wgangp.run_dir.record import dump_yaml
 from wgangp.run_dir.status import read_status
@@ -57,8 +56,6 @@ def prepare(cfg: DictConfig, run: Path, start: Path, job: RunningJob, rollbacks:
     found = None if removed else checkpoint_to_resume(start)
     before = header_of(found[1]) if found else None
     if before:
-        if before.data and before.data != dataset.describe():
-            log.warning("the data differ from those that the run was trained with: %s", shown(before.data))
         use_as_recorded(dataset, before)
     header = header_to_save(cfg, dataset)
     scores = make_scores(cfg, dataset, device)  # before the trainer: missing files are told before minutes of compiling
@@ -73,6 +70,7 @@ def prepare(cfg: DictConfig, run: Path, start: Path, job: RunningJob, rollbacks:
         rollbacks = before.rollbacks if before else 0
     trainer.rollbacks = rollbacks
     header |= {"precision": trainer.precision, "rollbacks": rollbacks}
+    check_readable(header, trainer.state())
     if trainer.step > cfg.steps or (trainer.step == cfg.steps and not is_cut_off(run)):
         raise ValueError(f"the run is at step {trainer.step} of {cfg.steps}: give a larger number of steps to go on")
     if is_main():
@@ -94,15 +92,15 @@ def header_to_save(cfg: DictConfig, dataset: Dataset) -> State:
         "shape": list(dataset.shape),
         "num_classes": dataset.num_classes if cfg.conditional else 0,
         "vocabulary": dataset.vocabulary,
-        "class_names": list(dataset.class_names),
+        "class_names": [*map(str, dataset.class_names)],
         "class_counts": class_counts(dataset) if cfg.conditional else [],
         "bounded": dataset.bounded,
-        "data": dataset.describe(),
+        "data": str(dataset.describe()),
         "units": None if dataset.units is None else dataset.units.state(),
         "conditions": dataset.conditions.state() if cfg.conditional and dataset.conditions is not None else None,
     }
     try:
-        header_of(header)
+        header_of(header)  # before networks are made of it
     except ValueError as error:
         raise ValueError(f"no checkpoint of this run could be read again: {error}") from error
     return header

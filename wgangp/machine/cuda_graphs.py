@@ -137,6 +137,7 @@ def make_capturable(optimizers: Sequence[torch.optim.Optimizer], device: torch.d
         return False
     for group in groups:
         group["capturable"] = True
+        group.setdefault("initial_lr", group["lr"])
         group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=device)
     warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")  # the warm-up's
     return True

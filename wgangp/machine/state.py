@@ -3,17 +3,27 @@
 import copy
 from collections import defaultdict
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 Part = nn.Module | torch.optim.Optimizer
+SET_BY_US = {"params", "lr", "initial_lr", "capturable"}  # of a group of weights
 
 
 def state_of(parts: Mapping[str, Part]) -> dict[str, Any]:
-    """Returns every part's state_dict by name."""
-    return {name: part.state_dict() for name, part in parts.items()}
+    """Returns every part's state_dict by name; an optimizer's has the options that it was made with, too."""
+    return {name: part.state_dict() | made_with(part) for name, part in parts.items()}
+
+
+def made_with(part: Part) -> dict[str, Any]:
+    """Returns the plain options of an optimizer's groups of weights, as {"defaults": ...}."""
+    if not isinstance(part, torch.optim.Optimizer):
+        return {}
+    plain, group = (bool, int, float, str, tuple, list, NoneType), part.param_groups[0]
+    return {"defaults": {k: v for k, v in part.defaults.items() if k in group and isinstance(v, plain)}}
 
 
 def load_state(parts: Mapping[str, Part], state: Mapping[str, Any]) -> None:
@@ -24,7 +34,11 @@ def load_state(parts: Mapping[str, Part], state: Mapping[str, Any]) -> None:
     for name, part in parts.items():
         try:
             if isinstance(part, torch.optim.Optimizer):
-                part.load_state_dict(state[name] | {"param_groups": part.state_dict()["param_groups"]})
+                now, before = part.state_dict(), state[name]
+                options = before.get("defaults", before["param_groups"][0])  # which older checkpoints lack
+                groups = zip(now["param_groups"], before["param_groups"], strict=True)
+                merged = [new | moved(old, options) for new, old in groups]
+                part.load_state_dict({"state": before["state"], "param_groups": merged})
                 match_layouts(part)
                 check_moments(part)
             else:
@@ -34,6 +48,12 @@ def load_state(parts: Mapping[str, Part], state: Mapping[str, Any]) -> None:
                 f"the checkpoint's {name} does not fit the configured one: leave the architecture, the dataset's "
                 f"shape and the optimizers as they were ({f'{error} '.splitlines()[-1].strip()})"
             ) from error
+
+
+def moved(group: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what an optimizer has added to or changed in a group of weights, as schedule-free ones do."""
+    kept = group.keys() - SET_BY_US
+    return {key: group[key] for key in kept if key not in options or group[key] != options[key]}
 
 
 def check_moments(optimizer: torch.optim.Optimizer) -> None:

@@ -1,7 +1,9 @@
 """Which metrics score a run, and how they are run during training."""
 
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -58,10 +60,21 @@ def score(
     errors: dict[str, Exception] = {}
     for name, metric in metrics.items():
         try:
-            results.append(metric(samples, asked, dataset, device))
+            results.append(plain(metric(samples, asked, dataset, device)))
         except Exception as error:  # a user's own metric may raise anything
             errors[name] = error
     return results, errors
+
+
+def plain(result: Result) -> Result:
+    """Returns a metric's result with floats for its scores, which may be tensors or NumPy's numbers.
+
+    Raises TypeError or ValueError if it is no Result, a score is no number, or JSON has no form for the rest.
+    """
+    if not isinstance(result, Result):
+        raise TypeError(f"a metric returned a {type(result).__name__}: make it return a wgangp.metrics.Result")
+    json.dumps([result.measured_with, result.details])
+    return replace(result, values={str(name): float(value) for name, value in result.values.items()})
 
 
 def leave_out(errors: Mapping[str, Exception], metrics: Mapping[str, Metric], *, strict: bool) -> dict[str, Metric]:

@@ -1,6 +1,7 @@
 """Checkpoints: plain tensors and containers, written whole or not at all, read without running code."""
 
 import hashlib
+import io
 import logging
 import math
 import os
@@ -30,8 +31,13 @@ class Damaged(ValueError):
     """A checkpoint whose content is not what was written."""
 
 
-def _is_weights(part: object) -> bool:
-    return isinstance(part, dict) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in part.items())
+def check_weights(part: str, weights: object) -> None:
+    """Raises ValueError if a network's weights are no tensors by name."""
+    if not isinstance(weights, dict):
+        raise ValueError(f"the weights of its {part} are no tensors by name")
+    for name, value in weights.items():
+        if not (isinstance(name, str) and isinstance(value, Tensor)):
+            raise ValueError(f"{name} of its {part} is a {type(value).__name__}: only tensors can be kept")
 
 
 def step_of(path: Path) -> int:
@@ -102,19 +108,46 @@ def load_checkpoint(path: Path) -> State:
     if seal != sealed(hashlib.sha256(body)):
         raise Damaged(f"{path} is damaged or no checkpoint of wgangp")
     try:
+        return _state_of(body)
+    except ValueError as error:
+        raise ValueError(f"{path} is no checkpoint of wgangp ({error})") from error
+
+
+def _state_of(body: bytes) -> State:
+    """Returns the state of a file of torch.save. Raises ValueError if it is none of a run."""
+    try:
         if not body.startswith(b"PK"):
             raise ValueError("it is no file of torch.save")
         state = load_bounded(body)
         if not isinstance(state, dict) or not {"step", "generator", "ema"} <= state.keys():
             raise ValueError("it lacks parts")
-        if not all(_is_weights(state[part]) for part in ("generator", "ema")):
-            raise ValueError("its weights are no tensors by name")
+        for part in ("generator", "ema"):
+            check_weights(part, state[part])
         header_of(state)
         if not is_int(state["step"], 0, 10**12):
             raise ValueError("its step is no number")
     except (pickle.UnpicklingError, zipfile.BadZipFile, ValueError, RuntimeError, TypeError) as error:
-        raise ValueError(f"{path} is no checkpoint of wgangp ({f'{error} '.splitlines()[0].strip()[:200]})") from error
+        raise ValueError(f"{error} ".splitlines()[0].strip()[:200]) from error
     return state
+
+
+def check_readable(header: State, state: State) -> None:
+    """Raises ValueError if a checkpoint of this header and state could not be read again. Weights are not copied."""
+    content = io.BytesIO()
+    try:
+        torch.save(header | _without_numbers(state), content)
+        _state_of(content.getvalue())
+    except (ValueError, TypeError, AttributeError, pickle.PicklingError) as error:
+        raise ValueError(f"no checkpoint of this run could be read again: {error}") from error
+
+
+def _without_numbers(node: Any) -> Any:
+    """Returns containers of a state with an empty tensor for each of their tensors."""
+    if isinstance(node, Tensor):
+        return torch.empty(0)
+    if isinstance(node, dict):
+        return {key: _without_numbers(value) for key, value in node.items()}
+    return type(node)(map(_without_numbers, node)) if type(node) in (list, tuple) else node
 
 
 def load_newest(run: Path, set_aside: bool = False) -> tuple[Path, State]:
