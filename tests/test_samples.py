@@ -246,6 +246,9 @@ def test_a_table_is_written_as_csv_in_the_proportions_of_the_data(call, tmp_path
     code, text = call("sample", "run=run", "format=csv", "n=7", "proportions=data", "label=rare")
     assert code == 1 and "label and proportions=data exclude each other" in text
     assert call("sample", "run=run", "format=csv", "n=7", "proportions=data", "out=few.csv")[0] == 0
+    code, text = call("sample", "run=run", "n=7", "proportions=data", "out=by_its_name.csv")
+    assert code == 0 and Path("by_its_name.csv").read_text() == Path("few.csv").read_text()
+    assert call("sample", "run=run", "n=7", "out=by_its_name.npy")[0] == 0 and len(np.load("by_its_name.npy")) == 7
     assert Path("few.csv").read_text().splitlines() == Path("data.csv").read_text().splitlines()[:8]
 
 

@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import composed
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import wgangp
 from wgangp.app.checks import check
-from wgangp.app.command_line import as_typed
+from wgangp.app.command_line import as_typed, options_first
 from wgangp.machine import device
 from wgangp.run_dir.claim import Claim, remove_if_empty
 from wgangp.run_dir.record import read_record
@@ -212,3 +213,19 @@ def test_every_command_has_its_version(command, call):
 @pytest.mark.parametrize("name", ["sample", "evaluate"])
 def test_a_run_without_its_key_is_named(name, call):
     assert call(name, "outputs/toy/1") == (1, "outputs/toy/1: give run=DIR")
+
+
+@pytest.mark.parametrize("path", ["d\\x/t.csv", "a b\\", "a\\'b c", "it's\\\\'x", "x\\\\y z", "we\\ird", "\\"])
+def test_paths_with_backslashes_and_quotes_are_as_typed(path):
+    parsed = OverridesParser.create().parse_override(as_typed(f"dataset.path={path}"))
+    assert parsed.value() == path
+
+
+def test_options_of_hydra_may_be_anywhere():
+    given = ["a=1", "--config-dir", "there", "b=2", "-m", "--config-name=x", "~c"]
+    assert options_first(given) == ["--config-dir", "there", "-m", "--config-name=x", "a=1", "b=2", "~c"]
+
+
+def test_a_sweep_over_data_says_how_to_give_their_keys(call):
+    code, text = call("train", "-m", "dataset=mnist,fashion_mnist", "dataset.limit=100", "steps=2")
+    assert code == 1 and "In a sweep over dataset, write +dataset.limit=..." in text and text.count("\n") <= 1, text

@@ -373,6 +373,34 @@ def test_frozen_weights_stay_and_the_others_learn():
     assert not moved[0] and sum(moved) >= len(others) - 1  # the last bias has no gradient
 
 
+class Returns(nn.Module):
+    """A network that returns function(its output)."""
+
+    def __init__(self, network, function):
+        super().__init__()
+        self.network, self.function, self.nz, self.num_classes = network, function, 2, 0
+
+    def forward(self, *inputs):
+        return self.function(self.network(*inputs))
+
+
+@pytest.mark.parametrize(
+    ("part", "function", "said"),
+    [
+        ("generator", lambda x: (x, x), "the generator returns a tuple for 8 latents: make it return \\(8, 2\\)"),
+        ("generator", lambda x: x[:3], "the generator returns \\(3, 2\\) for 8 latents"),
+        ("generator", lambda x: x[:, :1], "the generator returns \\(8, 1\\) for 8 latents"),
+        ("critic", lambda x: {"score": x}, "the critic returns a dict: make it return a tensor"),
+        ("critic", lambda x: (x, x), "the critic returns a tuple: make it return a tensor"),
+    ],
+)
+def test_networks_that_return_other_things_are_told_so(part, function, said):
+    network = getattr(small_trainer(), part)
+    trainer = small_trainer(**{part: Returns(network, function)})
+    with pytest.raises(ValueError, match=said):
+        trainer.train_step()
+
+
 def test_checkpoint_of_another_architecture_is_refused():
     other = small_trainer(
         critic=mlp.Critic(shape=(2,), num_classes=0, width=9, depth=2, spectral=False, condition="auto")

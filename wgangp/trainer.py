@@ -180,8 +180,11 @@ class Trainer:
         """Algorithm 1, lines 4 to 7."""
         real, y = map(local_shard, self.dataset.make(*fetched))  # (n, *), (n,) or (n, *)
         with torch.no_grad(), self.autocast():
-            fake = fakes(self.generator, real, z, y).to(real.dtype)  # (n, *), with the reals' labels or conditions
-        return self.critic_terms(self.critic, real, fake, y, penalised)
+            fake = fakes(self.generator, real, z, y)  # (n, *), with the reals' labels or conditions
+        if not isinstance(fake, Tensor) or fake.shape != real.shape:
+            found = tuple(fake.shape) if isinstance(fake, Tensor) else f"a {type(fake).__name__}"
+            raise ValueError(f"the generator returns {found} for {len(z)} latents: make it return {tuple(real.shape)}")
+        return self.critic_terms(self.critic, real, fake.to(real.dtype), y, penalised)
 
     def critic_terms(
         self, critic: nn.Module, real: Tensor, fake: Tensor, y: Tensor, penalised: bool
@@ -231,10 +234,10 @@ class Trainer:
 
         Raises ValueError unless it returns a score of each sample, and beside it a logit of each class or none.
         """
-        if self.one_pass:
-            real_out, fake_out = critic(torch.cat([real, fake])).chunk(2)
-        else:
-            real_out, fake_out = critic(real), critic(fake)
+        outputs = [critic(torch.cat([real, fake]))] if self.one_pass else [critic(real), critic(fake)]
+        if not all(isinstance(out, Tensor) for out in outputs):
+            raise ValueError(f"the critic returns a {type(outputs[0]).__name__}: make it return a tensor, (n, 1)")
+        real_out, fake_out = outputs[0].chunk(2) if self.one_pass else outputs
         if real_out.shape not in ((len(real), 1), (len(real), 1 + self.dataset.num_classes)):
             logits = f", or (n, {1 + self.dataset.num_classes}) with class logits" if self.dataset.num_classes else ""
             raise ValueError(

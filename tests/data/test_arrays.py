@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -416,3 +417,27 @@ def test_the_note_of_pandas_in_a_parquet_file_may_be_anything(note, tmp_path):
     table = pyarrow.table({"a": [1.0, 2.0, 3.0], "b": [4.0, 5.0, 7.0]}).replace_schema_metadata({b"pandas": note})
     importlib.import_module("pyarrow.parquet").write_table(table, tmp_path / "t.parquet")
     assert load(tmp_path / "t.parquet").units.names == (("a",) if b'"b"' in note else ("a", "b"))
+
+
+def test_a_held_out_table_may_have_its_columns_in_another_order():
+    write("a,b\n1,10\n2,20\n3,30\n")
+    Path("test.csv").write_text("b,a\n40,4\n50,5\n")
+    assert load("x.csv", held_out="test.csv").reference("held_out")[0].tolist() == [[4, 40], [5, 50]]
+    both = load(["x.csv", "test.csv"]).reference("train")[0]
+    assert torch.equal(both[:, 1], 10 * both[:, 0]) and len(both) == 5
+    Path("test.csv").write_text("b,c\n40,4\n50,5\n")
+    with pytest.raises(ValueError, match="held-out samples have the columns b, c, and the training samples a, b: give"):
+        load("x.csv", held_out="test.csv")
+
+
+def test_decimals_and_booleans_of_parquet_are_numbers():
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    rows = {"price": pa.array([Decimal("0.30"), Decimal("1.25")]), "ok": pa.array([True, False])}
+    parquet.write_table(pa.table(rows), "x.parquet")
+    found = load("x.parquet").reference("train")[0]
+    assert found.double().sub(torch.tensor([[0.3, 1], [1.25, 0]])).abs().max() < 1e-6
+    parquet.write_table(pa.table({"ok": pa.array([True, None])}), "x.parquet")
+    with pytest.raises(ValueError, match="numbers that are missing"):
+        load("x.parquet")

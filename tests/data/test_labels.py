@@ -1,17 +1,25 @@
 """Classes: those that have images are numbered, drawn from alike, and named."""
 
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from conftest import array, write_idx, write_mnist
+from conftest import array, composed, write_idx, write_mnist
+from omegaconf import OmegaConf
 
+from wgangp.app.build import make_dataset
+from wgangp.app.conditions import class_number
 from wgangp.data.labels import draw_evenly, number, wanted_labels
 from wgangp.data.sources import torchvision_dataset
 
 AS_IS = {"size": None, "channels": None, "classes": None, "limit": None, "flip": False, "dequantise": False}
 AS_IS |= {"held_out": None, "seed": 0, "device": torch.device("cpu")}
+
+
+def yaml_value(text):
+    return OmegaConf.to_container(OmegaConf.from_dotlist([f"x={text}"]))["x"]
 
 
 def saved(tmp_path, labels, test_labels=None):
@@ -38,9 +46,32 @@ def test_labels_with_gaps_are_numbered_and_that_is_said(tmp_path, caplog, labels
 
 def test_a_number_is_the_name_of_a_class_where_names_are_numbers():
     assert wanted_labels([1, 3], [0, 1, 2], ["1", "2", "3"]) == [0, 2]
-    with pytest.raises(ValueError, match="there are no images of class 0; choose from 1, 2, 3"):
+    with pytest.raises(ValueError, match="no sample is of class 0; choose from 1, 2, 3"):
         wanted_labels([0, 3], [0, 1, 2], ["1", "2", "3"])
     assert wanted_labels([0, 2], [0, 1, 2], ["cat", "dog", "owl"]) == [0, 2]  # positions, where names are words
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "chosen", "position"),
+    [
+        ([-1, 1], ["-1", "1"], "[-1]", 0),  # of support vector machines
+        ([10115, 80331], ["10115", "80331"], "[80331]", 1),  # postcodes
+        ([True, False], ["False", "True"], "[true]", 1),
+        ([b"cat", "über".encode()], ["cat", "über"], "['über']", 1),
+        ([1.0, 2.0], ["1", "2"], "[2.0]", 1),
+        (["1.50", "2.50"], ["1.50", "2.50"], "[1.50]", 0),
+        (["true", "false"], ["false", "true"], "[True]", 1),
+    ],
+)
+def test_labels_of_any_kind_are_classes_by_their_names(labels, names, chosen, position, tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).normal(size=(40, 3)), labels=np.array(labels * 20))
+    given = ["dataset=table", f"dataset.path={tmp_path / 'x.npz'}"]
+    every = make_dataset(composed(*given), torch.device("cpu"))
+    assert list(every.class_names) == names and every.class_counts().tolist() == [20, 20]
+    one = make_dataset(composed(*given, f"dataset.classes={chosen}"), torch.device("cpu"))
+    assert len(one) == 20 and torch.equal(one.train.images, every.train.images[every.train.labels == position])
+    known = SimpleNamespace(class_names=every.class_names, num_classes=2)
+    assert class_number(yaml_value(chosen)[0], known) == position
 
 
 def test_labels_without_gaps_stay(tmp_path, caplog):
@@ -105,18 +136,18 @@ def test_the_names_of_published_classes(tmp_path):
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        (["cat"], "there are no images of class cat; choose from 1, 2, 3, 4"),
-        ([0], "there are no images of class 0; choose from 1, 2, 3, 4"),
+        (["cat"], "no sample is of class cat; choose from 1, 2, 3, 4"),
+        ([0], "no sample is of class 0; choose from 1, 2, 3, 4"),
         ([3, 3], "class 3 is named twice"),
         ([3, "3"], "class 3 is named twice"),
         ([], "give a list of names or numbers"),
         (3, "give a list of names or numbers, as in \\[3\\]"),
         ("cat", "give a list of names or numbers, as in \\[cat\\]"),
-        ([1.0], "there are no images of class 1.0"),
-        ([None], "there are no images of class None"),
-        ([True], "there are no images of class True"),
-        ([[1]], "there are no images of class \\[1\\]"),
-        ([-1], "there are no images of class -1"),
+        ([1.5], "no sample is of class 1.5"),
+        ([None], "no sample is of class None"),
+        ([True], "no sample is of class True"),
+        ([[1]], "no sample is of class \\[1\\]"),
+        ([-1], "no sample is of class -1"),
     ],
 )
 def test_classes_that_are_not_there_are_refused(tmp_path, classes, message):
@@ -126,7 +157,7 @@ def test_classes_that_are_not_there_are_refused(tmp_path, classes, message):
 
 
 def test_data_without_classes_say_so(tmp_path):
-    with pytest.raises(ValueError, match="no images of class cat; this data has no classes"):
+    with pytest.raises(ValueError, match="no sample is of class cat; this data has no classes"):
         array(path=saved(tmp_path, [0, 0]), **(AS_IS | {"classes": ["cat"]}))
 
 

@@ -56,10 +56,11 @@ def as_typed(argument: str) -> str:
 
 
 def quoted(path: str) -> str:
+    """Returns a path as Hydra reads it. In its quotes a backslash stands for itself, but before a quote."""
     if not path or path == "null" or PLAIN.fullmatch(path) or path[0] in "'\"[$?":
         return path
-    expanded = os.path.expanduser(path).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{expanded}'"
+    doubled = re.sub(r"(\\+)(?='|$)", r"\1\1", os.path.expanduser(path))
+    return "'" + doubled.replace("'", "\\'") + "'"
 
 
 def lazily(module: str, name: str) -> Callable[..., Any]:
@@ -122,6 +123,15 @@ def refuse_empty_paths(arguments: Sequence[str]) -> None:
             raise ValueError(f"{argument}: give a path")
 
 
+def options_first(arguments: Sequence[str]) -> list[str]:
+    """Returns the arguments with Hydra's own options in front: argparse takes none between others, such as -m."""
+    taking = {name for action in get_args_parser()._actions if action.nargs is None for name in action.option_strings}
+    options, others = list[str](), list[str]()
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        (options if argument.startswith("-") or before in taking else others).append(argument)
+    return options + others
+
+
 def chosen_options(arguments: Sequence[str]) -> dict[str, str]:
     """Returns the options of groups that the arguments choose, such as {"dataset": "mnist"}."""
     pairs = (argument.partition("=") for argument in arguments)
@@ -134,7 +144,7 @@ def command(task: Callable[..., Any], config_name: str) -> None:
     An error becomes one line and exit code 1; debug=true shows its traceback.
     """
     arguments = [as_typed(a) for a in sys.argv[1:]]
-    arguments.sort(key=lambda argument: argument not in MULTIRUN)  # argparse takes no -m between other arguments
+    arguments = options_first(arguments)
     pairs = [(key, value) for key, _, value in (argument.partition("=") for argument in arguments)]
     if answered(
         arguments, lambda: page(CONF, config_name, {k: v for k, v in pairs if k.partition("@")[0] in groups()})

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from wgangp.app.checks import is_number
 from wgangp.app.data import recorded_dataset
+from wgangp.data.labels import position_of
 from wgangp.machine.text import typed
 from wgangp.models import Generator
 from wgangp.run_dir.checkpoint import load_newest, run_of
@@ -33,8 +34,8 @@ def class_number(label: Any, generator: Generator) -> int | None:
         return None
     if not generator.num_classes:
         raise ValueError(f"label={label}: this generator has no classes: leave it out, or train with conditional=true")
-    if typed(label) in names:
-        return names.index(typed(label))
+    if (position := position_of(label, names)) is not None:
+        return position
     if type(label) is int and 0 <= label < generator.num_classes and not any(are_numbers([name]) for name in names):
         return label
     raise ValueError(
@@ -98,7 +99,8 @@ def of_file(path: str, known: Conditions) -> Tensor:
         ) from error
     axes = known.units.axes
     plain = isinstance(x, np.ndarray) and x.dtype.kind in "biuf"
-    x = x[None] if plain and x.ndim == len(axes) - 1 else x
+    if plain and x.ndim == len(axes) - 1:  # one condition alone; of single numbers one for each sample
+        x = x[:, None] if known.shape == (1,) and len(x) > 1 else x[None]
     if not plain or x.ndim != len(axes) or tuple(channels_first(torch.empty(x.shape), axes).shape[1:]) != known.shape:
         raise ValueError(f"condition={path} holds no conditions of this generator, which is given {known}")
     if not len(x) or not np.isfinite(x).all():

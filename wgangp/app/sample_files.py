@@ -45,7 +45,8 @@ def write_samples(cfg: DictConfig, run: Path, step: int, generator: Generator) -
         return write_film(cfg, generator, label, out, kind)
     if cfg.format == "files":
         return write_files(draw(generator, *latents_of(cfg, generator, label)), generator, out)
-    write = {"npy": write_array, "csv": write_table}.get(cfg.format, write_picture)
+    kind = out.suffix.lower().removeprefix(".") if cfg.format == "grid" else cfg.format
+    write = {"npy": write_array, "csv": write_table}.get(kind, write_picture)
     return write(cfg, generator, label, out)
 
 

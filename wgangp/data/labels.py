@@ -1,10 +1,13 @@
 """Classes: which images to use, and the numbers of their classes."""
 
 import logging
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from wgangp.machine.text import typed
 
 log = logging.getLogger(__name__)
 
@@ -16,8 +19,28 @@ def name_of(label: int, names: Sequence[str] | None) -> str:
     return names[label] if names is not None and label < len(names) else str(label)
 
 
+def position_of(entry: object, names: Sequence[str]) -> int | None:
+    """Returns the position of a name that an option gives, perhaps read as true or 1.5 where it is True or 1.50.
+
+    None if there is no such name.
+    """
+    for text in (str(entry), typed(entry)):
+        if text in names:
+            return names.index(text)
+    same = [i for i, name in enumerate(names) if type(entry) is float and as_number(name) == entry]
+    return same[0] if len(same) == 1 else None
+
+
+def as_number(name: str) -> float:
+    """Returns the number that a name is; NaN if it is none."""
+    try:
+        return float(name)
+    except ValueError:
+        return math.nan
+
+
 def choose(
-    labels: Tensor, classes: Sequence[int | str] | None, limit: int | None, names: Sequence[str] | None
+    labels: Tensor, classes: Sequence[int | float | str] | None, limit: int | None, names: Sequence[str] | None
 ) -> tuple[Tensor, list[int]]:
     """Returns the positions of the images to use, ascending, and the labels that they may have, in the wanted order.
 
@@ -31,18 +54,20 @@ def choose(
     return positions[draw_evenly(labels[positions], limit)], wanted
 
 
-def wanted_labels(classes: Sequence[int | str], found: Sequence[int], names: Sequence[str] | None) -> list[int]:
+def wanted_labels(classes: Sequence[int | float | str], found: Sequence[int], names: Sequence[str] | None) -> list[int]:
     """Returns the labels of `classes`, which gives them by name or by number."""
     if isinstance(classes, str) or not isinstance(classes, Sequence) or not classes:
         raise ValueError(f"dataset.classes={classes}: give a list of names or numbers, as in [{classes or 0}], or null")
-    by_name = {name_of(label, names): label for label in found}
-    numbers = all(name.lstrip("-").isdecimal() for name in by_name)  # then a number is a name, and no position
+    known = [name_of(label, names) for label in found]
+    numbers = all(name.lstrip("-").isdecimal() for name in known)  # then a number is a name, and no position
     wanted = []
     for entry in classes:
-        label = by_name.get(str(entry), entry if type(entry) is int and not numbers else None)
+        position = position_of(entry, known)
+        number = entry if type(entry) is int and not numbers else None
+        label = number if position is None else found[position]
         if label is None or label not in found:
-            choices = f"choose from {listed(list(by_name))}" if len(found) > 1 else "this data has no classes"
-            raise ValueError(f"dataset.classes={list(classes)}: there are no images of class {entry}; {choices}")
+            choices = f"choose from {listed(known)}" if len(found) > 1 else "this data has no classes"
+            raise ValueError(f"dataset.classes={list(classes)}: no sample is of class {entry}; {choices}")
         if label in wanted:
             raise ValueError(f"dataset.classes={list(classes)}: class {entry} is named twice; name it once")
         wanted.append(label)

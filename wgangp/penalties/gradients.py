@@ -36,7 +36,8 @@ def gradient_norm(critic: ScoreFunction, x: Tensor, order: float = 2) -> Tensor:
     """Returns |grad_x f(x)| of each sample, (n,), over all its axes; differentiable in the critic's weights.
 
     `order` is the norm's, from 1 to inf. The norm's subgradient at a zero gradient is zero: a constant critic gives no
-    NaN, nor does one that is cut off from x, as by detach().
+    NaN, nor does one that is cut off from x, as by detach(). torch.func differentiates the critic, so an
+    autograd.Function of one's own needs `setup_context`, and torch.utils.checkpoint cannot be used in it.
     """
     grad: Tensor = torch.func.grad(lambda x: scores(critic, x).sum())(x)  # (n, *shape)
     norm: Tensor = torch.linalg.vector_norm(at_least_float32(grad).flatten(1), ord=order, dim=1)  # (n,)

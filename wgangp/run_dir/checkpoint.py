@@ -9,6 +9,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Callable
+from itertools import chain, count
 from pathlib import Path
 from typing import IO, Any
 
@@ -80,11 +81,17 @@ def set_aside_later(run: Path, step: int) -> None:
     """Renames the checkpoints after this step, of a future that is given up, to .later, best.pt among them."""
     for path in all_checkpoints(run):
         if step_of(path) > step:
-            path.rename(path.with_suffix(".later"))
+            path.rename(free(path.with_suffix(".later")))
     best = run / "checkpoints" / "best.pt"
     if best_of(run).get("step", 0) > step and best.exists():
-        best.rename(best.with_suffix(".later"))
+        best.rename(free(best.with_suffix(".later")))
         best.with_suffix(".json").unlink()
+
+
+def free(path: Path) -> Path:
+    """Returns a name that no file has: this one, or the first of NAME.2, NAME.3 and so on."""
+    names = (path.with_name(f"{path.name}.{i}") for i in count(2))
+    return next(name for name in chain([path], names) if not name.exists())
 
 
 def best_of(run: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from wgangp.data.images import Images
 from wgangp.data.labels import listed
 from wgangp.data.sources import conditions
 from wgangp.data.sources.axes import axes_of
-from wgangp.data.sources.content import Content, as_labels, as_tensor, check_numbers, check_pixels, joined
+from wgangp.data.sources.content import Content, as_labels, as_tensor, check_numbers, check_pixels, in_order, joined
 from wgangp.data.sources.files import read_arrays
 from wgangp.data.sources.source import ImageSource, Part, array_part, local_path
 from wgangp.data.sources.tables import read_table
@@ -62,7 +62,8 @@ class Array(ImageSource):
                 raise ValueError(
                     f"dataset.held_out={self.held_out}: the file has test samples of its own; set it to null"
                 )
-            test = replace(self._read(self.held_out, "held_out"), where=f"dataset.held_out={shown(self.held_out)}")
+            test = in_order(self._read(self.held_out, "held_out"), content.names)
+            test = replace(test, where=f"dataset.held_out={shown(self.held_out)}")
             content = replace(content, test=test)
             dataset = replace(self, held_out=None)._of(content)
             if dataset.test is None:
@@ -140,8 +141,13 @@ class Array(ImageSource):
                     raise ValueError(
                         f"{where}: either the training or the held-out samples lack {what}: give these, too"
                     )
-            if c.x.ndim != content.x.ndim or c.names != content.names:
-                raise ValueError(f"{where} has held-out samples of other axes or columns than the training samples")
+            if c.names != content.names:
+                raise ValueError(
+                    f"{where}: the held-out samples have the columns {shown(listed(c.names))}, and the training "
+                    f"samples {shown(listed(content.names))}: give the same"
+                )
+            if c.x.ndim != content.x.ndim:
+                raise ValueError(f"{where} has held-out samples of other axes than the training samples")
             given = conditions.beside(self._given, c, axes)
             try:
                 parts.append(array_part(channels_first(as_tensor(c.x), axes), y, given))

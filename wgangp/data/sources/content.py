@@ -3,7 +3,7 @@
 import math
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ def joined(contents: list[Content], along: int = 0) -> Content:
     first = contents[0]
     if len(contents) == 1:
         return first
+    contents = [in_order(content, first.names) for content in contents]
     if along and any(c.condition is not None for c in contents):
         raise ValueError("dataset.path: several files with a condition need n first among their axes: transpose them")
     shapes = {c.x.shape[:along] + c.x.shape[along + 1 :] for c in contents}
@@ -55,6 +56,13 @@ def joined(contents: list[Content], along: int = 0) -> Content:
     test, condition = (joined(parts, along) if parts else None for parts in (tests, given))
     x = np.concatenate([c.x for c in contents], along)
     return Content(x, labels, first.names, test, condition)
+
+
+def in_order(content: Content, names: tuple[str, ...]) -> Content:
+    """Returns a table with its columns in the order of these names, if it has the same ones."""
+    if content.names == names or sorted(content.names) != sorted(names) or len(set(names)) < len(names):
+        return content
+    return replace(content, x=content.x[:, [content.names.index(name) for name in names]], names=names)
 
 
 def check_pixels(where: str, contents: list[Content]) -> None:
@@ -117,6 +125,7 @@ def as_labels(where: str, parts: list[np.ndarray | None]) -> tuple[list[Tensor |
 
     Raises ValueError if they are no class numbers and no names.
     """
+    parts = [None if y is None else as_names(y) for y in parts]
     given = [y for y in parts if y is not None]
     names = None
     for y in given:
@@ -141,6 +150,16 @@ def as_labels(where: str, parts: list[np.ndarray | None]) -> tuple[list[Tensor |
                 f"{MOST_CLASSES - 1}, one for each sample"
             )
     return [None if y is None else torch.from_numpy(y.astype(np.int64).reshape(-1)) for y in parts], names
+
+
+def as_names(y: np.ndarray) -> np.ndarray:
+    """Returns labels as text if they are true or false, bytes, or whole numbers that no table of classes can have."""
+    if y.dtype.kind == "f" and y.size and np.array_equal(y, np.round(y)):
+        y = y.astype(np.int64)  # as NumPy saves whole numbers beside others
+    if y.dtype.kind == "S":
+        return np.char.decode(y, "utf-8", "replace")
+    beyond = y.dtype.kind in "iu" and y.size > 0 and bool(y.min() < 0 or y.max() >= MOST_CLASSES)
+    return y.astype(str) if y.dtype.kind == "b" or beyond else y
 
 
 def is_blank(label: str) -> bool:

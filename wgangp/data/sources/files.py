@@ -137,7 +137,11 @@ def _read_h5(path: Path, keys: Keys) -> Content:
                 start = data.id.get_offset()  # None if it is in several pieces, or compressed
                 if start is not None and data.nbytes >= LARGE and data.dtype.kind in "biuf":
                     return np.memmap(path, data.dtype, "r", start, data.shape)
-                array = np.asarray(data.asstr()[()], str) if h5py.check_string_dtype(data.dtype) else data[()]
+                array = (
+                    np.asarray(data.asstr("utf-8", "replace")[()], str)
+                    if h5py.check_string_dtype(data.dtype)
+                    else data[()]
+                )
                 if array.dtype.hasobject:
                     raise ValueError(f"{name} holds rows of different lengths: make them of one length")
                 return np.asarray(array)

@@ -38,7 +38,7 @@ class ImageSource:
 
     size: int | None
     channels: int | None
-    classes: Sequence[int | str] | None
+    classes: Sequence[int | float | bool | str] | None
     limit: int | None
     flip: bool
     dequantise: bool
@@ -111,7 +111,7 @@ class ImageSource:
         """Returns the held-out images of the classes that are trained on; None if there are none."""
         known = torch.isin(part.labels, (table >= 0).nonzero().flatten())
         if others := int((~known).sum()):
-            log.info("left out %d of %d held-out images, of classes that are not trained on", others, len(known))
+            log.info("left out %d of %d held-out samples, of classes that are not trained on", others, len(known))
         if not known.any():
             return None
         split = self._split(part, known.nonzero().flatten())

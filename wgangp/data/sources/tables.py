@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -188,6 +189,15 @@ def _index_columns(metadata: Mapping[bytes, bytes]) -> list[object]:
     return columns if isinstance(columns, list) else []
 
 
+def _plain(column: Any) -> Any:
+    """Returns a column of pyarrow with decimals and booleans as numbers, whose missing ones are then NaN."""
+    from pyarrow import float64, types, uint8
+
+    if types.is_boolean(column.type):
+        return column.cast(uint8())
+    return column.cast(float64()) if types.is_decimal(column.type) else column
+
+
 def _read_parquet(path: Path, labels: str | None, columns: Sequence[str] | None, condition: Sequence[str]) -> Content:
     try:
         from pyarrow import ArrowException, parquet
@@ -206,7 +216,7 @@ def _read_parquet(path: Path, labels: str | None, columns: Sequence[str] | None,
         numbers, label = _chosen(path, names, labels, columns, condition)
         wanted = [names[i] for i in numbers]
         table = parquet.read_table(path, columns=wanted + ([] if label is None else [names[label]]))
-        found = [table.column(name).to_numpy() for name in wanted]
+        found = [_plain(table.column(name)).to_numpy() for name in wanted]
     except ArrowException as error:
         raise ValueError(f"dataset.path={shown(path)} is damaged or no Parquet file ({shown(error)})") from error
     for name, column in zip(wanted, found, strict=True):
