@@ -135,7 +135,7 @@ def test_conditions_stay_with_their_samples_and_enter_the_content_term(tmp_path,
     monkeypatch.chdir(tmp_path)
     networks = ["generator.width=4", "critic.width=4", "generator_batch_multiple=2", "batch_size=8", "device=cpu"]
     trainer = make_trainer(*pictures(), *networks, "conditional=true", "content_weight=7", "compile=false")
-    pairs = [trainer.dataset.fetch(i, 8) for i in trainer.batches(3)[trainer.n_critic :]]
+    pairs = [trainer.dataset.fetch(i, 8) for i in trainer.batch_indices(3)[trainer.n_critic :]]
     z, y, x = trainer.generator_inputs(pairs)
     assert len(z) == len(x) == 16 and x.min() >= -1 and trainer.generator_batches == 2
     torch.testing.assert_close(F.interpolate(y, scale_factor=2), x)  # flipped together, scaled alike

@@ -71,7 +71,7 @@ class Observer:
         """Returns |grad f| (n,) at interpolates of the last real batch, whatever the penalty."""
         t = self.trainer
         seed_step(t.seed, t.step, "measure")
-        real, y = t.dataset.batch(t.batches(t.step - 1)[t.n_critic - 1], t.batch_size)
+        real, y = t.dataset.batch(t.batch_indices(t.step - 1)[t.n_critic - 1], t.batch_size)
         fake = fakes(frozen(t.generator), real, t.noise(len(real)), y)
         return gradient_norm(t.at_condition(frozen(t.critic), y), interpolates(real, fake))
 

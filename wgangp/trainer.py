@@ -119,7 +119,7 @@ class Trainer:
         self.ema.begin(self.step)
         updates = range(self.step * self.n_critic, (self.step + 1) * self.n_critic)
         penalised = tuple(self.penalty.due(i) for i in updates)
-        batches = [self.dataset.fetch(i, self.batch_size) for i in self.batches(self.step)]
+        batches = [self.dataset.fetch(i, self.batch_size) for i in self.batch_indices(self.step)]
         logs = self.functions.updates(penalised, batches)
         if any(penalised) and self.penalty.interval > 1:  # kept, while the graphs of other steps use this memory
             logs = {name: value.clone() for name, value in logs.items()}
@@ -128,7 +128,7 @@ class Trainer:
         self.images_seen += self.n_critic * self.batch_size
         return self.logs
 
-    def batches(self, step: int) -> range:
+    def batch_indices(self, step: int) -> range:
         """Returns the indices of a step's batches: n_critic of the critic's updates, then those of the generator's."""
         n = self.n_critic + self.generator_batches
         return range(step * n, (step + 1) * n)

@@ -150,6 +150,7 @@ class TrainingLoop:
             reason = shown(error)
             if reason != self.not_drawn:
                 log.error("the picture of step %d cannot be drawn: %s", self.trainer.step, reason)
+                log.debug("the picture", exc_info=error)
             self.not_drawn = reason
 
     def write_status(self, state: str, error: BaseException | None = None) -> None:

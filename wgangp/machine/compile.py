@@ -51,6 +51,7 @@ def compile_if_equal(
         log.warning(
             "compiling failed, so this run is not compiled (%s: %s)", type(error).__name__, str(error).split("\n")[0]
         )
+        log.debug("compiling", exc_info=error)
         return functions
     if not difference <= tolerance:
         log.warning("compiled gradients differ from eager ones by %.2g, so this run is not compiled", difference)

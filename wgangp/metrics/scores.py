@@ -63,6 +63,7 @@ def score(
             results.append(plain(metric(samples, asked, dataset, device)))
         except Exception as error:  # a user's own metric may raise anything
             errors[name] = error
+            log.debug("%s", name, exc_info=error)  # for its author, in train.log
     return results, errors
 
 

@@ -16,7 +16,7 @@ def console() -> Iterator[None]:
     handler, root = logging.StreamHandler(sys.stdout), logging.getLogger()
     handler.setFormatter(Printable("%(message)s"))
     handler.setLevel(logging.INFO)
-    logging.raiseExceptions = False  # of a closed terminal, as in compose.command
+    logging.raiseExceptions = False  # of a closed terminal, as in command_line.command
     before, level = root.handlers[:], root.level
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
