@@ -205,12 +205,16 @@ def test_an_optimizer_without_device_state_is_not_captured(caplog):
     assert "keeps its state on the host" in caplog.text
 
 
-def test_learning_rates_on_the_device_are_set_in_place():
+def test_learning_rates_on_the_device_are_set_in_place(monkeypatch):
     optimizer = ADAM([torch.nn.Parameter(torch.zeros(1))])
     make_capturable([optimizer], torch.device("cpu"))
     lr = optimizer.param_groups[0]["lr"]
     set_lr([optimizer], 0.5)
     assert optimizer.param_groups[0]["lr"] is lr and lr.item() == pytest.approx(5e-4)
+    monkeypatch.setattr(torch.Tensor, "__float__", lambda x: pytest.fail("the host waits for the device"))
+    set_lr([optimizer], 0.25)
+    monkeypatch.undo()
+    assert lr.item() == pytest.approx(2.5e-4)
 
 
 def test_a_step_reads_nothing_back():

@@ -75,7 +75,9 @@ def set_lr(optimizers: Iterable[torch.optim.Optimizer], scale: float) -> None:
     """Sets the learning rate of every group of weights to `scale` times its first one."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            lr = scale * group.setdefault("initial_lr", float(group["lr"]))
+            if "initial_lr" not in group:  # read once: on CUDA the host would wait for a tensor
+                group["initial_lr"] = float(group["lr"])
+            lr = scale * group["initial_lr"]
             group["lr"] = group["lr"].fill_(lr) if isinstance(group["lr"], Tensor) else lr  # a graph reads the tensor
 
 
