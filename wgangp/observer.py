@@ -15,7 +15,7 @@ from wgangp.models.layers import frozen
 from wgangp.models.real_plus_noise import fakes
 from wgangp.penalties import gradient_norm, interpolates
 from wgangp.run_dir.logger import Values
-from wgangp.sampling import draw, draw_for_metrics, generate_chunk
+from wgangp.sampling import draw_for_metrics, draw_samples, generate_chunk
 from wgangp.trainer import Logs, Trainer
 
 PAIRS = 32  # in a picture
@@ -86,7 +86,7 @@ class Observer:
 
     def generate(self, n: int) -> Tensor:
         """Returns n samples (n, *) of the averaged generator, on the CPU."""
-        return torch.cat(draw(frozen(self.trainer.ema.module), self.trainer.dataset, n, Tensor.cpu)[0])[:n]
+        return torch.cat(draw_samples(frozen(self.trainer.ema.module), self.trainer.dataset, n, Tensor.cpu)[0])[:n]
 
     @torch.no_grad()
     def picture(self) -> np.ndarray:

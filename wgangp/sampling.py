@@ -79,7 +79,7 @@ def generate(generator: Generator, z: Tensor, y: Tensor, finish: Callable[[Tenso
     return [made[i] for i in sorted(made)]
 
 
-def draw(
+def draw_samples(
     generator: Generator, dataset: Dataset, n: int, finish: Callable[[Tensor], Made]
 ) -> tuple[list[Made], Tensor | None]:
     """Returns finish(samples) of chunks of n or more samples, and the labels (m,) or conditions (m, *) asked for.
@@ -96,7 +96,7 @@ def draw(
 def draw_for_metrics(generator: Generator, dataset: Dataset, n: int, seed: int) -> tuple[Any, Tensor | None]:
     """Returns n samples as metrics take them, and the labels (n,) or conditions (n, *) asked for, if any."""
     seed_step(seed, 0, "evaluate")
-    parts, asked = draw(generator, dataset, n, dataset.to_metric_input)
+    parts, asked = draw_samples(generator, dataset, n, dataset.to_metric_input)
     x = torch.cat(parts) if isinstance(parts[0], Tensor) else [line for part in parts for line in part]
     return x[:n], None if asked is None else asked[:n]
 

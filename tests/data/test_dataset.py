@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from wgangp.data import Dataset, draw, sources
+from wgangp.data import Dataset, draw_positions, sources
 from wgangp.data.images import Images
 from wgangp.data.splits import Split
 from wgangp.data.text import PAD, Text
@@ -102,7 +102,7 @@ def test_a_dataset_of_ones_own_needs_a_few_methods_only():
 
 
 def test_draws_are_without_replacement():
-    assert len(draw(100, 60, 0).unique()) == 60 and torch.equal(draw(5, 9, 0), torch.arange(5))
+    assert len(draw_positions(100, 60, 0).unique()) == 60 and torch.equal(draw_positions(5, 9, 0), torch.arange(5))
 
 
 @pytest.mark.parametrize("name", ["torchvision_dataset", "array", "image_folder", "celeba"])

@@ -20,7 +20,7 @@ def numbers_of(cfg: DictConfig) -> list[int]:
     return wanted
 
 
-def latents_of(cfg: DictConfig, generator: Generator, label: int | None) -> tuple[Tensor, Tensor, Tensor]:
+def wanted_latents(cfg: DictConfig, generator: Generator, label: int | None) -> tuple[Tensor, Tensor, Tensor]:
     """Returns z (m, nz) and labels or conditions y (m, *) in whole chunks, and the rows (n,) of the wanted samples."""
     wanted = numbers_of(cfg)
     z, numbers = sampling.latents_of(generator, wanted)
@@ -37,7 +37,7 @@ def in_steps(cfg: DictConfig) -> bool:
 
 
 def stepped(cfg: DictConfig, generator: Generator, z: Tensor, y: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns z, y and rows of `latents_of`; of an interpolation or a sweep, STEPS for each wanted sample."""
+    """Returns z, y and rows of `wanted_latents`; of an interpolation or a sweep, STEPS for each wanted sample."""
     if not in_steps(cfg):
         return z, y, rows
     first, of_row, known = z[rows], y[rows], generator.data_conditions
@@ -61,7 +61,7 @@ def classes_of(cfg: DictConfig, generator: Generator, numbers: Tensor) -> Tensor
     return torch.searchsorted(shares / shares[-1], (numbers.double() + 0.5) * GOLDEN % 1, right=True)
 
 
-def draw(generator: Generator, z: Tensor, y: Tensor, rows: Tensor) -> Tensor:
+def samples_of(generator: Generator, z: Tensor, y: Tensor, rows: Tensor) -> Tensor:
     """Returns the samples of rows (n,) as (n, *), on the CPU; arrays that are no pictures in the data's units."""
     return torch.cat(generate(generator, z, y, to_data(generator)))[rows]
 
@@ -70,11 +70,11 @@ def in_rows(
     cfg: DictConfig, generator: Generator, label: int | None
 ) -> tuple[Tensor, int | None, Tensor | None, list[int]]:
     """Returns samples of a grid, the columns and labels of its rows if it has some, and the samples' numbers."""
-    z, y, rows = stepped(cfg, generator, *latents_of(cfg, generator, label))
+    z, y, rows = stepped(cfg, generator, *wanted_latents(cfg, generator, label))
     if in_steps(cfg):
-        return draw(generator, z, y, rows), STEPS, None, rows.tolist()
+        return samples_of(generator, z, y, rows), STEPS, None, rows.tolist()
     if generator.num_classes > 1 and label is None and not cfg.seeds and cfg.proportions == "equal":
         columns = max(1, cfg.n // generator.num_classes)
         labels = torch.arange(generator.num_classes).repeat_interleave(columns)
         return class_rows(generator, z[:columns]), columns, labels, list(range(columns)) * generator.num_classes
-    return draw(generator, z, y, rows), None, None, numbers_of(cfg)
+    return samples_of(generator, z, y, rows), None, None, numbers_of(cfg)

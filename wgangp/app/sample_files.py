@@ -13,7 +13,7 @@ from torch import Tensor
 
 from wgangp import pictures
 from wgangp.app.conditions import as_in_data, class_number, in_units
-from wgangp.app.sample_draws import draw, in_rows, in_steps, latents_of, stepped
+from wgangp.app.sample_draws import in_rows, in_steps, samples_of, stepped, wanted_latents
 from wgangp.app.sample_names import name_of, place
 from wgangp.data.text import decode
 from wgangp.machine.device import seed_step
@@ -44,7 +44,7 @@ def write_samples(cfg: DictConfig, run: Path, step: int, generator: Generator) -
     if kind := kind_of_film(cfg, generator, out):
         return write_film(cfg, generator, label, out, kind)
     if cfg.format == "files":
-        return write_files(draw(generator, *latents_of(cfg, generator, label)), generator, out)
+        return write_files(samples_of(generator, *wanted_latents(cfg, generator, label)), generator, out)
     kind = out.suffix.lower().removeprefix(".") if cfg.format == "grid" else cfg.format
     write = {"npy": write_array, "csv": write_table}.get(kind, write_picture)
     return write(cfg, generator, label, out)
@@ -124,9 +124,9 @@ def write_picture(cfg: DictConfig, generator: Generator, label: int | None, out:
 
 def write_array(cfg: DictConfig, generator: Generator, label: int | None, out: Path) -> Path:
     """Writes all samples as one .npy, as `as_array` has them, and beside it their labels or conditions."""
-    z, y, rows = stepped(cfg, generator, *latents_of(cfg, generator, label))
+    z, y, rows = stepped(cfg, generator, *wanted_latents(cfg, generator, label))
     out = out if out.suffix == ".npy" else out.with_name(f"{out.name}.npy")
-    arrays = {out: as_array(draw(generator, z, y, rows), generator)}
+    arrays = {out: as_array(samples_of(generator, z, y, rows), generator)}
     if generator.num_classes:
         arrays[out.with_name(f"{out.stem}_labels.npy")] = as_in_data(y[rows], generator)
     if generator.data_conditions is not None:
@@ -139,11 +139,11 @@ def write_array(cfg: DictConfig, generator: Generator, label: int | None, out: P
 
 def write_table(cfg: DictConfig, generator: Generator, label: int | None, out: Path) -> Path:
     """Writes samples as a .csv: their columns by name, then a column for the class or each number of the condition."""
-    z, y, rows = stepped(cfg, generator, *latents_of(cfg, generator, label))
+    z, y, rows = stepped(cfg, generator, *wanted_latents(cfg, generator, label))
     units, known = generator.data_units, generator.data_conditions
     if units is None or len(units.axes) != 2:
         raise ValueError("format=csv is for tables: choose format=npy for an array")
-    x = as_array(draw(generator, z, y, rows), generator)
+    x = as_array(samples_of(generator, z, y, rows), generator)
     out = out if out.suffix == ".csv" else out.with_name(f"{out.name}.csv")
     names, parts = [*(units.names or (f"x{i}" for i in range(x.shape[1])))], [x]
     if generator.num_classes:
@@ -194,10 +194,10 @@ def write_film(cfg: DictConfig, generator: Generator, label: int | None, out: Pa
         x, columns, *_ = in_rows(cfg, generator, label)
         shown, fps = pictures.moving(x, columns), pictures.FPS
     else:
-        z, y, rows = latents_of(cfg, generator, label)
+        z, y, rows = wanted_latents(cfg, generator, label)
         t = torch.linspace(0, 1, cfg.frames + 1)[:-1]
         path = slerp(z[rows], z[rows].roll(-1, 0), t).flatten(0, 1)
-        x = draw(generator, path, y[rows].repeat_interleave(cfg.frames, dim=0), torch.arange(len(path)))
+        x = samples_of(generator, path, y[rows].repeat_interleave(cfg.frames, dim=0), torch.arange(len(path)))
         if x.ndim == 2:
             raise ValueError(no_film)
         if len(x) > MANY_FRAMES:

@@ -135,7 +135,7 @@ class Order:
         return order.to(self.device, non_blocking=True)
 
 
-def draw(size: int, n: int | None, seed: int) -> Tensor:
+def draw_positions(size: int, n: int | None, seed: int) -> Tensor:
     """Returns n of `size` positions, a seeded draw without replacement; all, in order, if n is None or too large."""
     if n is None or n >= size:
         return torch.arange(size)

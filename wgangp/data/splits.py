@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from wgangp.data import Dataset, Order, draw
+from wgangp.data import Dataset, Order, draw_positions
 from wgangp.data.labels import draw_evenly, listed
 from wgangp.units import Conditions, Units
 
@@ -172,7 +172,7 @@ class Labelled(Dataset):
 
     def training_conditions(self, n: int) -> Tensor | None:
         if self.conditions is not None:
-            picked = draw(len(self.train), n, seed=0)[torch.arange(n) % len(self.train)]
+            picked = draw_positions(len(self.train), n, seed=0)[torch.arange(n) % len(self.train)]
             return self.scale_condition(self.train.targets(picked.to(self.train.labels.device)).to(self.device)).cpu()
         if not self.num_classes:
             return None
@@ -192,7 +192,7 @@ class Labelled(Dataset):
             return None
         if n is None or n >= len(split):
             return split.all().cpu(), split.labels.cpu()
-        picked = draw(len(split), n, seed).to(split.labels.device)
+        picked = draw_positions(len(split), n, seed).to(split.labels.device)
         return split.pick(picked)[0].cpu(), split.labels[picked].cpu()
 
     def class_counts(self) -> Tensor:

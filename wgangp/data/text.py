@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wgangp.data import Dataset, Order, draw
+from wgangp.data import Dataset, Order, draw_positions
 
 UNKNOWN, PAD = "�", "`"
 VOCABULARY = 2048  # characters at most, the unknown one among them
@@ -65,7 +65,7 @@ class Text(Dataset):
         if part not in ("train", "held_out"):
             return None
         codes = self.train if part == "train" else self.test
-        picked = draw(len(codes), n, seed)
+        picked = draw_positions(len(codes), n, seed)
         return strings(codes[picked.to(codes.device)], self.vocabulary), torch.zeros_like(picked)
 
     def describe(self) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from wgangp.data import Dataset, draw
+from wgangp.data import Dataset, draw_positions
 
 __all__ = ["gaussians8", "gaussians25", "swissroll"]  # the functions that conf/dataset names
 
@@ -40,7 +40,7 @@ class Toy(Dataset):
             return None
         device = self.centres.device
         if n is None or self.size is not None:
-            return self.make(draw(len(self), n, seed).to(device))
+            return self.make(draw_positions(len(self), n, seed).to(device))
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             return self.make(torch.arange(n, device=device))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from wgangp.data import Dataset, draw
+from wgangp.data import Dataset, draw_positions
 
 T = TypeVar("T")
 
@@ -65,4 +65,4 @@ def training_samples(dataset: Dataset, n: int | None = None, seed: int = 0) -> A
 
 def random_rows(x: Tensor, n: int) -> Tensor:
     """Returns n rows of x (m, *), a seeded draw without replacement; x itself if it has no more."""
-    return x if len(x) <= n else x[draw(len(x), n, seed=0).to(x.device)]
+    return x if len(x) <= n else x[draw_positions(len(x), n, seed=0).to(x.device)]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from wgangp.data import draw
+from wgangp.data import draw_positions
 from wgangp.data.sources.content import Content, as_tensor, check_numbers
 from wgangp.data.sources.files import read_arrays
 from wgangp.data.sources.source import local_path
@@ -86,5 +86,5 @@ def fitted(split: Split, axes: str, names: tuple[str, ...]) -> Conditions | None
         units = Units("minmax", torch.stack([half, half, torch.zeros_like(half)]), axes)
     else:
         units = fit_units("standard", training, limits, axes, names, CONSTANT)
-    examples = draw(len(training), max(1, min(EXAMPLES, NUMBERS // shape.numel())), seed=0)
+    examples = draw_positions(len(training), max(1, min(EXAMPLES, NUMBERS // shape.numel())), seed=0)
     return Conditions(units, limits.low, limits.high, units.apply(training.pick(examples)[0]))
