@@ -53,12 +53,14 @@ class Run:
         """Its dataset, where the run found it, the averaged generator and the critic."""
         _, state = load_newest(self.path)
         header = header_of(state)
-        config = OmegaConf.create(header.config)
         data: dict[str, Any] = {"shape": list(header.shape), "num_classes": header.num_classes}
         if header.conditions is not None:
             data["condition_shape"] = list(header.conditions.shape)
-        parts = {name: OmegaConf.create(part_with_defaults(name, config[name])) for name in ("penalty", "critic")}
-        critic = build(parts["penalty"]).wrap(build(parts["critic"], **data))
+        penalty, critic = (
+            build(OmegaConf.create(part_with_defaults(part, header.config[part])), **given)
+            for part, given in (("penalty", {}), ("critic", data))
+        )
+        critic = penalty.wrap(critic)
         critic.load_state_dict(state["critic"])
         dataset = recorded_dataset(header, AS_RECORDED, self.path, CPU)
         return dataset, generator_of(state, ema=True, batchnorm="running", allow=()), critic.eval()

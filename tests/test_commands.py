@@ -250,8 +250,8 @@ def test_resume_takes_overrides_and_says_so(call, tmp_path):
     assert code == 1 and "+epochs=3: nothing reads this key" in text
     record = Path("run/.hydra/config.yaml").read_text()
     for options, lacking in (
-        (["optimizer@critic_optimizer=rmsprop"], "square_avg, which RMSProp"),
-        (["+critic_optimizer.amsgrad=true"], "max_exp_avg_sq, which Adam"),
+        (["optimizer@critic_optimizer=rmsprop"], "it lacks square_avg, which RMSProp"),
+        (["+critic_optimizer.amsgrad=true"], "it lacks max_exp_avg_sq, which Adam"),
     ):
         code, text = call("resume", "run=run", "steps=9", *options)
         assert code == 1 and "critic_optimizer does not fit the configured one" in text and lacking in text, text

@@ -101,7 +101,7 @@ def test_a_batch_that_does_not_divide_is_told_in_a_line(tmp_path):
     assert finished(start_ranks("train", *MLP, "steps=2", "batch_size=15", cwd=tmp_path)) == [1, 1]
     for output in ("output_0", "output_1"):
         text = (tmp_path / output).read_text()
-        assert "batch_size=15 is no multiple of the 2 processes" in text and "Traceback" not in text
+        assert "batch_size=15: give a multiple of 2, the number of processes" in text and "Traceback" not in text
 
 
 @pytest.mark.parametrize(

@@ -293,7 +293,7 @@ def test_training_logs_the_scores_it_is_asked_for(call, tmp_path, classifier):
 def test_what_training_cannot_score_is_refused_before_it_compiles(
     call, tmp_path, classifier, asked, message, monkeypatch
 ):
-    monkeypatch.delattr("wgangp.app.training.make_trainer")  # which compiles, for minutes
+    monkeypatch.delattr("wgangp.app.prepare.make_trainer")  # which compiles, for minutes
     data = images(digits(tmp_path / "d.npz"))
     code, text = call("train", *data, *DCGAN, "steps=2", "hydra.run.dir=run", *asked.split())
     assert code == 1 and message in text and not Path("run/checkpoints").exists()

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import wgangp
 from wgangp.app.checks import check
-from wgangp.app.command_line import as_typed, options_first
+from wgangp.app.command_line import as_typed, options_last
 from wgangp.machine import device
 from wgangp.run_dir.claim import Claim, remove_if_empty
 from wgangp.run_dir.record import read_record
@@ -222,10 +222,14 @@ def test_paths_with_backslashes_and_quotes_are_as_typed(path):
 
 
 def test_options_of_hydra_may_be_anywhere():
-    given = ["a=1", "--config-dir", "there", "b=2", "-m", "--config-name=x", "~c"]
-    assert options_first(given) == ["--config-dir", "there", "-m", "--config-name=x", "a=1", "b=2", "~c"]
+    given = ["a=1", "--config-dir", "there", "b=2", "-m", "--config-nam", "x", "~c"]
+    assert options_last(given) == ["a=1", "b=2", "~c", "--config-dir", "there", "-m", "--config-nam", "x"]
+    assert options_last(["a=1", "--info"]) == ["a=1", "--info"]
+    assert options_last(["--info", "config", "a=1"]) == ["a=1", "--info", "config"]
 
 
 def test_a_sweep_over_data_says_how_to_give_their_keys(call):
     code, text = call("train", "-m", "dataset=mnist,fashion_mnist", "dataset.limit=100", "steps=2")
     assert code == 1 and "In a sweep over dataset, write +dataset.limit=..." in text and text.count("\n") <= 1, text
+    code, text = call("train", "-m", "generator=mlp,dcgan", "dataset=mnist", "stepz=2")
+    assert code == 1 and "stepz: there is no such key. Did you mean steps?" in text, text

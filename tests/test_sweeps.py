@@ -34,7 +34,7 @@ def test_a_sweep_names_what_failed_and_is_gone_on_with(call, tmp_path):
     assert code == 1 and "3 of 4 jobs failed: 1, 2, 3; for the reasons: wgangp-summarize sweep=sweep" in text
     assert "penalty=wgn_gp: there is no such option. Did you mean wgan_gp" in text
     _, text = call("train", "-m", *SMALL, "critic=char,char_gru", "critic.norm=layer", "hydra.sweep.dir=other")
-    assert "critic.norm: there is no such key. Choose from critic._target_, critic." in text
+    assert "critic.norm: the default critic has no such key. In a sweep over critic, write +critic.norm=..." in text
     finished = (tmp_path / "sweep" / "0" / "metrics.jsonl").stat().st_mtime_ns
 
     code, text = call("summarize", "sweep=sweep")

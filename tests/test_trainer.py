@@ -362,6 +362,47 @@ def test_own_optimizers_keep_their_rates_and_what_they_count():
         assert torch.equal(a, b) and torch.equal(a, start) == (a.ndim < 2)
 
 
+class Own(torch.optim.Optimizer):
+    """Needs what its constructor has set, has state in its state_dict, and two kinds of groups, as hybrids do."""
+
+    def __init__(self, params, lr):
+        params = list(params)
+        matrices, others = ([p for p in params if (p.ndim > 1) == wanted] for wanted in (True, False))
+        super().__init__([{"params": matrices, "kind": "matrix"}, {"params": others, "kind": "vector"}], {"lr": lr})
+        self.every = 1
+
+    def state_dict(self):
+        return super().state_dict() | {"every": self.every}
+
+    def load_state_dict(self, state):
+        self.every = state.pop("every") + 1
+        super().load_state_dict(state)
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                assert p.ndim > 1 or group["kind"] == "vector"
+                self.state[p][group["kind"]] = torch.ones_like(p) * self.every
+                p.data.sub_(1e-4 * p.grad)
+
+
+def test_own_optimizers_of_any_make_are_loaded():
+    first, second = (small_trainer(critic_optimizer=partial(Own, lr=1e-3)) for _ in range(2))
+    first.train_step()
+    second.load_state(copy.deepcopy(first.state()))
+    assert second.critic_optimizer.every == 2
+    kinds = [set(second.critic_optimizer.state[p]) for p in second.critic_params]
+    assert kinds == [{"matrix" if p.ndim > 1 else "vector"} for p in second.critic_params]
+
+
+def test_a_checkpoint_with_other_trained_weights_is_refused():
+    first, critic = small_trainer(), small_trainer().critic
+    first.train_step()
+    next(critic.parameters()).requires_grad_(False)
+    with pytest.raises(ValueError, match=r"critic_optimizer does not fit .* other numbers of trained weights"):
+        small_trainer(critic=critic).load_state(first.state())
+
+
 def test_frozen_weights_stay_and_the_others_learn():
     critic = mlp.Critic(shape=(2,), num_classes=0, width=16, depth=2, spectral=False, condition="auto")
     first, *others = critic.parameters()

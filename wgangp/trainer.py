@@ -77,7 +77,7 @@ class Trainer:
         dataset.batch(0, batch_size)  # raises ValueError if the batch is larger than the dataset
         if batch_size % distributed.WORLD_SIZE:
             raise ValueError(
-                f"batch_size={batch_size} is no multiple of the {distributed.WORLD_SIZE} processes: choose one"
+                f"batch_size={batch_size}: give a multiple of {distributed.WORLD_SIZE}, the number of processes"
             )
         self.dataset, self.loss, self.penalty = dataset, loss, penalty.to(device)
         layout = memory_format(len(dataset.shape), device, precision)

@@ -188,6 +188,8 @@ def resume_from_checkpoint(trainer: Trainer, path: Path, state: State, config: d
     for key in sorted(before):  # keys that are new in today's conf/ have their defaults
         if before[key] != now.get(key):
             log.info("resuming with %s=%s (it was %s)", key, typed(now.get(key)), shown(typed(before[key])))
+    images = state["step"] * before["n_critic"] * before["batch_size"]  # which older checkpoints do not say
+    state.setdefault("images_seen", images)
     if before.get("penalty.weight") != now.get("penalty.weight"):
         state.get("penalty", {}).pop("schedule.value", None)  # an adaptive weight begins at the new one
     trainer.load_state(state)

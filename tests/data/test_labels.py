@@ -48,6 +48,9 @@ def test_a_number_is_the_name_of_a_class_where_names_are_numbers():
     assert wanted_labels([1, 3], [0, 1, 2], ["1", "2", "3"]) == [0, 2]
     with pytest.raises(ValueError, match="no sample is of class 0; choose from 1, 2, 3"):
         wanted_labels([0, 3], [0, 1, 2], ["1", "2", "3"])
+    with pytest.raises(ValueError, match=r"no sample is of class 1; choose from 1\.5, 2\.5, 4\.0"):
+        wanted_labels([1], [0, 1, 2], ["1.5", "2.5", "4.0"])
+    assert wanted_labels([4, 1.5], [0, 1, 2], ["1.5", "2.5", "4.0"]) == [2, 0]
     assert wanted_labels([0, 2], [0, 1, 2], ["cat", "dog", "owl"]) == [0, 2]  # positions, where names are words
 
 
@@ -56,7 +59,8 @@ def test_a_number_is_the_name_of_a_class_where_names_are_numbers():
     [
         ([-1, 1], ["-1", "1"], "[-1]", 0),  # of support vector machines
         ([10115, 80331], ["10115", "80331"], "[80331]", 1),  # postcodes
-        ([True, False], ["False", "True"], "[true]", 1),
+        ([True, False], ["0", "1"], "[1]", 1),
+        (["1.5", "2.0"], ["1.5", "2.0"], "[2]", 1),
         ([b"cat", "über".encode()], ["cat", "über"], "['über']", 1),
         ([1.0, 2.0], ["1", "2"], "[2.0]", 1),
         (["1.50", "2.50"], ["1.50", "2.50"], "[1.50]", 0),

@@ -249,7 +249,7 @@ def test_a_resumed_run_tells_that_its_data_are_others(caplog):
     overrides = [*table("a,b\n" + "1,2\n3,4\n" * 8), *SMALL, "compile=false", "sample_every=0"]
     wgangp.train(*overrides, "steps=1", run_dir="run")
     table("a,b\n" + "5001,2\n5003,4\n" * 5)
-    differ = "the data differ from those that the run was trained with: 16 vectors of 2 columns (a, b), from 1 to 4"
+    differ = "the data differ from those that the run was trained with, which were: 16 vectors of 2 columns (a, b)"
     header = header_of(load_newest(Path("run"))[1])
     given = OmegaConf.create({"dataset": {"path": None, "root": None}, "allow": []})
     with caplog.at_level("WARNING"):

@@ -144,9 +144,9 @@ def test_pixels_and_numbers_of_one_shape_are_not_exchanged(call, tmp_path, pixel
     assert code == 0, text
     for command in (("evaluate", "n=20"), ("resume", "steps=3")):
         code, text = call(command[0], "run=run", *command[1:], f"dataset.path={other}")
-        kinds = ["pixels, points or characters", "in units of their own"]
+        kinds = ["pixels, points or text", "arrays of numbers, which are scaled"]
         here, there = reversed(kinds) if pixels else kinds
-        assert code == 1 and f"the data have numbers {here}, and the run was trained with {there}" in text, text
+        assert code == 1 and f"the data are {here}, and the run was trained with {there}" in text, text
 
 
 def test_a_held_out_share_of_evaluation_is_a_number(call, tmp_path):

@@ -92,7 +92,7 @@ def answered(arguments: Sequence[str], help_page: Callable[[], str]) -> bool:
 
 
 @contextmanager
-def one_line_errors(arguments: Sequence[str], explain: Callable[[Exception], str] = one_line) -> Iterator[None]:
+def one_line_errors(arguments: Sequence[str], message_of: Callable[[Exception], str] = one_line) -> Iterator[None]:
     """Ends the program in one line at an error or Ctrl-C; with debug=true the error is raised."""
     try:
         yield
@@ -101,7 +101,7 @@ def one_line_errors(arguments: Sequence[str], explain: Callable[[Exception], str
     except Exception as error:
         if wants_traceback(arguments):
             raise
-        sys.exit(explain(error))
+        sys.exit(message_of(error))
 
 
 def refuse_unknown_options(arguments: Sequence[str]) -> None:
@@ -123,13 +123,13 @@ def refuse_empty_paths(arguments: Sequence[str]) -> None:
             raise ValueError(f"{argument}: give a path")
 
 
-def options_first(arguments: Sequence[str]) -> list[str]:
-    """Returns the arguments with Hydra's own options in front: argparse takes none between others, such as -m."""
-    taking = {name for action in get_args_parser()._actions if action.nargs is None for name in action.option_strings}
-    options, others = list[str](), list[str]()
-    for before, argument in zip(["", *arguments], arguments, strict=False):
-        (options if argument.startswith("-") or before in taking else others).append(argument)
-    return options + others
+def options_last(arguments: Sequence[str]) -> list[str]:
+    """Returns the arguments with Hydra's own options, such as -m, at the end: argparse takes none between others."""
+    overrides = get_args_parser().parse_known_intermixed_args(arguments)[0].overrides
+    options = list(arguments)
+    for override in overrides:
+        options.remove(override)
+    return [*overrides, *options]
 
 
 def chosen_options(arguments: Sequence[str]) -> dict[str, str]:
@@ -144,13 +144,10 @@ def command(task: Callable[..., Any], config_name: str) -> None:
     An error becomes one line and exit code 1; debug=true shows its traceback.
     """
     arguments = [as_typed(a) for a in sys.argv[1:]]
-    arguments = options_first(arguments)
-    pairs = [(key, value) for key, _, value in (argument.partition("=") for argument in arguments)]
-    if answered(
-        arguments, lambda: page(CONF, config_name, {k: v for k, v in pairs if k.partition("@")[0] in groups()})
-    ):
+    if answered(arguments, lambda: page(CONF, config_name, chosen_options(arguments))):
         return
     refuse_unknown_options(arguments)
+    arguments = options_last(arguments)
     debug = wants_traceback(arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors, and we report them
     logging.raiseExceptions = False  # of a closed terminal, `| head -1`: the run goes on, and train.log has the lines

@@ -39,7 +39,9 @@ def use_as_recorded(dataset: Dataset, header: Header) -> None:
     Raises ValueError if its samples, columns, conditions, classes or characters differ from those of the run.
     """
     kinds: dict[str, tuple[Sequence[str], Sequence[str]]] = {}
-    kinds["numbers"] = ([kind_of(dataset.units)], [kind_of(header.units)])
+    if (dataset.units is None) != (header.units is None):
+        ours, theirs = kind_of(dataset.units), kind_of(header.units)
+        raise ValueError(f"the data are {ours}, and the run was trained with {theirs}: give such data")
     if dataset.units is not None and header.units is not None:
         kinds["scaling"] = ([dataset.units.scaling], [header.units.scaling])
         kinds["columns"] = (dataset.units.names, header.units.names)
@@ -58,12 +60,12 @@ def use_as_recorded(dataset: Dataset, header: Header) -> None:
                 f"{listed(there) or 'none that have names'}: give data with the same, in the same order"
             )
     if header.data and header.data != str(dataset.describe()):
-        log.warning("the data differ from those that the run was trained with: %s", shown(header.data))
+        log.warning("the data differ from those that the run was trained with, which were: %s", shown(header.data))
     dataset.use(header.units, header.conditions)
 
 
 def kind_of(units: Units | None) -> str:
-    return "pixels, points or characters" if units is None else "in units of their own"
+    return "pixels, points or text" if units is None else "arrays of numbers, which are scaled"
 
 
 def located(recorded_dataset: DictConfig, given: DictConfig, run: Path) -> DictConfig:

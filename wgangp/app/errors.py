@@ -87,9 +87,10 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -
         elsewhere = [ours for ours, theirs in NAMES_ELSEWHERE.items() if name in theirs.split()]
         if elsewhere and config_name == "train":
             return f"{name}: there is no such key. Did you mean {elsewhere[0]}?"
-        swept = [group for group, _, several in (a.partition("=") for a in arguments) if "," in several]
-        if {"-m", "--multirun"} & set(arguments) and (over := next((g for g in swept if g in groups()), None)):
-            return f"{name}: without a choice of {over} there is no such key. In a sweep over {over}, write +{name}=..."
+        swept = {group for group, _, several in (a.partition("=") for a in arguments) if "," in several}
+        over = sorted({name.partition(".")[0], "experiment"} & swept) if "." in name else []
+        if over and {"-m", "--multirun"} & set(arguments):
+            return f"{name}: the default {over[0]} has no such key. In a sweep over {over[0]}, write +{name}=..."
         return f"{name}: there is no such key.{near(name, keys(config_name, arguments), config_name)}"
     if "Config group override must be a string" in str(error):
         null = [group for group in groups() if f"{group}=null" in arguments]

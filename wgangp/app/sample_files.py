@@ -142,7 +142,7 @@ def write_table(cfg: DictConfig, generator: Generator, label: int | None, out: P
     z, y, rows = stepped(cfg, generator, *wanted_latents(cfg, generator, label))
     units, known = generator.data_units, generator.data_conditions
     if units is None or len(units.axes) != 2:
-        raise ValueError("format=csv is for tables: choose format=npy for an array")
+        raise ValueError("a .csv is for tables: choose format=npy for an array")
     x = as_array(samples_of(generator, z, y, rows), generator)
     out = out if out.suffix == ".csv" else out.with_name(f"{out.name}.csv")
     names, parts = [*(units.names or (f"x{i}" for i in range(x.shape[1])))], [x]

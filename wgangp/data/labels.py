@@ -27,7 +27,7 @@ def position_of(entry: object, names: Sequence[str]) -> int | None:
     for text in (str(entry), typed(entry)):
         if text in names:
             return names.index(text)
-    same = [i for i, name in enumerate(names) if type(entry) is float and as_number(name) == entry]
+    same = [i for i, name in enumerate(names) if type(entry) in (int, float) and as_number(name) == entry]
     return same[0] if len(same) == 1 else None
 
 
@@ -59,7 +59,7 @@ def wanted_labels(classes: Sequence[int | float | str], found: Sequence[int], na
     if isinstance(classes, str) or not isinstance(classes, Sequence) or not classes:
         raise ValueError(f"dataset.classes={classes}: give a list of names or numbers, as in [{classes or 0}], or null")
     known = [name_of(label, names) for label in found]
-    numbers = all(name.lstrip("-").isdecimal() for name in known)  # then a number is a name, and no position
+    numbers = any(as_number(name) == as_number(name) for name in known)  # then a number is a name, and no position
     wanted = []
     for entry in classes:
         position = position_of(entry, known)

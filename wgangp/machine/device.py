@@ -183,17 +183,19 @@ def kept_random_state() -> AbstractContextManager[None]:
 @contextmanager
 def kept_settings() -> Iterator[None]:
     """Leaves the settings of `set_precision` and `be_deterministic`, which are the whole process's, as they were."""
-    cudnn = torch.backends.cudnn
-    of_products = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)  # type: ignore[attr-defined]
+    cudnn, products = torch.backends.cudnn, torch.get_float32_matmul_precision()
     deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark, precisions = cudnn.benchmark, [place.fp32_precision for place in of_products]
+    warn_only, benchmark = torch.is_deterministic_algorithms_warn_only_enabled(), cudnn.benchmark
+    places = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)  # type: ignore[attr-defined]
+    before = [place.fp32_precision for place in places]
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         cudnn.benchmark = benchmark
-        for place, precision in zip(of_products, precisions, strict=True):
+        torch.set_float32_matmul_precision(products)
+        cudnn.allow_tf32 = before[1] == "tf32"  # torch has each setting twice, and raises errors where they differ
+        for place, precision in zip(places, before, strict=True):
             place.fp32_precision = precision
 
 

@@ -1,8 +1,8 @@
 """The states of modules and optimizers, as a checkpoint holds them."""
 
-import copy
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from types import NoneType
 from typing import Any
 
@@ -36,9 +36,12 @@ def load_state(parts: Mapping[str, Part], state: Mapping[str, Any]) -> None:
             if isinstance(part, torch.optim.Optimizer):
                 now, before = part.state_dict(), state[name]
                 options = before.get("defaults", before["param_groups"][0])  # which older checkpoints lack
-                groups = zip(now["param_groups"], before["param_groups"], strict=True)
+                groups = [*zip(now["param_groups"], before["param_groups"], strict=True)]
+                if any(len(new["params"]) != len(old["params"]) for new, old in groups):
+                    raise ValueError("it is of other numbers of trained weights")
                 merged = [new | moved(old, options) for new, old in groups]
-                part.load_state_dict({"state": before["state"], "param_groups": merged})
+                others = {key: value for key, value in before.items() if key != "defaults"}
+                part.load_state_dict(others | {"param_groups": merged})
                 match_layouts(part)
                 check_moments(part)
             else:
@@ -58,18 +61,26 @@ def moved(group: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any
 
 def check_moments(optimizer: torch.optim.Optimizer) -> None:
     """Raises ValueError if a loaded state lacks what this optimizer keeps of a weight: it is of another one."""
-    for p, moments in optimizer.state.items():
-        if lacking := sorted(kept_of_a_weight(optimizer, p) - moments.keys()):
-            raise ValueError(f"it has no {', '.join(lacking)}, which {type(optimizer).__name__} keeps of each weight")
-        return  # all weights have the same
+    for group in optimizer.param_groups:
+        for p in group["params"][:1]:  # all weights of a group have the same
+            has = optimizer.state.get(p, {})
+            if has and (lacking := sorted(kept_of_a_weight(optimizer, group, p) - has.keys())):
+                raise ValueError(
+                    f"it lacks {', '.join(lacking)}, which {type(optimizer).__name__} keeps of each weight"
+                )
 
 
-def kept_of_a_weight(optimizer: torch.optim.Optimizer, p: Tensor) -> set[str]:
-    """Returns the names of the state that it keeps of a weight, as a step on another one like p shows."""
-    probe, other = copy.copy(optimizer), torch.zeros_like(p, requires_grad=True)
+def kept_of_a_weight(optimizer: torch.optim.Optimizer, group: dict[str, Any], p: Tensor) -> set[str]:
+    """Returns the names of the state that it keeps of a weight of this group, as a step on another one like p shows.
+
+    They are none if it cannot step on one weight alone.
+    """
+    probe, other = object.__new__(type(optimizer)), torch.zeros_like(p, requires_grad=True)
     other.grad = torch.zeros_like(other)
-    probe.state, probe.param_groups = defaultdict(dict), [optimizer.param_groups[0] | {"params": [other]}]
-    probe.step()
+    vars(probe).update(vars(optimizer))
+    probe.state, probe.param_groups = defaultdict(dict), [group | {"params": [other]}]
+    with suppress(Exception):  # of an optimizer of one's own
+        probe.step()
     return set(probe.state[other])
 
 

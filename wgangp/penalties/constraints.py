@@ -20,7 +20,8 @@ class WeightClipping(Penalty):
     @torch.no_grad()
     def project(self, critic: nn.Module) -> None:
         for p in critic.parameters():
-            p.clamp_(-self.clip, self.clip)
+            if p.requires_grad:
+                p.clamp_(-self.clip, self.clip)
 
 
 class SpectralNorm(Penalty):

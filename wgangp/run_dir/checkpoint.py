@@ -8,6 +8,7 @@ import os
 import pickle
 import re
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable
 from itertools import chain, count
 from pathlib import Path
@@ -131,8 +132,8 @@ def _state_of(body: bytes) -> State:
         for part in ("generator", "ema"):
             check_weights(part, state[part])
         header_of(state)
-        if not is_int(state["step"], 0, 10**12):
-            raise ValueError("its step is no number")
+        if not (is_int(state["step"], 0, 10**12) and is_int(state.get("images_seen", 0), 0, 2**53)):
+            raise ValueError("its step or its number of images is no number")
     except (pickle.UnpicklingError, zipfile.BadZipFile, ValueError, RuntimeError, TypeError) as error:
         raise ValueError(f"{error} ".splitlines()[0].strip()[:200]) from error
     return state
@@ -152,7 +153,7 @@ def _without_numbers(node: Any) -> Any:
     """Returns containers of a state with an empty tensor for each of their tensors."""
     if isinstance(node, Tensor):
         return torch.empty(0)
-    if isinstance(node, dict):
+    if type(node) in (dict, OrderedDict):
         return {key: _without_numbers(value) for key, value in node.items()}
     return type(node)(map(_without_numbers, node)) if type(node) in (list, tuple) else node
 
@@ -190,11 +191,17 @@ class Checkpoints:
     ) -> None:
         self.run, self.folder, self.keep, self.header = run, run / "checkpoints", keep, header
         self.monitor, self.sign = monitor, -1 if higher_is_better else 1
-        self.saved_step = saved_step
+        self.saved_step, self.readable = saved_step, False
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def save(self, step: int, state: State) -> None:
-        """If the disk has no room, the older checkpoints stay, and training continues."""
+        """If the disk has no room, the older checkpoints stay, and training continues.
+
+        Raises ValueError, at the first time, if the checkpoint could not be read again.
+        """
+        if is_main() and not self.readable:
+            check_readable(self.header, state)
+            self.readable = True
         if is_main() and self._write(f"step_{step:08d}.pt", state):
             self.saved_step = step
             for old in all_checkpoints(self.run)[: -self.keep]:

@@ -153,13 +153,13 @@ def as_labels(where: str, parts: list[np.ndarray | None]) -> tuple[list[Tensor |
 
 
 def as_names(y: np.ndarray) -> np.ndarray:
-    """Returns labels as text if they are true or false, bytes, or whole numbers that no table of classes can have."""
-    if y.dtype.kind == "f" and y.size and np.array_equal(y, np.round(y)):
-        y = y.astype(np.int64)  # as NumPy saves whole numbers beside others
+    """Returns labels as text if they are bytes, or whole numbers that no table of classes can have."""
     if y.dtype.kind == "S":
         return np.char.decode(y, "utf-8", "replace")
+    if y.dtype.kind == "f" and y.size and bool(((np.abs(y) <= MOST_WHOLE) & (y == np.round(y))).all()):
+        y = y.astype(np.int64)  # as NumPy saves whole numbers beside others
     beyond = y.dtype.kind in "iu" and y.size > 0 and bool(y.min() < 0 or y.max() >= MOST_CLASSES)
-    return y.astype(str) if y.dtype.kind == "b" or beyond else y
+    return y.astype(str) if beyond else y
 
 
 def is_blank(label: str) -> bool:
