@@ -32,7 +32,7 @@ from wgangp.app.compose import load_config
 from wgangp.app.data import recorded_dataset
 from wgangp.app.defaults import part_with_defaults
 from wgangp.machine.device import seed_step
-from wgangp.metrics.objective import sign
+from wgangp.metrics.objective import higher_is_better
 from wgangp.run import generator_of
 from wgangp.run_dir.checkpoint import load_newest
 from wgangp.run_dir.header import header_of
@@ -105,7 +105,7 @@ def panels(n: int, columns: int | None, size: float) -> tuple[Figure, list[Axes]
 
 def axis_label(key: str) -> str:
     """With the direction of a score; a loss has none that means something in itself."""
-    return style.direction(key, sign(key, ()) < 0) if key.startswith("eval/") else key
+    return style.direction(key, higher_is_better(key, ())) if key.startswith("eval/") else key
 
 
 @torch.no_grad()
@@ -230,7 +230,7 @@ def ranked(runs: list[Run], key: str, by: str) -> dict[tuple[str, bool], list[fl
         groups.setdefault(run.option(by), []).append(value)
     if not groups:
         raise ValueError(f"no run has {key}")
-    return dict(sorted(groups.items(), key=lambda group: sign(key, ()) * fmean(group[1])))
+    return dict(sorted(groups.items(), key=lambda group: fmean(group[1]), reverse=higher_is_better(key, ())))
 
 
 Draw = Callable[[list[Run], argparse.Namespace], Figure]

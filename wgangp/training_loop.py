@@ -165,7 +165,7 @@ class TrainingLoop:
             reason=shown(error) if error else "",
             error=type(error).__name__ if error else "",
             monitor=self.checkpoints.monitor,
-            higher_is_better=self.checkpoints.sign < 0,
+            higher_is_better=self.checkpoints.higher_is_better,
             value=value if value == value else None,
             seconds=round(self.progress.seconds(), 1),
         )

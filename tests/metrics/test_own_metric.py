@@ -13,7 +13,7 @@ from test_commands import DCGAN, SMALL, digits, images
 
 from wgangp.app.build import build
 from wgangp.metrics import Metric, Result, names_of
-from wgangp.metrics.objective import sign
+from wgangp.metrics.objective import higher_is_better
 from wgangp.metrics.scores import Scores, check, choose
 from wgangp.sweeps.search import load_optuna, storage
 
@@ -162,9 +162,10 @@ def test_metrics_are_chosen_by_name_or_by_what_suits():
 
 def test_a_metric_says_its_names_and_directions():
     assert names_of(CATALOGUE.values()) == {"quick", "slow", "optional", "other"}
-    assert sign("eval/slow", CATALOGUE.values()) == sign("slow", CATALOGUE.values()) == -1
-    assert sign("slow", ()) == 1  # by its name alone, a loss
-    assert sign("eval/modes", CATALOGUE.values()) == -1 and sign("fid", CATALOGUE.values()) == 1
+    known = CATALOGUE.values()
+    assert higher_is_better("eval/slow", known) and higher_is_better("slow", known)
+    assert not higher_is_better("slow", ())  # by its name alone, a loss
+    assert higher_is_better("eval/modes", known) and not higher_is_better("fid", known)
 
 
 def test_a_metric_that_raises_is_reported_once_and_the_others_go_on(caplog):

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from wgangp.machine.text import shown
-from wgangp.metrics.objective import sign
+from wgangp.metrics import objective
 from wgangp.run_dir.lock import is_locked, locked
 from wgangp.run_dir.record import has_record
 from wgangp.run_dir.status import Status, write_status
@@ -85,8 +85,11 @@ def test_of_some_scores_the_highest_is_the_best(tmp_path):
     for i, score in enumerate([0.1, 0.3, 0.2]):
         write_job(tmp_path, i, [f"n_critic={i}"], [score], monitor="eval/recall")
     assert [group.values["n_critic"] for group in grouped(read_jobs(tmp_path), "recall")] == ["1", "2", "0"]
-    assert [sign(n, ()) for n in ("recall", "eval/modes", "classifier_score", "validation/accuracy")] == [-1] * 4
-    assert [sign(n, ()) for n in ("fid", "critic/wasserstein", "eval/classifier_frechet", "ngram_js_4")] == [1] * 4
+    assert all(
+        objective.higher_is_better(n, ()) for n in ("recall", "eval/modes", "classifier_score", "validation/accuracy")
+    )
+    losses = ("fid", "critic/wasserstein", "eval/classifier_frechet", "ngram_js_4")
+    assert not any(objective.higher_is_better(n, ()) for n in losses)
 
 
 def test_a_running_job_is_told_from_a_dead_one(tmp_path):

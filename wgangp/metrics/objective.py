@@ -27,15 +27,13 @@ def monitored(values: dict[str, float], name: str) -> float:
     return values.get(name, values.get(f"eval/{name}", math.nan))
 
 
-def sign(name: str, metrics: Iterable[Metric]) -> int:
-    """Returns -1 if a higher value is better, else 1, as of losses and distances. Metrics that return it decide."""
+def higher_is_better(name: str, metrics: Iterable[Metric]) -> bool:
+    """Returns whether a higher value of this scalar is better; not so of losses and distances.
+
+    The metrics that are at hand decide, then our own scores by their names.
+    """
     score = name.removeprefix("eval/")
     for metric in metrics:
         if score in metric.higher_is_better:
-            return -1 if metric.higher_is_better[score] else 1
-    return -1 if score in HIGHER_IS_BETTER or name.startswith("throughput/") else 1
-
-
-def higher_is_better(name: str, metrics: Iterable[Metric]) -> bool:
-    """Returns whether a higher value of this scalar is better, by the metrics that are at hand, and those of ours."""
-    return sign(name, metrics) < 0
+            return metric.higher_is_better[score]
+    return score in HIGHER_IS_BETTER or name.startswith("throughput/")

@@ -190,7 +190,7 @@ class Checkpoints:
         self, run: Path, keep: int, header: State, monitor: str, higher_is_better: bool, saved_step: int = 0
     ) -> None:
         self.run, self.folder, self.keep, self.header = run, run / "checkpoints", keep, header
-        self.monitor, self.sign = monitor, -1 if higher_is_better else 1
+        self.monitor, self.higher_is_better = monitor, higher_is_better
         self.saved_step, self.readable = saved_step, False
         self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -211,18 +211,20 @@ class Checkpoints:
         """Compares with the best value so far, in this run or before it was resumed."""
         if not is_main() or not self.monitor:
             return
-        value = self.sign * monitored(values, self.monitor)
-        if value < self._best() and self._write("best.pt", state()):
+        value, so_far = monitored(values, self.monitor), self._best()
+        if (value > so_far if self.higher_is_better else value < so_far) and self._write("best.pt", state()):
             try:
-                best = {"step": step, "monitor": self.monitor, "value": self.sign * value}
+                best = {"step": step, "monitor": self.monitor, "value": value}
                 replace_json(self.folder / "best.json", best)
             except OSError as error:
                 log.error("best.json of step %d is not written: %s", step, error)
 
     def _best(self) -> float:
-        """The best value so far by the same monitor, times the sign; infinity if there is none."""
+        """The best value so far by the same monitor; the worst that there is if there is none."""
         best = best_of(self.run)
-        return self.sign * best["value"] if best.get("monitor") == self.monitor else math.inf
+        if best.get("monitor") == self.monitor:
+            return float(best["value"])
+        return -math.inf if self.higher_is_better else math.inf
 
     def _write(self, name: str, state: State) -> bool:
         """Returns False if the disk has no room."""
