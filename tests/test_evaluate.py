@@ -107,6 +107,17 @@ def test_images_by_a_classifier(call, tmp_path, classifier, conditional):
     assert how["weights"] == "c.pt" and len(how["weights_sha256"]) == 64
 
 
+def test_a_classifier_of_other_classes_is_refused(call, tmp_path, classifier):
+    """Their number alone may agree."""
+    known = torch.load(classifier, weights_only=True)
+    call("train", *images(digits(tmp_path / "d.npz")), *DCGAN, "steps=2", "hydra.run.dir=run", "conditional=true")
+    for names, code in ((["0", "1", "2", "3"], 0), (["1", "0", "2", "3"], 1)):
+        torch.save(known | {"class_names": names}, "named.pt")
+        answer, text = call("evaluate", "run=run", "n=50", "classifier=named.pt", "metrics=[classifier]")
+        assert answer == code, text
+    assert "named.pt knows the classes 1, 0, 2, 3, and the data have 0, 1, 2, 3: train one on the same" in text
+
+
 def test_images_of_numeric_conditions_are_scored_by_a_classifier_too(call, classifier):
     rng = np.random.default_rng(0)
     np.savez("x.npz", x=rng.integers(0, 256, (60, 8, 8, 1), dtype=np.uint8), y=rng.normal(size=60))
@@ -178,7 +189,7 @@ def test_the_trainers_scores_of_strings():
     values = Scores(data, choose(CATALOGUE, data, None, only_quick=True), n=400, device=CPU)(
         lambda n: (data.to_metric_input(data.batch(0, n)[0]), None)
     )
-    assert values["ngram_js_2"] == pytest.approx(0, abs=1e-4) and values["ngram_js_2_floor"] == pytest.approx(1)
+    assert values["ngram_js_2"] == pytest.approx(0, abs=1e-4) == values["ngram_js_2_floor"]
     assert values.keys() == {f"ngram_js_{n}{end}" for n in (1, 2, 3, 4) for end in ("", "_floor")}
 
 

@@ -190,6 +190,10 @@ def folder(tmp_path):
     for i in range(12):  # 10.png comes after 9.png
         Image.new("RGB", (16, 16), (20 * i, 0, 0)).save(tmp_path / "dog" / "clip" / f"{i}.png")
     (tmp_path / "dog" / "damaged.gif").write_bytes(b"GIF89a and no more")
+    (tmp_path / "dog" / "holes").mkdir()
+    for i in range(5):
+        Image.new("RGB", (16, 16)).save(tmp_path / "dog" / "holes" / f"{i}.png")
+    (tmp_path / "dog" / "holes" / "3.png").write_bytes(b"no picture")
     (tmp_path / "notes.txt").write_text("")
     return tmp_path
 
@@ -198,8 +202,9 @@ def test_a_folder_of_videos(folder, caplog):
     caplog.set_level(logging.INFO)
     data = video_folder(path=str(folder), size=16, frames=3, stride=2, **FOLDER)
     assert data.describe() == "11 clips of 3x3x16x16, 2 classes: cat (3), dog (8)"
-    assert "1 of 4 videos cannot be read: dog/damaged.gif" in caplog.text
-    assert "a clip spans 5 frames, and 1 of 4 videos have fewer: cat/short.webp (3)" in caplog.text
+    assert "2 of 5 videos cannot be read: dog/damaged.gif" in caplog.text
+    assert "dog/holes (3.png: of no known format)" in caplog.text
+    assert "a clip spans 5 frames, and 1 of 5 videos have fewer: cat/short.webp (3)" in caplog.text
     red = data.train.all()[data.train.labels == 1][:, 0, :, 0, 0]
     assert red.tolist() == [[20 * i, 20 * i + 40, 20 * i + 80] for i in range(8)]  # no clip has frames of two videos
     odd = read_film([folder / "cat" / "odd.webp"], 21, 3).frames
@@ -232,7 +237,7 @@ def test_videos_that_cannot_be_used(folder, tmp_path, monkeypatch, caplog):
     def read(**options):
         return video_folder(**({"path": str(folder), "size": 16, "frames": 3, "stride": 2} | FOLDER | options))
 
-    with pytest.raises(ValueError, match=r"a clip spans 59 frames, and 3 of 4 videos have fewer: cat/odd.webp \(7\)"):
+    with pytest.raises(ValueError, match=r"a clip spans 59 frames, and 3 of 5 videos have fewer: cat/odd.webp \(7\)"):
         read(frames=30)
     with pytest.raises(FileNotFoundError, match="there is no such folder"):
         read(path="nowhere")
@@ -250,7 +255,7 @@ def test_videos_that_cannot_be_used(folder, tmp_path, monkeypatch, caplog):
     pytest.importorskip("av")
     write_video(folder / "cat" / "uneven.mp4", FRAMES, times=[0, 1, 2, 7, 8, 9])
     assert len(read()) == 13
-    assert "2 of 6 videos cannot be read: dog/damaged.gif" in caplog.text and "dog/x.mp4 (" in caplog.text
+    assert "3 of 7 videos cannot be read: dog/damaged.gif" in caplog.text and "dog/x.mp4 (" in caplog.text
     assert "1 of 3 videos have a variable frame rate, and their frames are taken one after another: cat/uneven.mp4" in (
         caplog.text
     )

@@ -8,6 +8,7 @@ minutes of two CPU cores to over 99 %; CIFAR-10 wants --blocks 3, more epochs an
 
 import argparse
 import math
+import os
 import time
 from pathlib import Path
 
@@ -111,6 +112,8 @@ def main() -> None:
     out = options.out or Path(f"classifier_{name}.pt")
     if not out.parent.is_dir():
         parser.exit(1, f"--out {out}: there is no folder {out.parent}; make it first\n")
+    if out.is_dir() or not os.access(out if out.exists() else out.parent, os.W_OK):
+        parser.exit(1, f"--out {out} cannot be written: give the name of a file in a folder of yours\n")
     if len(split.labels) < BATCH or options.epochs < 1 or options.blocks < 1:
         parser.exit(
             1,
@@ -121,7 +124,8 @@ def main() -> None:
     train(network, split, options.epochs, flip=dataset.flip)
     score = accuracy(network, test)
     state = {key: value.cpu() for key, value in network.state_dict().items()}
-    torch.save({"state_dict": state, "dataset": name, "accuracy": score, "classes": dataset.num_classes}, out)
+    content = {"state_dict": state, "dataset": name, "accuracy": score, "classes": dataset.num_classes}
+    torch.save(content | {"class_names": list(dataset.class_names)}, out)
     print(f"{score:.2%} of {len(test.labels):,} test images, {time.perf_counter() - started:.0f} s: {out}")
 
 

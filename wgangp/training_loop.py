@@ -17,7 +17,7 @@ from wgangp.run_dir.checkpoint import Checkpoints, State, all_checkpoints, load_
 from wgangp.run_dir.header import header_of
 from wgangp.run_dir.logger import Logger, Values
 from wgangp.run_dir.record import flatten
-from wgangp.run_dir.status import Status, write_status
+from wgangp.run_dir.status import Status, read_status, write_status
 from wgangp.speed import check_graphs
 from wgangp.trainer import Logs, Trainer
 
@@ -62,6 +62,7 @@ class TrainingLoop:
         self.intervals, self.stop, self.save, self.trial, self.step = intervals, stop, save, trial, step
         self.latest: dict[str, float] = {}  # scalars of the last log step, and of the last evaluation
         self.pruned, self.not_drawn = False, ""  # the reason of the last picture that failed
+        self.earlier = seconds_of(checkpoints.run) if trainer.step else 0.0
         self.progress = Progress(trainer.step, trainer.steps, on_cpu=trainer.device.type == "cpu")
 
     def fit(self) -> None:
@@ -167,12 +168,18 @@ class TrainingLoop:
             monitor=self.checkpoints.monitor,
             higher_is_better=self.checkpoints.higher_is_better,
             value=value if value == value else None,
-            seconds=round(self.progress.seconds(), 1),
+            seconds=round(self.earlier + self.progress.seconds(), 1),
         )
         try:
             write_status(self.checkpoints.run, status)
         except OSError as failure:
             log.error("status.json is not written: %s", failure)
+
+
+def seconds_of(run: Path) -> float:
+    """Returns how long earlier processes have trained a run, as its status.json says."""
+    status = read_status(run)
+    return 0.0 if status is None else status.seconds
 
 
 def checkpoint_to_resume(start: Path) -> tuple[Path, State] | None:

@@ -67,6 +67,7 @@ def test_the_script_learns_dark_from_bright(train_classifier, tmp_path):
     train_classifier("dataset=array", f"dataset.path={tmp_path / 'd.npz'}", "--out", tmp_path / "c.pt", "--epochs", 3)
     saved = torch.load(tmp_path / "c.pt", weights_only=True)
     assert saved["dataset"] == "array" and saved["classes"] == 2 and saved["accuracy"] > 0.95
+    assert load_classifier(tmp_path / "c.pt").class_names == ("0", "1")
     logits = read(load_classifier(tmp_path / "c.pt"), torch.from_numpy(images)[:, None])[1]
     assert (logits.argmax(1).numpy() == labels).mean() > 0.95
 
@@ -85,6 +86,7 @@ def test_the_script_refuses_data_without_labels_in_one_line(train_classifier, ca
         (200, ["--epochs", "0"], "--epochs and --blocks of at least 1"),
         (64, [], "128 images or more to train on, here 58"),
         (200, ["--out", "nodir/c.pt"], "there is no folder nodir; make it first"),
+        (200, ["--out", "."], "--out . cannot be written: give the name of a file"),
     ],
 )
 def test_what_cannot_be_trained_is_said_before(train_classifier, tmp_path, capsys, images, option, answer):

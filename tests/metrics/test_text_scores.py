@@ -38,6 +38,9 @@ class Lines(Dataset):
     shape, num_classes, vocabulary = (4, 5), 0, "abcd"
     asked = 0
 
+    def __len__(self):
+        return 20
+
     def reference(self, part="train", n=None, seed=0):
         self.asked += 1
         lines = {"train": ["abaab", "babab"] * 10, "held_out": ["cdccd", "dcdcd"] * 10}[part][:n]
@@ -45,10 +48,14 @@ class Lines(Dataset):
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 9, 50])
-def test_few_lines_are_scored_beside_the_floor_of_held_out_ones(n):
+def test_few_lines_are_scored_beside_the_floor_of_as_many_real_ones(n):
     data, metric = Lines(), NgramJS()
     for _ in range(2):
         result = metric(["abaab"] * n, None, data, torch.device("cpu"))
-    assert 0 < result.values["ngram_js_2"] < 0.3 and result.values["ngram_js_2_floor"] == 1
-    assert result.measured_with["samples"] == n and result.values.keys() == NgramJS.higher_is_better.keys()
+    m = min(n, 10)  # of 20 lines
+    lines = ["abaab", "babab"] * 10
+    floor = jensen_shannon(ngrams(lines[:m], 2), ngrams(lines[m:], 2))
+    assert 0 < result.values["ngram_js_2"] < 0.3 and result.values["ngram_js_2_floor"] == pytest.approx(floor)
+    assert result.how("ngram_js_2")["samples"] == n and result.how("ngram_js_2_floor")["samples"] == m
+    assert result.values.keys() == NgramJS.higher_is_better.keys()
     assert data.asked == 2  # the data's n-grams are counted once

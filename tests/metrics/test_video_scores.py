@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -54,6 +55,9 @@ def test_motion_is_that_of_the_data(root):
     scores = {name: Motion(2000)(x, None, data, CPU) for name, x in {"real": clips, "frozen": frozen}.items()}
     assert scores["frozen"].values == {"speed_difference": 1.0, "turn_difference": 1.0}
     assert max(scores["real"].values.values()) < 0.2
+    still = SimpleNamespace(reference=lambda *a: (frozen, None))
+    with pytest.raises(ValueError, match="of the data does not move"):
+        Motion(2000)(clips, None, still, CPU)
     assert 1.5 < scores["real"].how("speed_difference")["real"] < 2  # 0.1 of a room of 18 pixels, less at walls
     assert not Motion(10).suits(make_dataset(load_config("dataset=gaussians8"), CPU))
 

@@ -68,7 +68,8 @@ def hold_out(split: Split, amount: float | str, class_names: tuple[str, ...]) ->
     held = amount if type(amount) is int else round(amount * n) if isinstance(amount, float) and amount < 1 else 0
     if not 1 <= held < n:
         raise ValueError(
-            f"dataset.held_out={amount}: give a share such as 0.1, or a whole number from 1 to {n - 1}, of {n} samples"
+            f"dataset.held_out={amount}: of {n} samples give a whole number from 1 to {n - 1}, or a share that is at "
+            "least one of them, such as 0.5"
         )
     train = draw_evenly(split.labels, n - held)
     rest = torch.ones(n, dtype=torch.bool)

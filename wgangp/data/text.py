@@ -98,7 +98,7 @@ def text(*, path: str, length: int, held_out: int, seed: int, device: torch.devi
     if not file.is_file():
         raise FileNotFoundError(f"dataset.path={path}: there is no such file; give one with a sentence on each line")
     try:
-        with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8-sig") as opened:
+        with (gzip.open if file.suffix.lower() == ".gz" else open)(file, "rt", encoding="utf-8-sig") as opened:
             lines = list(_lines(opened, max(SMALL, EXPANSION * file.stat().st_size)))
     except (ValueError, OSError, EOFError, zlib.error) as error:
         raise ValueError(f"dataset.path={path} is no sound UTF-8 text file ({error}): save it as UTF-8") from error

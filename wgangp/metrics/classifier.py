@@ -40,6 +40,7 @@ class ResNet(nn.Module):
 
     mean: Tensor
     std: Tensor
+    class_names: tuple[str, ...] = ()  # as its file has them; older ones and others' have none
 
     def __init__(self, channels: int, num_classes: int, blocks: int) -> None:
         super().__init__()
@@ -89,13 +90,15 @@ def load_classifier(path: Path) -> ResNet:
         advice = "python -m wgangp.train_classifier writes one"
         raise FileNotFoundError(f"classifier={path}: there is no such file; {advice}")
     try:
-        state = load_bounded(path.read_bytes())["state_dict"]
+        content = load_bounded(path.read_bytes())
+        state, class_names = content["state_dict"], content.get("class_names", [])
         state = {name.removeprefix("module."): value for name, value in state.items()}
         blocks = len({name.split(".")[1] for name in state if name.startswith("layer1.")})
         if len(state) < blocks * PER_BLOCK:
             raise ValueError("it has names of blocks without their weights")
         network = ResNet(state["conv1.weight"].shape[1], len(state["linear.bias"]), blocks)
         network.load_state_dict(state)
+        network.class_names = tuple(map(str, class_names))
     except Exception as error:  # the unpickler raises anything for other files, as does a dict of another network
         raise ValueError(f"classifier={path} is not a file of wgangp.train_classifier, or is damaged") from error
     return network.requires_grad_(False).eval()

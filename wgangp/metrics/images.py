@@ -1,13 +1,15 @@
 """Scores of images by the features of an extractor. Metrics of one evaluation share its features."""
 
+from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from wgangp.data import Dataset
+from wgangp.data.labels import listed
 from wgangp.metrics import Metric, Result
-from wgangp.metrics.classifier import class_balance, nearest
+from wgangp.metrics.classifier import class_balance, load_classifier, nearest
 from wgangp.metrics.extractors import Extractor, classifier, i3d, inception, vgg16
 from wgangp.metrics.features import Features, features
 from wgangp.metrics.reference import random_rows
@@ -169,6 +171,12 @@ class ByClassifier(FeatureMetric):
         if labels is not None and num_classes != dataset.num_classes:
             raise ValueError(
                 f"classifier={self.classifier} has {num_classes} classes, and the data {dataset.num_classes}"
+            )
+        known = load_classifier(Path(str(self.classifier))).class_names
+        if labels is not None and known and dataset.class_names and known != tuple(dataset.class_names):
+            raise ValueError(
+                f"classifier={self.classifier} knows the classes {listed(known)}, and the data have "
+                f"{listed(dataset.class_names)}: train one on the same, in the same order"
             )
         values = self.score(found) | self.score_labels(found.logits.argmax(1), labels, num_classes, dataset)
         return Result({f"classifier_{k}": v for k, v in values.items()}, extractor.measured_with(len(samples)))

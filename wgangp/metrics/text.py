@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wgangp.data import Dataset
 from wgangp.metrics import Metric, Result
-from wgangp.metrics.reference import Once, training_samples
+from wgangp.metrics.reference import Once, size, training_samples
 
 LENGTHS = (1, 2, 3, 4)
 
@@ -18,7 +18,8 @@ LENGTHS = (1, 2, 3, 4)
 class NgramJS(Metric):
     """`ngram_js_N`, the Jensen-Shannon divergence in bits of character N-grams from the training lines' (N = 1 to 4).
 
-    As in gan_language.py. `ngram_js_N_floor` is that of as many held-out lines, or of all if there are fewer.
+    As in gan_language.py. `ngram_js_N_floor` is that of as many training lines from all others, or of half of the
+    training lines if there are fewer: the divergence falls with the number of lines, so a floor needs the same one.
     """
 
     higher_is_better: ClassVar = {f"ngram_js_{n}{end}": False for n in LENGTHS for end in ("", "_floor")}
@@ -33,15 +34,16 @@ class NgramJS(Metric):
 
     def __call__(self, samples: list[str], asked: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
         real = self.real(dataset, None, lambda: counts(training_samples(dataset)))
-        values = divergences(counts(samples), real)
-        values |= self.floor(dataset, len(samples), lambda: self._floor(dataset, len(samples), real))
-        return Result(values, {"samples": len(samples), "reference": "train"})
+        values, n = divergences(counts(samples), real), min(len(samples), (size(dataset) or 2 * len(samples)) // 2)
+        floor = self.floor(dataset, n, lambda: self._floor(dataset, n, real)) if n else {}
+        of_floor = {name: {"samples": n, "reference": "other training lines"} for name in floor}
+        return Result(values | floor, {"samples": len(samples), "reference": "train"}, of_floor)
 
     def _floor(self, dataset: Dataset, n: int, real: list[Counter[str]]) -> dict[str, float]:
-        """Returns the divergences of a seeded draw of n held-out lines; {} if none are held out."""
-        held_out = dataset.reference("held_out", n)
-        found = divergences(counts(held_out[0]), real) if held_out else {}
-        return {f"{name}_floor": value for name, value in found.items()}
+        """Returns the divergences of a seeded draw of n training lines from the others."""
+        drawn = counts(training_samples(dataset, n, seed=1))
+        others = real if size(dataset) is None else [r - d for r, d in zip(real, drawn, strict=True)]
+        return {f"{name}_floor": value for name, value in divergences(drawn, others).items()}
 
 
 def counts(lines: list[str]) -> list[Counter[str]]:

@@ -20,6 +20,9 @@ def paths(clips: Tensor) -> Tensor:
     return torch.stack(centres, dim=2)
 
 
+STILL = 1e-6  # pixels a frame: less is no motion
+
+
 class Motion(Metric):
     """`speed_difference` and `turn_difference`: how much the mean speed, and its mean change, are not the data's.
 
@@ -39,7 +42,9 @@ class Motion(Metric):
     def __call__(self, samples: Tensor, asked: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
         generated, training = random_rows(samples, self.samples), training_samples(dataset, self.samples)
         fake, real = measured(generated), measured(random_rows(training, self.samples))
-        values = {name: abs(fake[name] / max(real[name], 1e-9) - 1) for name in fake}
+        if min(real.values()) < STILL:
+            raise ValueError("motion: the centre of brightness of the data does not move, or never turns")
+        values = {name: abs(fake[name] / real[name] - 1) for name in fake}
         details = {name: {"generated": fake[name], "real": real[name]} for name in fake}
         return Result(values, {"samples": min(len(samples), self.samples), "reference": "train"}, details)
 

@@ -14,7 +14,7 @@ class Status:
     """One state of `STATES`, with the step that the newest checkpoint holds and the step that ends the run.
 
     `reason` is one line and `error` the exception's class, both empty unless the run failed. `monitor` is the scalar
-    that judges the run, `value` its last value (None: not measured), `seconds` the time spent in this process.
+    that judges the run, `value` its last value (None: not measured), `seconds` the time of all its processes.
     """
 
     state: str

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from wgangp.data.files.listing import FORMATS
@@ -61,7 +61,7 @@ def read_film(files: list[Path], size: int, channels: int) -> Film:
     """Returns the frames of a video. Raises ValueError if it has none, and the errors of the decoders."""
     ending = files[0].suffix.lower()
     if ending not in FILMS | VIDEOS:
-        frames = [decode_bytes(file.read_bytes(), file.suffix.lower(), size, channels, None) for file in files]
+        frames = [_frame(file, size, channels) for file in files]
         return Film(np.stack(frames), np.zeros(0))
     shown_at = [
         (squared(image, size, channels), time) for image, time in (_film if ending in FILMS else _video)(files[0])
@@ -70,6 +70,15 @@ def read_film(files: list[Path], size: int, channels: int) -> Film:
         raise ValueError("it has no frames")
     times = [time for _, time in shown_at if time is not None]
     return Film(np.stack([frame for frame, _ in shown_at]), np.diff(times))
+
+
+def _frame(file: Path, size: int, channels: int) -> np.ndarray:
+    """Returns a frame that is a file, (c, size, size). Raises ValueError, naming it, if it cannot be read."""
+    try:
+        return decode_bytes(file.read_bytes(), file.suffix.lower(), size, channels, None)
+    except Exception as error:  # PIL has one for each fault
+        reason = "of no known format" if isinstance(error, UnidentifiedImageError) else shown(error)
+        raise ValueError(f"{shown(file.name)}: {reason}") from error
 
 
 def read_stacked(path: Path, size: int, channels: int) -> Film:
