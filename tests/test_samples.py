@@ -254,7 +254,7 @@ def test_a_table_is_written_as_csv_in_the_proportions_of_the_data(call, tmp_path
 
 def test_csv_is_for_tables(run, call):
     code, text = call("sample", "run=run", "format=csv")
-    assert code == 1 and "format=csv is for tables: choose format=npy for an array" in text
+    assert code == 1 and "a .csv is for tables: choose format=npy for an array" in text
 
 
 def test_proportions_are_exact_in_a_million_samples():

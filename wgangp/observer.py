@@ -109,8 +109,12 @@ class Observer:
         x = self.fixed()
         if t.dataset.is_video:
             return pictures.strip(x[:CLIPS])
-        own = t.dataset.picture(x)
-        return pictures.draw(x, vocabulary=t.dataset.vocabulary) if own is None else own
+        if (own := t.dataset.picture(x)) is not None:
+            return own
+        classes = t.generator.num_classes
+        labels = torch.arange(len(x)) % classes if classes > 1 else None  # a row for each class
+        names = t.dataset.class_names
+        return pictures.draw(x, vocabulary=t.dataset.vocabulary, labels=labels, class_names=names)
 
     def pictures_of_pairs(self) -> np.ndarray:
         """Returns (h, w, 3) uint8: condition pictures, and beside each a generated sample and the real one.

@@ -2,6 +2,7 @@
 
 import io
 import math
+import textwrap
 from collections.abc import Sequence
 from itertools import combinations
 from statistics import median
@@ -19,6 +20,7 @@ from wgangp.sweeps.tables import Summary
 
 POINT, MEDIAN, ORDERED = *style.SERIES[:2], "viridis_r"  # best groups dark
 LEGEND, BEST = 12, 8  # the most groups that a legend names; of more, so many
+WIDTH, LINES = 80, 4  # characters and lines of a group there, at most
 
 
 def figures(made: Summary) -> list[tuple[str, bytes]]:
@@ -139,7 +141,7 @@ def curves(made: Summary, label: str) -> Figure | None:
     axes.set(xlabel="generator updates", ylabel=label)
     style.set_scale(axes, "y", drawn)
     if named:
-        figure.set_figheight(4 + 0.2 * len(named))
+        figure.set_figheight(4 + 0.2 * sum(1 + legend_text(group, made).count("\n") for group in named))
         figure.legend(loc="outside lower left", reverse=True)
     return figure
 
@@ -148,7 +150,7 @@ def legend_text(group: Group, made: Summary) -> str:
     """The group's names if the table has them, else its values."""
     names = ", ".join(dict.fromkeys(job.name for job in group.jobs if job.name)) if made.head[0] == "name" else ""
     text = names or ", ".join(f"{key}={shortened(value)}" for key, value in group.values.items()) or made.objective
-    return text if len(text) <= 60 else f"{text[:59]}…"
+    return "\n".join(textwrap.wrap(text, WIDTH, max_lines=LINES, placeholder="…"))
 
 
 def png(figure: Figure) -> bytes:

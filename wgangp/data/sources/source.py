@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 DARK = 64  # of 255: images without a brighter pixel are likely stored with another value for white
 Load = Callable[[Tensor], tuple[Tensor, Tensor]]  # positions -> images (n, c, h, w) uint8, and their positions (n,)
 
+LARGEST_SIZE = 4096  # pixels: the most that a checkpoint's header may name
+
 
 @dataclass(frozen=True)
 class Part:
@@ -45,6 +47,11 @@ class ImageSource:
     held_out: float | str | None
     seed: int
     device: torch.device
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if images are larger than a network can be: decoding would fill the memory."""
+        if self.size is not None and self.size > LARGEST_SIZE:
+            raise ValueError(f"dataset.size={self.size}: give at most {LARGEST_SIZE}")
 
     brighten: ClassVar[str] = "multiply them, so that white is 255"
 
