@@ -299,9 +299,7 @@ def test_images_without_a_test_part_can_be_held_out_too(tmp_path):
 @pytest.mark.parametrize("amount", [0.0, 1.5, 0.001, 40, 0, -3])
 def test_a_held_out_part_of_none_or_all_is_refused(amount):
     saved(rng.normal(size=(40, 2)))
-    with pytest.raises(
-        ValueError, match=r"dataset\.held_out=.*: give a share such as 0\.1, or a whole number from 1 to 39"
-    ):
+    with pytest.raises(ValueError, match=r"held_out=.*: of 40 samples give a whole number from 1 to 39, or a share"):
         load(held_out=amount)
 
 
