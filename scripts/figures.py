@@ -56,11 +56,11 @@ class Run:
         data: dict[str, Any] = {"shape": list(header.shape), "num_classes": header.num_classes}
         if header.conditions is not None:
             data["condition_shape"] = list(header.conditions.shape)
-        penalty, critic = (
-            build(OmegaConf.create(part_with_defaults(part, header.config[part])), **given)
-            for part, given in (("penalty", {}), ("critic", data))
-        )
-        critic = penalty.wrap(critic)
+
+        def part(name: str, **given: Any) -> Any:
+            return build(OmegaConf.create(part_with_defaults(name, header.config[name])), **given)
+
+        critic = part("penalty").wrap(part("critic", **data))
         critic.load_state_dict(state["critic"])
         dataset = recorded_dataset(header, AS_RECORDED, self.path, CPU)
         return dataset, generator_of(state, ema=True, batchnorm="running", allow=()), critic.eval()

@@ -156,14 +156,7 @@ def test_a_column_called_class_is_beside_the_classes(call, tmp_path):
     """And a class may be called true."""
     rows = "".join(f"{i % 7},{i % 5},{'true' if i % 2 else 'other'}\n" for i in range(60))
     (tmp_path / "t.csv").write_text("class,b,kind\n" + rows)
-    table = [
-        "dataset=table",
-        "dataset.path=t.csv",
-        "dataset.labels=kind",
-        "conditional=true",
-        "batch_size=8",
-        "steps=1",
-    ]
+    table = ["dataset=table", "dataset.path=t.csv", "dataset.labels=kind", "conditional=true", "steps=1"]
     small = ["batch_size=8", "generator.width=4", "critic.width=4", "compile=false", "hydra.run.dir=run"]
     assert call("train", *table, *small)[0] == 0
     assert call("sample", "run=run", "format=csv", "n=5", "label=true", "out=s.csv")[0] == 0
@@ -265,15 +258,8 @@ def test_proportions_are_exact_in_a_million_samples():
 
 def test_lines_of_text_may_be_written_again_and_into_a_folder(call, tmp_path):
     (tmp_path / "t.txt").write_text("one two three\n" * 20)
-    text = [
-        "dataset=text",
-        "dataset.path=t.txt",
-        "dataset.held_out=2",
-        "dataset.length=8",
-        "batch_size=4",
-        "n_critic=1",
-    ]
-    small = ["generator.width=4", "critic.width=4", "steps=1", "sample_every=0", "hydra.run.dir=run"]
+    text = ["dataset=text", "dataset.path=t.txt", "dataset.held_out=2", "dataset.length=8", "n_critic=1"]
+    small = ["batch_size=4", "generator.width=4", "critic.width=4", "steps=1", "sample_every=0", "hydra.run.dir=run"]
     assert call("train", *text, *small)[0] == 0
     (tmp_path / "folder").mkdir()
     for out in ("lines.txt", "lines.txt", "folder"):

@@ -442,6 +442,13 @@ def test_networks_that_return_other_things_are_told_so(part, function, said):
         trainer.train_step()
 
 
+def test_states_of_networks_keep_the_versions_of_their_modules():
+    """By which torch's modules read states of older versions."""
+    critic = small_trainer().critic
+    state = small_trainer(critic=critic).state()
+    assert state["critic"]._metadata == critic.state_dict()._metadata != {}
+
+
 def test_checkpoint_of_another_architecture_is_refused():
     other = small_trainer(
         critic=mlp.Critic(shape=(2,), num_classes=0, width=9, depth=2, spectral=False, condition="auto")

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 def main() -> None:
     ignore_save_requests()  # before Hydra is imported, which takes half a second
-    from wgangp.app.command_line import MULTIRUN, command, lazily
+    from wgangp.app.command_line import command, lazily
+    from wgangp.app.errors import MULTIRUN
 
     if world_size() > 1 and MULTIRUN & set(sys.argv):
         sys.exit("torchrun trains one run: start a sweep without it, or choose a launcher")

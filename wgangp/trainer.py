@@ -281,7 +281,7 @@ class Trainer:
         load_state(self._parts(), state)
         self.penalty.load_state_dict(state.get("penalty", {}), strict=False)  # another penalty may be configured
         self.step, self.logs = state["step"], {k: v.to(self.device) for k, v in state.get("logs", {}).items()}
-        self.images_seen = state.get("images_seen", self.step * self.n_critic * self.batch_size)
+        self.images_seen = state.get("images_seen", 0)  # older checkpoints do not say
         if isinstance(self.functions.updates, Replayed):
             self.functions.updates.forget()  # its graphs read the optimizer states of before
 

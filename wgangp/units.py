@@ -12,6 +12,7 @@ SCALINGS = ("minmax", "standard", "log", "none")
 SPATIAL = ("d", "t", "hw", "dhw", "thw")  # the axes of vectors, signals, fields, volumes and clips, beside n and c
 EXACT = (torch.float16, torch.bfloat16, torch.float32, torch.uint8, torch.int8, torch.int16, torch.bool)  # in float32
 MOST_CHANNELS = MOST_CLASSES = 2**16
+LARGEST_SAMPLE = 2**24  # numbers in one: a volume of 256x256x256
 
 
 @dataclass(frozen=True, eq=False)

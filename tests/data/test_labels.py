@@ -10,7 +10,7 @@ from conftest import array, composed, write_idx, write_mnist
 from omegaconf import OmegaConf
 
 from wgangp.app.build import make_dataset
-from wgangp.app.conditions import class_number
+from wgangp.app.conditions import as_in_data, class_number
 from wgangp.data.labels import draw_evenly, number, wanted_labels
 from wgangp.data.sources import torchvision_dataset
 
@@ -76,6 +76,14 @@ def test_labels_of_any_kind_are_classes_by_their_names(labels, names, chosen, po
     assert len(one) == 20 and torch.equal(one.train.images, every.train.images[every.train.labels == position])
     known = SimpleNamespace(class_names=every.class_names, num_classes=2)
     assert class_number(yaml_value(chosen)[0], known) == position
+    written = as_in_data(torch.arange(2), known).tolist()
+    assert [str(label) for label in written] == names
+    assert all(type(label) is int for label in written) == all(name.lstrip("-").isdecimal() for name in names)
+
+
+def test_a_size_beyond_any_network_is_refused_before_anything_is_decoded(tmp_path):
+    with pytest.raises(ValueError, match=r"dataset\.size=4097: give at most 4096"):
+        make_dataset(composed("dataset=image_folder", f"dataset.path={tmp_path}", "dataset.size=4097"), None)
 
 
 def test_labels_without_gaps_stay(tmp_path, caplog):

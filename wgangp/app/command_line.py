@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 import wgangp
 from wgangp.app.checks import check
 from wgangp.app.compose import refuse_overrides
-from wgangp.app.errors import explain, groups, near, one_line, wants_traceback
+from wgangp.app.errors import MULTIRUN, explain, groups, near, one_line, wants_traceback
 from wgangp.app.help import page
 from wgangp.app.paths import CONF, VERSION_BASE
 from wgangp.app.records import DATASET_PATHS
@@ -38,7 +38,6 @@ MAYBE_PATHS = ("dataset.held_out", "dataset.condition", "condition")  # or a num
 NUMBER = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?|true|false", re.IGNORECASE)
 PLAIN = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z_./][\w./-]*", re.IGNORECASE)
 SWEEP = re.compile(r"['\"\[$?]|(choice|range|interval|glob|shuffle|sort|tag)\(")  # written in Hydra's own syntax
-MULTIRUN = {"-m", "--multirun"}
 
 
 def as_typed(argument: str) -> str:

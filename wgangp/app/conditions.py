@@ -13,7 +13,7 @@ from torch import Tensor
 
 from wgangp.app.checks import is_number
 from wgangp.app.data import recorded_dataset
-from wgangp.data.labels import position_of
+from wgangp.data.labels import has_numbers, position_of
 from wgangp.machine.text import typed
 from wgangp.models import Generator
 from wgangp.run_dir.checkpoint import load_newest, run_of
@@ -36,7 +36,7 @@ def class_number(label: Any, generator: Generator) -> int | None:
         raise ValueError(f"label={label}: this generator has no classes: leave it out, or train with conditional=true")
     if (position := position_of(label, names)) is not None:
         return position
-    if type(label) is int and 0 <= label < generator.num_classes and not any(are_numbers([name]) for name in names):
+    if type(label) is int and 0 <= label < generator.num_classes and not has_numbers(names):
         return label
     raise ValueError(
         f"label={typed(label)}: this generator has {generator.num_classes} classes: {', '.join(names[:20])}"
@@ -45,7 +45,7 @@ def class_number(label: Any, generator: Generator) -> int | None:
 
 def are_numbers(names: Sequence[str]) -> bool:
     """Whether the classes are whole numbers in the data, and not text such as 007."""
-    return bool(names) and all(re.fullmatch(r"0|[1-9]\d{0,17}", name) for name in names)
+    return bool(names) and all(re.fullmatch(r"0|-?[1-9]\d{0,17}", name) for name in names)
 
 
 def as_in_data(y: Tensor, generator: Generator) -> np.ndarray:

@@ -20,6 +20,7 @@ from wgangp.app.paths import CONF, VERSION_BASE
 from wgangp.machine.text import printable, shown
 from wgangp.run_dir.record import flatten, parse_yaml
 
+MULTIRUN = {"-m", "--multirun"}
 MANY = 40  # more names than one reads in a message
 NAMES_ELSEWHERE = {  # our keys, and what other programs call them
     "penalty.weight": "lambda lambda_gp lambda_ gp gp_weight gp_lambda gradient_penalty",
@@ -89,7 +90,7 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -
             return f"{name}: there is no such key. Did you mean {elsewhere[0]}?"
         swept = {group for group, _, several in (a.partition("=") for a in arguments) if "," in several}
         over = sorted({name.partition(".")[0], "experiment"} & swept) if "." in name else []
-        if over and {"-m", "--multirun"} & set(arguments):
+        if over and MULTIRUN & set(arguments):
             return f"{name}: the default {over[0]} has no such key. In a sweep over {over[0]}, write +{name}=..."
         return f"{name}: there is no such key.{near(name, keys(config_name, arguments), config_name)}"
     if "Config group override must be a string" in str(error):

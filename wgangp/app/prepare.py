@@ -1,6 +1,5 @@
 """What must hold before a run starts: its parts are built, its checkpoint is loaded, and nothing is written."""
 
-import logging
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +17,12 @@ from wgangp.machine.distributed import is_main
 from wgangp.metrics.objective import Trial
 from wgangp.metrics.scores import Scores
 from wgangp.preflight import check_batch, check_disk, check_memory
-from wgangp.run_dir.checkpoint import State, check_readable
+from wgangp.run_dir.checkpoint import State, check_readable, said_unreadable
 from wgangp.run_dir.header import Header, header_of
 from wgangp.run_dir.record import dump_yaml
 from wgangp.run_dir.status import read_status
 from wgangp.trainer import Trainer
 from wgangp.training_loop import checkpoint_to_resume, resume_from_checkpoint
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -99,10 +96,8 @@ def header_to_save(cfg: DictConfig, dataset: Dataset) -> State:
         "units": None if dataset.units is None else dataset.units.state(),
         "conditions": dataset.conditions.state() if cfg.conditional and dataset.conditions is not None else None,
     }
-    try:
+    with said_unreadable():
         header_of(header)  # before networks are made of it
-    except ValueError as error:
-        raise ValueError(f"no checkpoint of this run could be read again: {error}") from error
     return header
 
 

@@ -41,11 +41,11 @@ def write_samples(cfg: DictConfig, run: Path, step: int, generator: Generator) -
     seed_step(cfg.seed, 0, "sample")
     label = class_number(cfg.label, generator)
     out = destination(cfg, run, step, a_folder=cfg.format == "files" and not generator.vocabulary)
-    if kind := kind_of_film(cfg, generator, out):
+    kind = out.suffix.lower().removeprefix(".") if cfg.format == "grid" else cfg.format
+    if is_film(kind, cfg, generator):
         return write_film(cfg, generator, label, out, kind)
     if cfg.format == "files":
         return write_files(samples_of(generator, *wanted_latents(cfg, generator, label)), generator, out)
-    kind = out.suffix.lower().removeprefix(".") if cfg.format == "grid" else cfg.format
     write = {"npy": write_array, "csv": write_table}.get(kind, write_picture)
     return write(cfg, generator, label, out)
 
@@ -79,16 +79,14 @@ def check_rows(cfg: DictConfig) -> None:
         raise ValueError(f"{ways[0]} is for pictures, films and arrays: leave out format=files")
 
 
-def kind_of_film(cfg: DictConfig, generator: Generator, out: Path) -> str | None:
-    """Returns gif, webp or mp4 if a film is asked for, by `format` or by the name of the file; else None."""
-    moves, ending = generator.is_video or cfg.interpolate, out.suffix.lower().removeprefix(".")
+def is_film(kind: str, cfg: DictConfig, generator: Generator) -> bool:
+    """Whether gif, webp or mp4 is asked for, by `format` or by the name of the file, and the samples move."""
+    moves = generator.is_video or cfg.interpolate
     if cfg.format in KINDS and not moves:
         raise ValueError(
             f"format={cfg.format} is for video: add interpolate=true for a film from one sample to the next"
         )
-    if cfg.format in KINDS:
-        return str(cfg.format)
-    return ending if moves and ending in KINDS and cfg.format == "grid" else None
+    return kind in KINDS and moves
 
 
 def write_picture(cfg: DictConfig, generator: Generator, label: int | None, out: Path) -> Path:

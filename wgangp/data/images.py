@@ -44,8 +44,10 @@ class Images(Labelled):
 
     def scale(self, x: Tensor) -> Tensor:
         """Returns pixels (uint8) as the networks see them."""
+        if not self.dequantise:
+            return self.comparable(x)
         x = x.float()
-        return (x + torch.rand_like(x)) / 128 - 1 if self.dequantise else x / 127.5 - 1
+        return (x + torch.rand_like(x)) / 128 - 1
 
     def to_metric_input(self, x: Tensor) -> Tensor:
         """Returns x (n, *shape) in [-1, 1] as uint8 on the CPU."""

@@ -39,6 +39,11 @@ def as_number(name: str) -> float:
         return math.nan
 
 
+def has_numbers(names: Sequence[str]) -> bool:
+    """Whether a name is a number: a number that an option gives is then a name, and no position."""
+    return any(not math.isnan(as_number(name)) for name in names)
+
+
 def choose(
     labels: Tensor, classes: Sequence[int | float | str] | None, limit: int | None, names: Sequence[str] | None
 ) -> tuple[Tensor, list[int]]:
@@ -59,11 +64,10 @@ def wanted_labels(classes: Sequence[int | float | str], found: Sequence[int], na
     if isinstance(classes, str) or not isinstance(classes, Sequence) or not classes:
         raise ValueError(f"dataset.classes={classes}: give a list of names or numbers, as in [{classes or 0}], or null")
     known = [name_of(label, names) for label in found]
-    numbers = any(as_number(name) == as_number(name) for name in known)  # then a number is a name, and no position
     wanted = []
     for entry in classes:
         position = position_of(entry, known)
-        number = entry if type(entry) is int and not numbers else None
+        number = entry if type(entry) is int and not has_numbers(known) else None
         label = number if position is None else found[position]
         if label is None or label not in found:
             choices = f"choose from {listed(known)}" if len(found) > 1 else "this data has no classes"

@@ -14,16 +14,19 @@ SET_BY_US = {"params", "lr", "initial_lr", "capturable"}  # of a group of weight
 
 
 def state_of(parts: Mapping[str, Part]) -> dict[str, Any]:
-    """Returns every part's state_dict by name; an optimizer's has the options that it was made with, too."""
-    return {name: part.state_dict() | made_with(part) for name, part in parts.items()}
+    """Returns every part's state_dict by name; an optimizer's has its plain options as "defaults", too."""
+    return {
+        name: part.state_dict() | {"defaults": options_of(part)}
+        if isinstance(part, torch.optim.Optimizer)
+        else part.state_dict()  # itself: it has the versions of its modules, too
+        for name, part in parts.items()
+    }
 
 
-def made_with(part: Part) -> dict[str, Any]:
-    """Returns the plain options of an optimizer's groups of weights, as {"defaults": ...}."""
-    if not isinstance(part, torch.optim.Optimizer):
-        return {}
-    plain, group = (bool, int, float, str, tuple, list, NoneType), part.param_groups[0]
-    return {"defaults": {k: v for k, v in part.defaults.items() if k in group and isinstance(v, plain)}}
+def options_of(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Returns the options that an optimizer was made with and its groups of weights have, if they are plain."""
+    plain, group = (bool, int, float, str, tuple, list, NoneType), optimizer.param_groups[0]
+    return {k: v for k, v in optimizer.defaults.items() if k in group and isinstance(v, plain)}
 
 
 def load_state(parts: Mapping[str, Part], state: Mapping[str, Any]) -> None:

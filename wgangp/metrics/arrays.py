@@ -27,7 +27,7 @@ class ArrayMetric(Metric):
         return dataset.units is not None
 
     def __call__(self, samples: Tensor, asked: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
-        n = max(FEWEST, min(self.samples, NUMBERS // samples[0].numel()))
+        n = within_memory(self.samples, samples)
         fake, real = random_rows(samples, n), training_samples(dataset, n)
         values, details = self.compare(fake, real, names_of_columns(dataset))
         return Result(values, {"samples": len(fake), "reference": f"{len(real)} training samples"}, details)
@@ -93,6 +93,11 @@ class Spectrum(ArrayMetric):
         ratio = log_ratio(power_spectrum(fake), power_spectrum(real))  # (c, k)
         details: dict[str, object] = {"ratio": [round(r, 4) for r in ratio.mean(0).exp().tolist()]}
         return {"spectrum_difference": ratio.abs().mean().item()}, {"spectrum_difference": details}
+
+
+def within_memory(wanted: int, samples: Tensor) -> int:
+    """Returns how many of as many samples as are wanted are compared, so that their numbers are not too many."""
+    return max(FEWEST, min(wanted, NUMBERS // samples[0].numel()))
 
 
 def names_of_columns(dataset: Dataset) -> list[str]:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from wgangp.data import Dataset
 from wgangp.metrics import Metric, Result
-from wgangp.metrics.arrays import FEWEST, NUMBERS
+from wgangp.metrics.arrays import within_memory
 from wgangp.metrics.reference import Once, random_rows, size, training_samples
 from wgangp.metrics.synthetic import trained
 
@@ -35,7 +35,7 @@ class ConditionsRead(Metric):
     def __call__(self, samples: Tensor, asked: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
         if asked is None:
             raise ValueError("condition: needs a run with conditional=true, whose generator is asked for conditions")
-        n = max(FEWEST, min(self.samples, NUMBERS // samples[0].numel()))
+        n = within_memory(self.samples, samples)
         n = min(n, size(dataset) or n)
         read, ceiling = self.reader(dataset, n, lambda: self.train(dataset, n))
         x, y = random_rows(samples, n), random_rows(asked, n)

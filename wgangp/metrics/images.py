@@ -168,18 +168,23 @@ class ByClassifier(FeatureMetric):
         found = features(extractor, samples, dataset, device)
         num_classes = found.logits.shape[1]
         labels = asked if dataset.condition_shape is None else None
-        if labels is not None and num_classes != dataset.num_classes:
+        if labels is not None:
+            self.check_classes(num_classes, dataset)
+        values = self.score(found) | self.score_labels(found.logits.argmax(1), labels, num_classes, dataset)
+        return Result({f"classifier_{k}": v for k, v in values.items()}, extractor.measured_with(len(samples)))
+
+    def check_classes(self, num_classes: int, dataset: Dataset) -> None:
+        """Raises ValueError if the classifier's classes are not the data's; some files have no names of theirs."""
+        if num_classes != dataset.num_classes:
             raise ValueError(
                 f"classifier={self.classifier} has {num_classes} classes, and the data {dataset.num_classes}"
             )
         known = load_classifier(Path(str(self.classifier))).class_names
-        if labels is not None and known and dataset.class_names and known != tuple(dataset.class_names):
+        if known and dataset.class_names and known != tuple(dataset.class_names):
             raise ValueError(
                 f"classifier={self.classifier} knows the classes {listed(known)}, and the data have "
                 f"{listed(dataset.class_names)}: train one on the same, in the same order"
             )
-        values = self.score(found) | self.score_labels(found.logits.argmax(1), labels, num_classes, dataset)
-        return Result({f"classifier_{k}": v for k, v in values.items()}, extractor.measured_with(len(samples)))
 
     def score(self, found: Features) -> dict[str, float]:
         from wgangp.metrics import fidelity

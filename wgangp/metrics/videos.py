@@ -9,6 +9,8 @@ from wgangp.data import Dataset
 from wgangp.metrics import Metric, Result
 from wgangp.metrics.reference import random_rows, training_samples
 
+STILL = 1e-6  # pixels a frame: less is no motion
+
 
 def paths(clips: Tensor) -> Tensor:
     """Returns the centres of brightness (n, t, 2) of clips (n, c, t, h, w) uint8: y and x, in pixels."""
@@ -18,9 +20,6 @@ def paths(clips: Tensor) -> Tensor:
         at = torch.arange(light.shape[2], device=clips.device)
         centres.append((light * at).sum(2) / light.sum(2).clamp(min=1))
     return torch.stack(centres, dim=2)
-
-
-STILL = 1e-6  # pixels a frame: less is no motion
 
 
 class Motion(Metric):

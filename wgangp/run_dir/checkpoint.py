@@ -9,7 +9,8 @@ import pickle
 import re
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
 from typing import IO, Any
@@ -142,9 +143,16 @@ def _state_of(body: bytes) -> State:
 def check_readable(header: State, state: State) -> None:
     """Raises ValueError if a checkpoint of this header and state could not be read again. Weights are not copied."""
     content = io.BytesIO()
-    try:
+    with said_unreadable():
         torch.save(header | _without_numbers(state), content)
         _state_of(content.getvalue())
+
+
+@contextmanager
+def said_unreadable() -> Iterator[None]:
+    """Makes a ValueError that says so of whatever keeps a checkpoint from being written and read again."""
+    try:
+        yield
     except (ValueError, TypeError, AttributeError, pickle.PicklingError) as error:
         raise ValueError(f"no checkpoint of this run could be read again: {error}") from error
 
@@ -199,7 +207,7 @@ class Checkpoints:
 
         Raises ValueError, at the first time, if the checkpoint could not be read again.
         """
-        if is_main() and not self.readable:
+        if is_main() and not self.readable:  # optimizers have no state before the first step
             check_readable(self.header, state)
             self.readable = True
         if is_main() and self._write(f"step_{step:08d}.pt", state):

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from wgangp.run_dir.record import flatten, parse_yaml
-from wgangp.units import MOST_CLASSES, Conditions, Units, conditions_of, units_of
+from wgangp.units import LARGEST_SAMPLE, MOST_CLASSES, Conditions, Units, conditions_of, units_of
 
 MOST_ROLLBACKS = 2**16
 LARGEST_OPTION = 2**16  # of a network's numbers: a depth makes lists before modules
-LARGEST_SAMPLE = 2**24  # numbers in one: a volume of 256x256x256
 
 
 @dataclass(frozen=True)

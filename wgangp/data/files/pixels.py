@@ -42,14 +42,18 @@ def decode_file(files: Encoded, name: str, size: int, channels: int, levels: flo
         content, ending = files.read(name), os.path.splitext(name)[1].lower()
         pixels = decode_bytes(content, ending, size, channels, levels)
     except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error ... on damaged files
-        reason = "of no known format" if isinstance(error, UnidentifiedImageError) else shown(error)
         system = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)
-        message = f"{shown(files.path / name)} cannot be read as an image: remove or replace it ({reason})"
+        message = f"{shown(files.path / name)} cannot be read as an image: remove or replace it ({reason_of(error)})"
         raise (ValueError if system else Unreadable)(message) from error
     with suppress(Exception):  # of damaged pages after the first, as many kinds as above
         if ending in PAGED and getattr(Image.open(io.BytesIO(content), formats=FORMATS), "n_frames", 1) > 1:
             say_pages(files.path)
     return pixels
+
+
+def reason_of(error: Exception) -> str:
+    """Returns why a file cannot be read as an image, in one line."""
+    return "of no known format" if isinstance(error, UnidentifiedImageError) else shown(error) or type(error).__name__
 
 
 @functools.cache

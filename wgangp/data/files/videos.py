@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm import tqdm
 
 from wgangp.data.files.listing import FORMATS
-from wgangp.data.files.pixels import decode_bytes, squared, to_8_bits
+from wgangp.data.files.pixels import decode_bytes, reason_of, squared, to_8_bits
 from wgangp.machine.text import shown
 
 FILMS = {".gif", ".webp"}
@@ -77,8 +77,7 @@ def _frame(file: Path, size: int, channels: int) -> np.ndarray:
     try:
         return decode_bytes(file.read_bytes(), file.suffix.lower(), size, channels, None)
     except Exception as error:  # PIL has one for each fault
-        reason = "of no known format" if isinstance(error, UnidentifiedImageError) else shown(error)
-        raise ValueError(f"{shown(file.name)}: {reason}") from error
+        raise ValueError(f"{shown(file.name)}: {reason_of(error)}") from error
 
 
 def read_stacked(path: Path, size: int, channels: int) -> Film:

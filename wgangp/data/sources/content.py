@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wgangp.data.labels import listed
+from wgangp.data.labels import as_number, listed
 from wgangp.units import MOST_CLASSES
 
 PART = 2**22  # numbers that are checked at once
@@ -144,10 +144,10 @@ def as_labels(where: str, parts: list[np.ndarray | None]) -> tuple[list[Tensor |
         numbered = [None if y is None else np.array([number[str(value)] for value in y.reshape(-1)]) for y in parts]
         return [None if y is None else torch.from_numpy(y) for y in numbered], names
     for y in given:
-        if y.dtype.kind not in "biu" or not y.size or y.min() < 0 or y.max() >= MOST_CLASSES:
+        if y.dtype.kind not in "biu" or not y.size:
             raise ValueError(
-                f"{where} has labels of type {y.dtype} and shape {y.shape}: give whole numbers from 0 to "
-                f"{MOST_CLASSES - 1}, one for each sample"
+                f"{where} has labels of type {y.dtype} and shape {y.shape}: give names or whole numbers, one for each "
+                "sample"
             )
     return [None if y is None else torch.from_numpy(y.astype(np.int64).reshape(-1)) for y in parts], names
 
@@ -177,8 +177,5 @@ def as_whole(parts: list[np.ndarray | None]) -> list[np.ndarray | None]:
 
 def _by_number(name: str) -> tuple[bool, float, str]:
     """Numbers first, by their value; NaN has no place among them."""
-    try:
-        value = float(name)
-    except ValueError:
-        value = math.nan
+    value = as_number(name)
     return math.isnan(value), 0.0 if math.isnan(value) else value, name

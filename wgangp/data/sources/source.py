@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,13 +14,14 @@ from torch import Tensor
 from wgangp.data.images import Images, brightest, resize
 from wgangp.data.labels import choose, number
 from wgangp.data.splits import Split, hold_out
+from wgangp.units import LARGEST_SAMPLE
 
 log = logging.getLogger(__name__)
 
 DARK = 64  # of 255: images without a brighter pixel are likely stored with another value for white
 Load = Callable[[Tensor], tuple[Tensor, Tensor]]  # positions -> images (n, c, h, w) uint8, and their positions (n,)
 
-LARGEST_SIZE = 4096  # pixels: the most that a checkpoint's header may name
+LARGEST_SIZE = math.isqrt(LARGEST_SAMPLE)  # pixels of a side
 
 
 @dataclass(frozen=True)
