@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -79,6 +80,24 @@ def test_numbers_are_in_the_corners_of_images_large_enough_to_read_them():
         top, left = 2 + 58 * (i // 4), 2 + 58 * (i % 4)
         tile = numbered[top : top + 56, left : left + 56]
         assert (tile[:14, :18] > 200).any() and (tile[20:] == to_uint8(x)[0, 0, 0, 0]).all()
+
+
+def test_numbered_pictures_have_the_same_limit(caplog):
+    caplog.set_level(logging.INFO)
+    x = torch.zeros(1, 1, 1, 1).expand(10_000, 1, 28, 28)
+    picture = draw(x, numbers=range(10_000))
+    assert LIMIT / 2 < max(picture.shape) <= LIMIT and "of 10000 images" in caplog.text
+
+
+def test_clips_are_rows_of_frames_below_the_names_of_their_classes():
+    clips, strip = noise(2, 3, 5, 60, 60), partial(draw, is_video=True)
+    plain = strip(clips)
+    assert plain.shape == (2 * 62 + 2, 5 * 62 + 2, 3)
+    named = strip(clips, labels=torch.tensor([1, 0]), class_names=["jump", "run"])
+    left = named.shape[1] - 5 * 62
+    assert left > 20 and np.array_equal(named[2:62, left:], plain[64:124, 2:])  # class 0, the second clip, comes first
+    tiles = strip(clips, numbers=[3, 17])[2:62, 2:].reshape(60, 5, 62, 3)
+    assert (tiles[:14, :, :18] > 200).any(axis=(0, 2, 3)).all()  # on each frame
 
 
 def test_a_title_is_above_the_grid():

@@ -106,15 +106,16 @@ class Observer:
             real, _ = t.dataset.batch(0, 1000)
             x, critic = self.generate(1000).to(t.device), frozen(t.critic)
             return pictures.draw(x, real=real, critic=critic, title=f"step {t.step:,}")
-        x = self.fixed()
-        if t.dataset.is_video:
-            return pictures.strip(x[:CLIPS])
+        x = self.fixed()[: CLIPS if t.dataset.is_video else None]
         if (own := t.dataset.picture(x)) is not None:
             return own
-        classes = t.generator.num_classes
-        labels = torch.arange(len(x)) % classes if classes > 1 else None  # a row for each class
-        names = t.dataset.class_names
-        return pictures.draw(x, vocabulary=t.dataset.vocabulary, labels=labels, class_names=names)
+        return pictures.draw(
+            x,
+            vocabulary=t.dataset.vocabulary,
+            labels=self.fixed_classes(len(x)),
+            class_names=t.dataset.class_names,
+            is_video=t.dataset.is_video,
+        )
 
     def pictures_of_pairs(self) -> np.ndarray:
         """Returns (h, w, 3) uint8: condition pictures, and beside each a generated sample and the real one.
@@ -136,10 +137,18 @@ class Observer:
             y = given.to(t.device)
         return generate_chunk(frozen(t.ema.module), z, y)
 
+    def fixed_classes(self, n: int) -> Tensor | None:
+        """Returns the classes (n,) of the first fixed samples, each of which gets a row; None without classes."""
+        classes = self.trainer.generator.num_classes
+        return torch.arange(n) % classes if classes > 1 else None
+
     @torch.no_grad()
     def film(self) -> list[np.ndarray]:
         """Returns frames (h, w, 3) uint8 in which all clips of fixed latents move; [] if the data are no clips."""
-        return pictures.moving(self.fixed()) if self.trainer.dataset.is_video else []
+        if not (data := self.trainer.dataset).is_video:
+            return []
+        x = self.fixed()
+        return pictures.moving(x, labels=self.fixed_classes(len(x)), class_names=data.class_names)
 
     def status(self, logs: Logs, rate: float | None) -> str:
         """Returns the progress bar's figures. Reading them waits for the device, so ask at most once a second."""

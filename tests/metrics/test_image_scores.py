@@ -154,7 +154,7 @@ def test_precision_and_recall_of_images_sorted_by_class_are_those_of_shuffled_on
     assert backwards == pytest.approx(in_order[::-1], abs=0.03)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 5, 9, 10])
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 19, 20])
 def test_few_images_give_a_value_or_one_clear_line(n):
     torch.manual_seed(0)
     x, y, logits = torch.randn(n, 8), torch.randn(50, 8), torch.randn(n, 4)
@@ -165,7 +165,7 @@ def test_few_images_give_a_value_or_one_clear_line(n):
         (2, lambda: fidelity.kernel(y, x)),
         (4, lambda: fidelity.precision_recall(x, y)),
         (4, lambda: fidelity.precision_recall(y, x)),
-        (10, lambda: fidelity.inception_score(logits)),
+        (20, lambda: fidelity.inception_score(logits)),
     ]:
         if n >= least:
             assert all(map(math.isfinite, score()))

@@ -2,7 +2,8 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import hydra
@@ -42,6 +43,7 @@ NAMES_ELSEWHERE = {  # our keys, and what other programs call them
     "checkpoint_every": "save_every save_interval checkpoint_interval",
     "wgangp-resume run=DIR": "resume resume_from ckpt checkpoint ckpt_path",
 }
+THEIR_NAMES = {name: ours for ours, names in NAMES_ELSEWHERE.items() for name in names.split()}
 
 
 def wants_traceback(arguments: Sequence[str]) -> bool:
@@ -85,14 +87,14 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -
         name = key[1] or key[2]
         if (inner := re.search(r"full_key: (\S+)", str(error.__cause__))) and inner[1].startswith(f"{name}."):
             name = inner[1]  # of a mapping that was given as the value
-        elsewhere = [ours for ours, theirs in NAMES_ELSEWHERE.items() if name in theirs.split()]
-        if elsewhere and config_name == "train":
-            return f"{name}: there is no such key. Did you mean {elsewhere[0]}?"
+        if config_name == "train" and (ours := THEIR_NAMES.get(name)):
+            return f"{name}: there is no such key. Did you mean {ours}?"
         swept = {group for group, _, several in (a.partition("=") for a in arguments) if "," in several}
         over = sorted({name.partition(".")[0], "experiment"} & swept) if "." in name else []
         if over and MULTIRUN & set(arguments):
             return f"{name}: the default {over[0]} has no such key. In a sweep over {over[0]}, write +{name}=..."
-        return f"{name}: there is no such key.{near(name, keys(config_name, arguments), config_name)}"
+        others = THEIR_NAMES if config_name == "train" else {}
+        return f"{name}: there is no such key.{near(name, keys(config_name, arguments), config_name, others)}"
     if "Config group override must be a string" in str(error):
         null = [group for group in groups() if f"{group}=null" in arguments]
         return "; ".join(f"{g}=null: choose {', '.join(sorted(options(g)))}" for g in null) or one_line(error)
@@ -125,10 +127,13 @@ def no_such_option(file: str, arguments: Sequence[str]) -> str:
     return f"{key}={option}: there is no such option.{near(option, options(group))}"
 
 
-def near(name: str, names: list[str], config_name: str = "train") -> str:
+def near(
+    name: str, names: list[str], config_name: str = "train", others: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """Returns which of the names may be meant, else all: of the same part, as critic.width, if it has keys.
 
-    The help of wgangp-CONFIG_NAME lists those that are too many for a line.
+    `others` are further spellings, and the names that they stand for. The help of wgangp-CONFIG_NAME lists the names
+    that are too many for a line.
     """
     part = name[: name.rfind(".") + 1]
     inside = [n.removeprefix(part) for n in names if part and n.startswith(part)]
@@ -140,6 +145,8 @@ def near(name: str, names: list[str], config_name: str = "train") -> str:
     if part and not close and last in names:  # dataset.batch_size
         return f" Did you mean {last}?"
     close = close or sorted(n for n in inside if re.split("[./]", n)[-1] == re.split("[./]", last)[-1])
+    if not close and (other := difflib.get_close_matches(last.rpartition(".")[2], others, n=1, cutoff=0.7)):
+        return f" Did you mean {others[other[0]]}?"
     if close:
         return f" Did you mean {' or '.join(part + n for n in close)}?"
     if len(inside) > MANY:
@@ -148,8 +155,10 @@ def near(name: str, names: list[str], config_name: str = "train") -> str:
 
 
 def options(group: str) -> list[str]:
+    """Returns the options that one may choose: those below common/ are parts of others."""
     folder = CONF / group
-    return [str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")]
+    names = [str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")]
+    return [name for name in names if not name.startswith("common/")]
 
 
 def groups() -> list[str]:

@@ -69,10 +69,14 @@ def samples_of(generator: Generator, z: Tensor, y: Tensor, rows: Tensor) -> Tens
 def in_rows(
     cfg: DictConfig, generator: Generator, label: int | None
 ) -> tuple[Tensor, int | None, Tensor | None, list[int]]:
-    """Returns samples of a grid, the columns and labels of its rows if it has some, and the samples' numbers."""
+    """Returns samples of a grid, the columns and labels of its rows if it has some, and the samples' numbers.
+
+    The steps of a row have the number of the sample that it begins with.
+    """
     z, y, rows = stepped(cfg, generator, *wanted_latents(cfg, generator, label))
     if in_steps(cfg):
-        return samples_of(generator, z, y, rows), STEPS, None, rows.tolist()
+        numbers = [number for number in numbers_of(cfg) for _ in range(STEPS)]
+        return samples_of(generator, z, y, rows), STEPS, None, numbers
     if generator.num_classes > 1 and label is None and not cfg.seeds and cfg.proportions == "equal":
         columns = max(1, cfg.n // generator.num_classes)
         labels = torch.arange(generator.num_classes).repeat_interleave(columns)

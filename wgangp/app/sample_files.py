@@ -100,18 +100,15 @@ def write_picture(cfg: DictConfig, generator: Generator, label: int | None, out:
     if kind not in Image.SAVE:
         kind, out = "PNG", out.with_name(f"{out.name}.png")
     names = generator.class_names
-    picture = (
-        pictures.strip(x)
-        if generator.is_video
-        else pictures.draw(
-            x,
-            vocabulary=generator.vocabulary,
-            labels=labels if names else None,
-            class_names=names,
-            columns=columns,
-            numbers=wanted if cfg.numbers else None,
-            units=generator.data_units,
-        )
+    picture = pictures.draw(
+        x,
+        vocabulary=generator.vocabulary,
+        labels=labels if names else None,
+        class_names=names,
+        columns=columns,
+        numbers=wanted if cfg.numbers else None,
+        units=generator.data_units,
+        is_video=generator.is_video,
     )
     encoded = BytesIO()  # first, so that a failure leaves an existing file as it is
     Image.fromarray(picture).save(encoded, kind)
@@ -189,8 +186,9 @@ def write_film(cfg: DictConfig, generator: Generator, label: int | None, out: Pa
     if generator.vocabulary:
         raise ValueError(no_film)
     if generator.is_video:
-        x, columns, *_ = in_rows(cfg, generator, label)
-        shown, fps = pictures.moving(x, columns), pictures.FPS
+        x, columns, labels, wanted = in_rows(cfg, generator, label)
+        names, numbers = generator.class_names, wanted if cfg.numbers else None
+        shown, fps = pictures.moving(x, columns, labels if names else None, names, numbers), pictures.FPS
     else:
         z, y, rows = wanted_latents(cfg, generator, label)
         t = torch.linspace(0, 1, cfg.frames + 1)[:-1]

@@ -55,10 +55,13 @@ def grid(
         images, w = images.transpose(1, 2).reshape(n, 1, h, c * w), c * w
     if n == 1 and numbers is None and not title and labels is None and max(h, w) <= LIMIT:
         return np.array(to_rgb(images)[0])
-    columns = min(columns or _columns(n, labels), (LIMIT - GAP) // (min(w, SMALLEST) + GAP))
+    if numbers is not None:  # drawn in whole multiples that have room for them
+        h, w = (math.ceil(NUMBERED / min(h, w)) * side for side in (h, w))
+    smallest = min(1.0, SMALLEST / max(h, w) if numbers is None else NUMBERED / min(h, w))
+    columns = min(columns or _columns(n, labels), max(1, (LIMIT - GAP) // (int(smallest * w) + GAP)))
     rows = _rows(n, columns, labels, class_names)
     columns = max(len(indices) for _, indices in rows)
-    scale = _scale(h, w, columns, rows, numbers is not None)
+    scale = max(smallest, _scale(h, w, columns, rows))
     pen = Pen("0123456789" + title + "".join(name for name, _ in rows), TEXT)
     sheet = Sheet(rows, columns, max(1, int(scale * h)), max(1, int(scale * w)), pen)
     return sheet.draw(images, numbers, title)
@@ -139,14 +142,10 @@ def _name(label: int, names: Sequence[str]) -> str:
     return name if len(name) <= NAME else f"{name[: NAME - 1]}…"
 
 
-def _scale(h: int, w: int, columns: int, rows: list[tuple[str, list[int]]], numbers: bool) -> float:
-    """How large the images are drawn: whole multiples for room for a number, smaller ones to stay below the limit."""
-    if numbers and min(h, w) < NUMBERED:
-        return math.ceil(NUMBERED / min(h, w))
+def _scale(h: int, w: int, columns: int, rows: list[tuple[str, list[int]]]) -> float:
+    """The size, of 1 at most, at which all rows stay below the limit."""
     wide, high = (((LIMIT - GAP) / k - GAP) for k in (columns, len(rows)))
     if rows[0][0]:  # rows with names fold into several blocks, and the names take some of the room
         high = 0.7 * LIMIT**2 / (len(rows) * columns * w)
-        fits = min(1.0, wide / w, math.sqrt(high / h))
-    else:
-        fits = min(1.0, wide / w, high / h)
-    return max(fits, min(1.0, SMALLEST / max(h, w)))
+        return min(1.0, wide / w, math.sqrt(high / h))
+    return min(1.0, wide / w, high / h)
