@@ -1,68 +1,48 @@
 """A comparison's table and plot, drawn from the scores of every seed.
 
-    python scripts/results.py SUMMARY.csv --scores eval/wasserstein1 eval/modes [--plot FILE]
+    python scripts/results.py FILE.csv [--scores eval/wasserstein1 eval/modes] [--plot PICTURE]
 
-SUMMARY.csv is what `wgangp-summarize sweep=DIR/seeds` writes after a comparison (sweep=paper_collapse and others). Each
-method is a row: the median of its seeds, and the median's 95 % interval (bootstrap), of up to five seeds the lowest and
-the highest. The best median of the first score is on top. Overlapping intervals do not show that two methods are equal.
+FILE.csv is what `wgangp-summarize sweep=DIR/seeds` writes after a comparison (sweep=paper_collapse and others), or a
+script that compares methods. Each method is a row: the median of its seeds, and the median's 95 % interval (bootstrap),
+of up to five seeds the lowest and the highest. By a score of runs, eval/..., the best median is on top. Overlapping
+intervals do not show that two methods are equal.
 """
 
 import argparse
-import csv
 import math
 from pathlib import Path
 from statistics import median
 
+import seed_scores
+from seed_scores import KEYS, Rows, by_name, table
+
 from wgangp import style
 from wgangp.metrics.objective import higher_is_better
 from wgangp.sweeps.jobs import median_interval, rank
-from wgangp.sweeps.tables import rounded
-
-Scores = dict[str, list[float]]  # of each method, a number a seed
 
 
-def read(file: Path, score: str) -> Scores:
-    """Raises ValueError if the file has no such column."""
-    found: Scores = {}
-    with open(file, newline="", encoding="utf-8") as lines:
-        for row in csv.DictReader(lines):
-            if score not in row:
-                known = ", ".join(key for key in row if "/" in key)
-                raise ValueError(f"{file} has no scores {score}; it has {known}")
-            found.setdefault(row["name"], []).extend([float(row[score])] if row[score] else [])
-    return found
+def read(file: Path, scores: list[str] | None = None) -> tuple[Rows, list[str]]:
+    """Returns the rows, by a score of runs the best method first, and the scores: all of the file if they are None.
 
-
-def cell(scores: list[float]) -> str:
-    """The median and its interval; "none" if no seed has a score."""
-    if not scores:
-        return "none"
-    low, high = median_interval(scores)
-    return rounded(median(scores)) + (f" ({rounded(low)} to {rounded(high)})" if low == low else "")
-
-
-def ordered(scores: Scores, name: str) -> list[str]:
-    """The methods, the best median first."""
-    medians = {method: median(values) if values else math.nan for method, values in scores.items()}
-    return sorted(medians, key=lambda method: rank(medians[method], higher_is_better(name, ())))
-
-
-def table(file: Path, names: list[str]) -> str:
-    columns = {name: read(file, name) for name in names}
-    methods = ordered(columns[names[0]], names[0])
-    seeds = [len(columns[names[0]][method]) for method in methods]
-    rows = [
-        [method, str(n), *(cell(columns[name][method]) for name in names)]
-        for method, n in zip(methods, seeds, strict=True)
-    ]
-    head = ["method", "seeds", *(name.removeprefix("eval/") for name in names)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows))
+    Raises ValueError if the file has no such column.
+    """
+    rows = seed_scores.read(file)
+    if not rows:
+        raise ValueError(f"{file} has no rows")
+    known = [column for column in rows[0] if column.startswith("eval/")] or [c for c in rows[0] if c not in KEYS]
+    scores = scores or known
+    if absent := [score for score in scores if score not in rows[0]]:
+        raise ValueError(f"{file} has no scores {', '.join(absent)}; it has {', '.join(known)}")
+    if not scores[0].startswith("eval/"):
+        return rows, scores
+    medians = {name: median(found) if found else math.nan for name, found in by_name(rows, scores[0]).items()}
+    return sorted(rows, key=lambda row: rank(medians[row["name"]], higher_is_better(scores[0], ()))), scores
 
 
 def plot(file: Path, name: str, out: Path) -> None:
     """Every seed as a point, the median and its interval as a bar."""
-    scores = read(file, name)
-    methods = ordered(scores, name)[::-1]
+    scores = by_name(read(file, [name])[0], name)
+    methods = list(scores)[::-1]
     with style.apply():
         figure = style.figure(7, 0.4 * len(methods) + 1.2)
         axes = figure.add_subplot(xlabel=style.direction(name, higher_is_better(name, ())))
@@ -78,13 +58,14 @@ def plot(file: Path, name: str, out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
-    parser.add_argument("--scores", nargs="+", required=True, help="columns of the file")
+    parser.add_argument("--scores", nargs="+", help="columns of the file; default: all")
     parser.add_argument("--plot", type=Path, help="draw the first score into this file")
     options = parser.parse_args()
     try:
-        print(table(options.file, options.scores))
+        rows, scores = read(options.file, options.scores)
+        print(table(rows, scores))
         if options.plot:
-            plot(options.file, options.scores[0], options.plot)
+            plot(options.file, scores[0], options.plot)
     except (OSError, ValueError) as error:
         parser.exit(1, f"{error}\n")
 

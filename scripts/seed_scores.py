@@ -1,19 +1,18 @@
-"""The scores of single seeds in a CSV file, a line a run, and the table that is drawn from it.
+"""The scores of single seeds in a CSV file, a line a run, and the table that is drawn from them.
 
-    python scripts/seed_scores.py FILE.csv [--scores NAME ...]
-
-Scripts that compare methods write a line as soon as a run ends, and do not repeat a run whose line is there. The table
-has the median of each method's seeds and the median's 95 % interval (bootstrap); up to five seeds, the interval is
-little more than the smallest and the largest score. Overlapping intervals do not show that two methods are equal.
+Scripts that compare methods write a line as soon as a run ends, and do not repeat a run whose line is there.
+scripts/results.py prints the table of a file.
 """
 
-import argparse
 import csv
 from pathlib import Path
+from statistics import median
 
-from results import cell
+from wgangp.sweeps.jobs import median_interval
+from wgangp.sweeps.tables import rounded
 
 KEYS = ["name", "seed"]
+Rows = list[dict[str, str]]
 
 
 class SeedScores:
@@ -37,28 +36,30 @@ class SeedScores:
             writer.writerow(self.rows[-1])
 
 
-def read(file: Path) -> list[dict[str, str]]:
+def read(file: Path) -> Rows:
     with open(file, newline="", encoding="utf-8-sig") as lines:  # spreadsheets begin with a byte order mark
         return list(csv.DictReader(lines))
 
 
-def table(rows: list[dict[str, str]], scores: list[str]) -> str:
-    """Markdown: a line for each name, in the order of the rows."""
-    lines = [["", "seeds", *scores], ["---"] * (2 + len(scores))]
-    for name in dict.fromkeys(row["name"] for row in rows):
-        runs = [row for row in rows if row["name"] == name]
-        lines.append([name, str(len(runs)), *(cell([float(run[score]) for run in runs]) for score in scores)])
+def by_name(rows: Rows, score: str) -> dict[str, list[float]]:
+    """Returns the scores of each method, in the order of the rows, a number for each seed that has one."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        found.setdefault(row["name"], []).extend([float(row[score])] if row[score] else [])
+    return found
+
+
+def table(rows: Rows, scores: list[str]) -> str:
+    """Returns Markdown: a line for each method, in the order of the rows, with the seeds that have the first score."""
+    columns = [by_name(rows, score) for score in scores]
+    lines = [["method", "seeds", *(score.removeprefix("eval/") for score in scores)], ["---"] * (2 + len(scores))]
+    lines += [[name, str(len(first)), *(cell(found[name]) for found in columns)] for name, first in columns[0].items()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--scores", nargs="+", help="columns of the file; default: all")
-    options = parser.parse_args()
-    rows = read(options.file)
-    print(table(rows, options.scores or [column for column in rows[0] if column not in KEYS]))
-
-
-if __name__ == "__main__":
-    main()
+def cell(scores: list[float]) -> str:
+    """The median and its 95 % interval; "none" if no seed has a score."""
+    if not scores:
+        return "none"
+    low, high = median_interval(scores)
+    return rounded(median(scores)) + (f" ({rounded(low)} to {rounded(high)})" if low == low else "")

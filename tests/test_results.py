@@ -27,16 +27,20 @@ def summary(tmp_path):
     return tmp_path / "summary.csv"
 
 
+def drawn(file, scores=None):
+    return seed_scores.table(*results.read(file, scores))
+
+
 def test_each_method_has_its_median_and_interval_the_best_first(summary):
-    head, _, *rows = results.table(summary, ["eval/wasserstein1", "eval/modes"]).splitlines()
+    head, _, *rows = drawn(summary).splitlines()
     assert head == "| method | seeds | wasserstein1 | modes |"
     assert rows == [
         "| fast | 2 | 0.15 (0.1 to 0.2) | 25 (25 to 25) |",
         "| slow | 3 | 0.4 (0.3 to 0.5) | 22 (20 to 24) |",
     ]
-    assert results.table(summary, ["eval/modes"]).splitlines()[2].startswith("| fast")  # more are better
+    assert drawn(summary, ["eval/modes"]).splitlines()[2].startswith("| fast")  # more are better
     with pytest.raises(ValueError, match="has no scores eval/fid; it has eval/wasserstein1, eval/modes"):
-        results.table(summary, ["eval/fid"])
+        results.read(summary, ["eval/fid"])
 
 
 MIXTURE = ["eval/sliced_wasserstein", "eval/wasserstein1", "eval/modes", "eval/high_quality"]
@@ -53,7 +57,7 @@ MIXTURE = ["eval/sliced_wasserstein", "eval/wasserstein1", "eval/modes", "eval/h
     ],
 )
 def test_the_page_has_the_table_of_its_data(page, data, scores):
-    assert results.table(PAGES / "data" / data, scores) in (PAGES / page).read_text()
+    assert drawn(PAGES / "data" / data, scores) in (PAGES / page).read_text()
 
 
 @pytest.mark.parametrize("standard", ["standard", "standard_1200"])
