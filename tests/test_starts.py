@@ -2,15 +2,20 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import composed
+import torch
+from conftest import write_mnist
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import wgangp
-from wgangp.app.checks import check
-from wgangp.app.command_line import as_typed, options_last
+from wgangp.app.build import make_dataset
+from wgangp.app.command_line import options_last
+from wgangp.app.compose import load_config
+from wgangp.app.quoting import as_typed
+from wgangp.app.records import to_record
 from wgangp.machine import device
 from wgangp.run_dir.claim import Claim, remove_if_empty
 from wgangp.run_dir.record import read_record
@@ -170,13 +175,21 @@ def test_an_adaptive_weight_begins_at_the_one_that_is_given_at_the_resumption(ca
 def test_a_folder_in_the_environment_may_be_below_home(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("WGANGP_DATA", "~/data")
-    cfg = composed("dataset=mnist")
-    check(cfg)
-    assert cfg.dataset.root == str(tmp_path / "data")
+    cfg = load_config("dataset=mnist", "dataset.download=false")
+    assert to_record(cfg)["dataset"]["root"] == str(tmp_path / "data")
+    write_mnist(tmp_path / "data" / "MNIST" / "raw")
+    assert len(make_dataset(cfg, torch.device("cpu"))) > 0
+
+
+def test_names_of_files_may_be_numbers_in_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with open("2024_01", "wb") as file:
+        np.save(file, np.zeros((20, 3)))
+    assert make_dataset(load_config("dataset=array", "dataset.path=2024_01"), torch.device("cpu")).shape == (3,)
 
 
 @pytest.mark.parametrize(
-    ("typed", "multirun", "read"),
+    ("typed", "several", "read"),
     [
         ("dataset.path=2024", False, "dataset.path='2024'"),
         ("hydra.run.dir=2024_01_31", False, "hydra.run.dir='2024_01_31'"),
@@ -186,10 +199,9 @@ def test_a_folder_in_the_environment_may_be_below_home(monkeypatch, tmp_path):
         ("seed=0,1", True, "seed=0,1"),
     ],
 )
-def test_paths_are_taken_as_they_are_typed(typed, multirun, read, monkeypatch):
+def test_paths_are_taken_as_they_are_typed(typed, several, read, monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
-    monkeypatch.setattr("sys.argv", ["wgangp-train", *(["-m"] if multirun else [])])
-    assert as_typed(typed) == read
+    assert as_typed(typed, several) == read
 
 
 def test_multirun_may_stand_between_other_arguments(call, tmp_path):

@@ -194,6 +194,12 @@ def test_the_array_of_an_archive_is_found_or_chosen():
         load("two.npz", key="c")
 
 
+def test_a_folder_is_no_array():
+    Path("many").mkdir()
+    with pytest.raises(ValueError, match=r"dataset\.path=many is a folder: give a file, or a list of files"):
+        load("many")
+
+
 def test_files_are_joined():
     x = rng.normal(size=(20, 3))
     np.save("a.npy", x[:12]), np.save("b.npy", x[12:]), np.save("c.npy", x[:, :2])

@@ -113,8 +113,8 @@ def make_trainer(
         critic=make(cfg.critic, **data) if critic is None else critic,
         loss=make(cfg.loss),
         penalty=make(cfg.penalty) if penalty is None else penalty,
-        generator_optimizer=partial(make, cfg.generator_optimizer),
-        critic_optimizer=partial(make, cfg.critic_optimizer),
+        generator_optimizer=partial(make, with_floats(cfg.generator_optimizer)),
+        critic_optimizer=partial(make, with_floats(cfg.critic_optimizer)),
         device=device,
         **{key: cfg[key] for key in SETTINGS},
         augment=list(cfg.augment),
@@ -161,6 +161,11 @@ def with_output(node: DictConfig, bounded: bool) -> DictConfig:
             "dataset.scaling=minmax"
         )
     return OmegaConf.merge(node, {"output": output})  # type: ignore[return-value]
+
+
+def with_floats(node: DictConfig) -> DictConfig:
+    """Returns an optimizer's node with betas that are floats: torch refuses [0, 0.9]."""
+    return OmegaConf.merge(node, {"betas": [float(b) for b in node.betas]}) if "betas" in node else node  # type: ignore[return-value]
 
 
 def is_worth_compiling(cfg: DictConfig, device: torch.device) -> bool:

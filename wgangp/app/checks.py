@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from wgangp.app.records import DATASET_PATHS, plain
+from wgangp.app.records import plain
 from wgangp.machine.text import typed
 from wgangp.run_dir.record import flatten
 
@@ -52,10 +51,7 @@ LARGEST = 2**53  # whole numbers beyond it change when YAML, JSON or TensorBoard
 
 
 def check(cfg: DictConfig) -> None:
-    """Raises ValueError if a value is out of range.
-
-    Whole numbers among the betas become the floats that torch needs, and ~ in the dataset's paths the home folder.
-    """
+    """Raises ValueError if a value is out of range."""
     for key in ("generator_optimizer", "critic_optimizer"):
         if key in cfg and not OmegaConf.is_dict(cfg[key]):
             raise ValueError(f"{key}={typed(cfg[key])}: its options are chosen by optimizer@{key}={typed(cfg[key])}")
@@ -81,9 +77,6 @@ def check(cfg: DictConfig) -> None:
             raise ValueError(
                 f"{key}={known}: this name is not UTF-8, and logs and checkpoints hold no other: rename it"
             )
-    for key in DATASET_PATHS:
-        if "dataset" in cfg and isinstance(path := cfg.dataset.get(key), str | int):
-            cfg.dataset[key] = str(Path(str(path)).expanduser())
     for key in ("generator_optimizer", "critic_optimizer"):
         if key in cfg:
             check_optimizer(key, cfg[key])
@@ -110,7 +103,6 @@ def check_optimizer(key: str, node: DictConfig) -> None:
         betas = OmegaConf.to_container(node)["betas"]  # type: ignore[call-overload,index]
         if not (isinstance(betas, list) and len(betas) == 2 and all(is_number(b) and 0 <= b < 1 for b in betas)):
             raise ValueError(f"{key}.betas={typed(betas)}: give two numbers from 0 to below 1, as in [0.0,0.9]")
-        node.betas = [float(beta) for beta in betas]
 
 
 def is_number(value: Any) -> bool:

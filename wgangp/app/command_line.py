@@ -23,43 +23,11 @@ from wgangp.app.compose import refuse_overrides
 from wgangp.app.errors import MULTIRUN, explain, groups, near, one_line, wants_traceback
 from wgangp.app.help import page
 from wgangp.app.paths import CONF, VERSION_BASE
-from wgangp.app.records import DATASET_PATHS
+from wgangp.app.quoting import PATHS, as_typed
 from wgangp.machine.signals import interrupted
 from wgangp.run_dir.claim import remove_if_empty
 
 log = logging.getLogger(__name__)
-
-PATHS = (  # keys whose value is a path, and is taken as it is typed
-    *("run", "out", "sweep", "classifier", "weights", "evaluate.classifier", "evaluate.weights", "hydra.run.dir"),
-    *(f"dataset.{key}" for key in DATASET_PATHS),
-    *("hydra.sweep.dir", "scores.fvd.weights", "scores.prc_vgg16.weights"),
-)
-MAYBE_PATHS = ("dataset.held_out", "dataset.condition", "condition")  # or a number, or the name of a column
-NUMBER = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?|true|false", re.IGNORECASE)
-PLAIN = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z_./][\w./-]*", re.IGNORECASE)
-SWEEP = re.compile(r"['\"\[$?]|(choice|range|interval|glob|shuffle|sort|tag)\(")  # written in Hydra's own syntax
-
-
-def as_typed(argument: str) -> str:
-    """Returns an argument whose value is a path with quotes around it, if Hydra would read it as something else.
-
-    2024_01_31 and 7 are numbers to Hydra, and ~ and spaces are errors. Each path of a sweep's list is quoted alone.
-    """
-    key, _, value = argument.partition("=")
-    name = key.lstrip("+")
-    is_path = name in PATHS or (name in MAYBE_PATHS and not NUMBER.fullmatch(value.partition(",")[0]))
-    if not is_path or SWEEP.match(value):
-        return argument
-    several = bool(MULTIRUN & set(sys.argv))
-    return f"{key}={','.join(quoted(path) for path in (value.split(',') if several else [value]))}"
-
-
-def quoted(path: str) -> str:
-    """Returns a path as Hydra reads it. In its quotes a backslash stands for itself, but before a quote."""
-    if not path or path == "null" or PLAIN.fullmatch(path) or path[0] in "'\"[$?":
-        return path
-    doubled = re.sub(r"(\\+)(?='|$)", r"\1\1", os.path.expanduser(path))
-    return "'" + doubled.replace("'", "\\'") + "'"
 
 
 def lazily(module: str, name: str) -> Callable[..., Any]:
@@ -142,7 +110,8 @@ def command(task: Callable[..., Any], config_name: str) -> None:
 
     An error becomes one line and exit code 1; debug=true shows its traceback.
     """
-    arguments = [as_typed(a) for a in sys.argv[1:]]
+    several = bool(MULTIRUN & set(sys.argv))
+    arguments = [as_typed(a, several) for a in sys.argv[1:]]
     if answered(arguments, lambda: page(CONF, config_name, chosen_options(arguments))):
         return
     refuse_unknown_options(arguments)

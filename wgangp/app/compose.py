@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from wgangp.app.checks import check
 from wgangp.app.errors import explain
 from wgangp.app.paths import CONF, PLUGINS, VERSION_BASE
+from wgangp.app.quoting import as_typed
 
 sys.path.append(str(PLUGINS))  # where Hydra finds our sweeper
 
@@ -47,10 +48,11 @@ def load_config(*overrides: str, config_name: str = "train") -> DictConfig:
 
 def config_and_choices(overrides: Sequence[str], config_name: str = "train") -> tuple[DictConfig, dict[str, str]]:
     """Returns the configuration of `load_config`, and the option of each group, such as {"dataset": "mnist"}."""
+    overrides = [as_typed(override) for override in overrides]
     running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # inside a job, or of the caller
     try:
         with hydra.initialize_config_dir(str(CONF), version_base=VERSION_BASE):
-            cfg = hydra.compose(config_name, overrides=list(overrides), return_hydra_config=True)
+            cfg = hydra.compose(config_name, overrides=overrides, return_hydra_config=True)
     except Exception as error:
         raise ValueError(explain(error, config_name, overrides)) from error
     finally:

@@ -8,10 +8,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wgangp.app.checks import check
-from wgangp.app.command_line import as_typed
 from wgangp.app.compose import load_config, refuse_overrides
 from wgangp.app.defaults import with_defaults
 from wgangp.app.errors import groups, near, options
+from wgangp.app.quoting import as_typed
 from wgangp.app.records import plain, to_record
 from wgangp.run_dir.record import Record, flatten
 

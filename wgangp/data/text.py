@@ -103,7 +103,7 @@ def text(*, path: str, length: int, held_out: int, seed: int, device: torch.devi
     except (ValueError, OSError, EOFError, zlib.error) as error:
         raise ValueError(f"dataset.path={path} is no sound UTF-8 text file ({error}): save it as UTF-8") from error
     if len(lines) < 2:
-        raise ValueError(f"dataset.path={path} has {len(lines)} lines that are not empty: give two or more")
+        raise ValueError(f"dataset.path={path} has fewer than two lines that are not empty: give two or more")
     if not 1 <= held_out < len(lines):
         raise ValueError(
             f"dataset.path={path} has {len(lines)} lines, and {held_out} are held out: give a dataset.held_out from 1 "
