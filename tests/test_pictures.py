@@ -203,6 +203,14 @@ def test_rows_of_signals_keep_their_columns():
     assert wide.shape[0] < narrow.shape[0] and wide.shape[1] > narrow.shape[1]
 
 
+def test_numbers_far_from_zero_keep_their_differences():
+    x = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    far = x * 2**-20 + 2**20  # float32 would keep three different ones
+    assert torch.equal(points.finite(far.flatten(1)), far.flatten(1))
+    near, far = (arrays.fields(y).astype(int)[60:, :450] for y in (x, far))
+    assert (np.abs(near - far).max(axis=2) > 30).mean() < 0.05  # but for the numbers at the axes
+
+
 def test_fields_have_a_pixel_for_each_value():
     stripes = torch.arange(2.0).repeat(200, 250)[None, None]
     brightness = arrays.fields(stripes)[100].astype(int).sum(1)

@@ -114,7 +114,7 @@ def tiles(rows: Sequence[Tensor], columns: int) -> Tensor:
     """Returns rows of up to `columns` fields (n, h, w) as one picture, with NaN between and beside them."""
     h, w = rows[0].shape[1:]
     gap = max(1, w // 40)
-    sheet = torch.full((len(rows), h + gap, columns, w + gap), torch.nan)
+    sheet = torch.full((len(rows), h + gap, columns, w + gap), torch.nan, dtype=torch.float64)
     for i, row in enumerate(rows):
-        sheet[i, :h, : len(row), :w] = row.float().cpu().transpose(0, 1)
+        sheet[i, :h, : len(row), :w] = row.cpu().double().transpose(0, 1)
     return sheet.flatten(2).flatten(0, 1)[: -gap or None, : -gap or None]

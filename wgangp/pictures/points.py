@@ -47,10 +47,10 @@ def scatter(
 
 
 def finite(x: Tensor | None) -> Tensor:
-    """The rows of x (n, d) without NaN or infinity, on the CPU in float32; none if x is None."""
+    """The rows of x (n, d) without NaN or infinity, on the CPU in float64; none if x is None."""
     if x is None:
         return torch.empty(0, 2)
-    x = x.detach().float().cpu()
+    x = x.detach().cpu().double()
     return x[x.isfinite().all(dim=1)]
 
 
@@ -144,8 +144,8 @@ def signals(fake: Tensor, real: Tensor | None = None, title: str = "", columns: 
     """
     most, columns = (MOST_ROWS * columns, columns) if columns else (SIGNALS, 4)
     real = fake[:0] if real is None else real[: SIGNALS // 4]
-    drawn = [(x, *REAL[:2]) for x in real.float().cpu()]
-    drawn += [(x, *FAKE[:2]) for x in fake[: most - len(real)].float().cpu()]
+    drawn = [(x, *REAL[:2]) for x in real.cpu().double()]
+    drawn += [(x, *FAKE[:2]) for x in fake[: most - len(real)].cpu().double()]
     low, high = interval(torch.cat([x[x.isfinite()] for x, _, _ in drawn]))
     rows = math.ceil(len(drawn) / columns)
     with style.apply():

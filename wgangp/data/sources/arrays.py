@@ -98,7 +98,9 @@ class Array(ImageSource):
         """Returns the content of the file that an option names. Raises ValueError if it is none that can be used."""
         file = local_path(path)
         if file.is_dir():
-            raise ValueError(f"dataset.{option}={path} is a folder: give a file, or a list of files as in [a.npy,b.npy]")
+            raise ValueError(
+                f"dataset.{option}={path} is a folder: give a file, or a list of files as in [a.npy,b.npy]"
+            )
         if not file.is_file():
             advice = ": give a share such as 0.1, a number, or a file" if option == "held_out" else ""
             raise FileNotFoundError(f"dataset.{option}={path}: there is no such file{advice}")
