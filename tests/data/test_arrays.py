@@ -196,7 +196,7 @@ def test_the_array_of_an_archive_is_found_or_chosen():
 
 def test_a_folder_is_no_array():
     Path("many").mkdir()
-    with pytest.raises(ValueError, match=r"dataset\.path=many is a folder: give a file, or several"):
+    with pytest.raises(ValueError, match=r"dataset\.path=many is a folder: give a file, or a list of files"):
         load("many")
 
 
