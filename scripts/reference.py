@@ -32,7 +32,7 @@ GROUPS = ["dataset", "generator", "critic", "penalty", "penalty/schedule", "loss
 MODULES = ["wgangp", "wgangp.penalties", "wgangp.data", "wgangp.models", "wgangp.losses", "wgangp.metrics"]
 
 TAGS = {  # what no line of code can say as well
-    "critic/loss": "the critic's loss with the penalty, at the last critic update of the step",
+    "critic/loss": "the critic's loss with the penalty, at the last penalised critic update",
     "critic/wasserstein": "E[f(real)] - E[f(fake)], which the critic maximises: not the Wasserstein distance",
     "critic/penalty": "the penalty, times its weight",
     "critic/gradient_norm": "mean norm of the critic's gradient at interpolates; about 1 with penalty=wgan_gp",

@@ -37,7 +37,10 @@ class Standard(Loss):
 
 
 class LeastSquares(Loss):
-    """LSGAN (Mao et al. 2017, equation 9): targets 1 for reals, 0 for fakes, 1 for the generator. As gan_64x64.py."""
+    """LSGAN (Mao et al. 2017, equation 9): targets 1 for reals, 0 for fakes, 1 for the generator.
+
+    The generator's loss has no factor of 1/2, as in gan_64x64.py.
+    """
 
     def critic(self, real: Tensor, fake: Tensor) -> Tensor:
         return ((real - 1).square().mean() + fake.square().mean()) / 2

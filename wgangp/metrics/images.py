@@ -141,7 +141,7 @@ class ByClassifier(FeatureMetric):
     and PRC. classifier_balance: KL of the classes' shares from those of the training labels (uniform, if there are
     none). classifier_nearest: mean feature distance to the nearest training image; if training images are memorised,
     it is far below classifier_nearest_held_out, that of held-out images. classifier_agreement: share of images that
-    are classified as the class that the generator was asked for. It takes at least 10 images.
+    are classified as the class that the generator was asked for. It takes at least 20 images.
     """
 
     higher_is_better: ClassVar = {
