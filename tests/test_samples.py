@@ -266,3 +266,17 @@ def test_lines_of_text_may_be_written_again_and_into_a_folder(call, tmp_path):
         assert call("sample", "run=run", "format=files", "n=3", f"out={out}")[0] == 0
     assert len(Path("lines.txt").read_text().splitlines()) == 3
     assert [path.suffix for path in Path("folder").iterdir()] == [".txt"]
+
+
+@pytest.mark.parametrize("axes", ["dn", "n"])
+def test_a_csv_has_a_row_for_each_sample_whatever_the_axes_of_the_data(axes, call, tmp_path):
+    x = np.random.default_rng(0).normal(size=(3, 40)) + 10 * np.arange(3)[:, None]
+    np.save(tmp_path / "x.npy", x if axes == "dn" else x[2])
+    data = ["dataset=array", "dataset.path=x.npy", f"dataset.axes={axes}", "generator=mlp", "critic=mlp", "device=cpu"]
+    small = ["steps=1", "batch_size=8", "generator.width=8", "critic.width=8", "n_critic=1", "evaluation_samples=50"]
+    assert call("train", *data, *small, "hydra.run.dir=run")[0] == 0
+    assert call("sample", "run=run", "format=csv", "n=5", "out=s.csv")[0] == 0
+    rows = np.loadtxt("s.csv", delimiter=",", skiprows=1, ndmin=2)
+    assert (
+        rows.shape == (5, 3 if axes == "dn" else 1) and (np.abs(rows - 10 * np.arange(3)[-rows.shape[1] :]) < 6).all()
+    )

@@ -15,6 +15,7 @@ from wgangp.app.records import to_record
 from wgangp.app.training import train as train_run
 from wgangp.data import Dataset
 from wgangp.machine.device import kept_random_state, kept_settings
+from wgangp.machine.paths import local_path
 from wgangp.models import Generator
 from wgangp.penalties import Penalty
 from wgangp.run import Run
@@ -47,7 +48,7 @@ def train(*config: str | DictConfig, run_dir: str | Path | None = None) -> Run:
     cfg, choices = (given, {}) if given is not None else config_and_choices(overrides)
     check(cfg)
     record = Record(to_record(cfg), overrides, choices)
-    wanted = Path(run_dir).expanduser() if run_dir is not None else named(default_directory(record.choices), cfg.name)
+    wanted = local_path(run_dir) if run_dir is not None else named(default_directory(record.choices), cfg.name)
     if not TRAINING.acquire(blocking=False):
         raise ValueError(
             "another training runs in this process, and torch's random numbers are shared: wait for it, or give each "

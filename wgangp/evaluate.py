@@ -1,7 +1,6 @@
 """wgangp-evaluate run=DIR: scores of a trained generator, as a table and in DIR/evaluation.json."""
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
@@ -9,6 +8,7 @@ from omegaconf import DictConfig
 from wgangp.app.command_line import command
 from wgangp.app.paper import beside_the_paper, reported
 from wgangp.app.ranks import joined
+from wgangp.machine.paths import local_path
 from wgangp.machine.text import shown
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def evaluate(cfg: DictConfig) -> None:
     from wgangp.run_dir.header import header_of
     from wgangp.sampling import draw_for_metrics
 
-    checkpoint, state = load_newest(Path(str(cfg.run)).expanduser())
+    checkpoint, state = load_newest(local_path(cfg.run))
     run = run_of(checkpoint.absolute())
     refuse_links(run)
     device = choose_device(cfg.device)

@@ -2,9 +2,9 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from wgangp.app.ranks import joined
+from wgangp.machine.paths import local_path
 from wgangp.machine.signals import ignore_save_requests
 from wgangp.run_dir.claim import has_checkpoint
 from wgangp.run_dir.log import console
@@ -32,7 +32,7 @@ def resume(arguments: Sequence[str]) -> None:
     given = [a.removeprefix("run=") for a in arguments if a.startswith("run=")]
     if len(given) != 1 or not given[0]:
         raise ValueError(f"give one run: run=DIR\n\n{USAGE}")
-    path = Path(given[0]).expanduser()
+    path = local_path(given[0])
     if not has_checkpoint(path):
         raise ValueError(f"run={path}: no run with a checkpoint is there (looked for checkpoints/step_*.pt)")
     from wgangp.app.hydra_run import resume as resume_run  # torch takes seconds to import

@@ -18,6 +18,7 @@ from wgangp.app.checks import CHOICES
 from wgangp.app.defaults import part_with_defaults
 from wgangp.app.trust import no_larger_than
 from wgangp.machine.device import kept_random_state, seed_step
+from wgangp.machine.paths import local_path
 from wgangp.models import Generator
 from wgangp.models.layers import use_batch_statistics
 from wgangp.run_dir.checkpoint import State, load_newest
@@ -37,7 +38,7 @@ class Run:
     """
 
     def __init__(self, path: str | Path, objective: float | None = None, allow: Sequence[str] = ()) -> None:
-        self.path, self.objective, self.allow = Path(path).expanduser(), objective, tuple(allow)
+        self.path, self.objective, self.allow = local_path(path), objective, tuple(allow)
         if not self.path.exists():
             raise FileNotFoundError(f"run={path}: there is no such directory")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from wgangp.app.command_line import plain_command
+from wgangp.machine.paths import local_path
 from wgangp.machine.text import shown
 from wgangp.run_dir.files import replace_text
 from wgangp.sweeps.escape import markdown_cell
@@ -22,7 +23,7 @@ def summarize(cfg: DictConfig) -> None:
     """Prints a table, with a line for each group of seeds, and writes summary.csv (a line a job), .md and .html."""
     from wgangp.sweeps.report import page
 
-    sweep = Path(str(cfg.sweep)).expanduser()
+    sweep = local_path(cfg.sweep)
     jobs = read_jobs(sweep)
     monitors = Counter(job.monitor for job in jobs if job.monitor)
     objective = cfg.objective or next(iter(dict(monitors.most_common(1))), "")

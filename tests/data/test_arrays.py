@@ -196,7 +196,7 @@ def test_the_array_of_an_archive_is_found_or_chosen():
 
 def test_a_folder_is_no_array():
     Path("many").mkdir()
-    with pytest.raises(ValueError, match=r"dataset\.path=many is a folder: give a file, or a list of files"):
+    with pytest.raises(FileNotFoundError, match=r"path=many: there is no such file, but a folder: give a file, or a"):
         load("many")
 
 
@@ -445,3 +445,36 @@ def test_decimals_and_booleans_of_parquet_are_numbers():
     parquet.write_table(pa.table({"ok": pa.array([True, None])}), "x.parquet")
     with pytest.raises(ValueError, match="numbers that are missing"):
         load("x.parquet")
+
+
+def test_zeros_that_only_held_out_samples_have_shift_the_logarithm():
+    x = np.random.default_rng(0).lognormal(size=(60, 2))
+    saved(x[10:])
+    held = x[:10].copy()
+    held[0, 0] = 0
+    saved(held, "held.npy")
+    data = load(held_out="held.npy", scaling="log")
+    real, _ = data.held_out(0, 10)
+    assert real.isfinite().all() and data.units.table[2].tolist() == [x[:, 0].min(), 0]
+    back = data.units.invert(real).numpy()
+    assert np.allclose(np.sort(back, 0), np.sort(held, 0))
+
+
+def test_arrays_that_are_not_used_are_named(caplog):
+    caplog.set_level("INFO")
+    np.savez("x.npz", x=np.zeros((9, 2)), y=np.arange(9))
+    load("x.npz")
+    assert "x.npz: the arrays y are not used: name labels by dataset.labels" in caplog.text
+
+
+def test_faults_of_a_held_out_file_name_its_option():
+    write("a,b\n1,2\n3,4\n")
+    write("a,b\n1,x\n", "held.csv")
+    with pytest.raises(ValueError, match=r"^dataset\.held_out=held\.csv: the column b"):
+        load("x.csv", held_out="held.csv")
+
+
+def test_a_condition_picture_is_not_cut_beside_its_sample():
+    np.savez("x.npz", x=np.zeros((9, 32, 16), np.uint8), small=np.zeros((9, 16, 8), np.uint8))
+    with pytest.raises(ValueError, match=r"dataset\.size=16 takes the central square of samples of 32x16"):
+        load("x.npz", condition="small", size=16)

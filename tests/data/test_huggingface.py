@@ -124,3 +124,16 @@ def test_a_test_split_without_labels_is_passed_over(hub, caplog):
             )
         assert torch.equal(data.test.images, torch.from_numpy(pictures(4, 1)).permute(0, 3, 1, 2))
         assert "left out test: without labels" in caplog.text
+
+
+@pytest.mark.parametrize("labels", [[0, -1, 1, 0], [None, 1, 1, 0]])
+def test_samples_without_a_label_are_left_out_and_the_names_stay(hub, caplog, labels):
+    classes = datasets.ClassLabel(names=["cat", "dog"])
+    datasets.DatasetDict({"train": split(4, 0, labels).cast_column("label", classes)}).save_to_disk(str(hub / "some"))
+    with caplog.at_level("INFO"):
+        cfg = load_config("dataset=huggingface", f"dataset.name={hub / 'some'}", "dataset.size=8")
+        data = make_dataset(cfg, torch.device("cpu"))
+    kept = [i for i, label in enumerate(labels) if label not in (None, -1)]
+    assert torch.equal(data.train.images, torch.from_numpy(pictures(4, 0)[kept]).permute(0, 3, 1, 2))
+    assert data.class_names == ("cat", "dog") and data.train.labels.tolist() == [labels[i] for i in kept]
+    assert "left out 1 of 4 samples of train: without labels" in caplog.text

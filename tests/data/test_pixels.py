@@ -1,6 +1,7 @@
 """One image file to pixels: upright, of every format and depth."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -136,3 +137,22 @@ def test_dark_images_are_warned_about(tmp_path, caplog, dtype):
     (tmp_path / "2.tif").write_bytes(deep(60000, dtype, "TIFF"))
     image_folder(path=str(tmp_path), **PHOTOS)
     assert "no training image" not in caplog.text
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_white_may_be_zero_in_a_tiff(depth):
+    """PIL inverts such files of 8 bits, not those of 16; it writes them by hand-made tags alone."""
+    grey = np.arange(64, dtype=f"<u{depth // 8}").reshape(8, 8) * 4 ** (depth // 8)
+    entries = [(256, 8), (257, 8), (258, depth), (259, 1), (262, 0), (273, 8), (277, 1), (278, 8), (279, grey.nbytes)]
+    table = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in entries)
+    head = b"II*\0" + struct.pack("<I", 8 + grey.nbytes)
+    content = head + grey.tobytes() + struct.pack("<H", len(entries)) + table + bytes(4)
+    expected = 255 - (grey >> (depth - 8)).astype(np.uint8)
+    assert np.array_equal(decode_bytes(content, ".tif", 8, 1, None)[0], expected)
+
+
+def test_a_grey_that_a_deep_png_calls_transparent_is_white():
+    file, grey = io.BytesIO(), np.full((8, 8), 40_000, np.uint16)
+    grey[0] = 7
+    Image.fromarray(grey).save(file, "PNG", transparency=7)
+    assert np.array_equal(decode_bytes(file.getvalue(), ".png", 8, 1, None)[0, :, 0], [255] + [156] * 7)

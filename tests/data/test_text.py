@@ -70,3 +70,10 @@ def test_what_is_no_text_is_refused(tmp_path):
         assert "\n" not in str(error.value)
     with pytest.raises(ValueError, match=r"batch_size=26 is larger than the dataset \(25 lines\)"):
         make().batch(0, 26)
+
+
+def test_characters_beyond_the_vocabulary_are_counted(tmp_path, caplog):
+    lines = "\n".join(chr(0x4E00 + i) * 2 for i in range(3000))
+    (tmp_path / "x.txt").write_text(lines, encoding="utf-8")
+    text(path=str(tmp_path / "x.txt"), length=2, held_out=10, seed=0, device=torch.device("cpu"))
+    assert "the 954 rarest characters, 32 % of the text, are read as" in caplog.text

@@ -131,7 +131,10 @@ def data_of(cfg: DictConfig, dataset: Dataset) -> dict[str, Any]:
     """
     data: dict[str, Any] = {"shape": list(dataset.shape), "num_classes": dataset.num_classes if cfg.conditional else 0}
     if cfg.conditional and not dataset.num_classes and dataset.condition_shape is None:
-        raise ValueError("conditional=true needs labels, and this dataset has none")
+        raise ValueError(
+            "conditional=true needs labels, and this dataset has none, or one class alone: name them by dataset.labels "
+            "(arrays, tables), put the images of each class into a folder of its own, or set dataset.condition"
+        )
     if dataset.condition_shape is None:
         return data
     if not cfg.conditional:

@@ -3,7 +3,6 @@
 import logging
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 from wgangp.app.checks import is_number
 from wgangp.app.data import recorded_dataset
 from wgangp.data.labels import has_numbers, position_of
+from wgangp.machine.paths import local_path
 from wgangp.machine.text import typed
 from wgangp.models import Generator
 from wgangp.run_dir.checkpoint import load_newest, run_of
@@ -92,7 +92,7 @@ def of_numbers(asked: Any, known: Conditions) -> Tensor:
 def of_file(path: str, known: Conditions) -> Tensor:
     """Returns the conditions (m, *shape) of a .npy file, or the one that it holds, in the data's units."""
     try:
-        x = np.load(Path(path).expanduser(), allow_pickle=False)
+        x = np.load(local_path(path), allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(
             f"condition={path} is no .npy file that can be read ({error}): give numbers as in [0.5]"
@@ -123,7 +123,7 @@ def warn_of_range(y: Tensor, known: Conditions) -> None:
 
 def held_out(cfg: DictConfig, n: int) -> Tensor:
     """Returns the conditions of the run's held-out samples, in their order. The data must still be there."""
-    checkpoint, state = load_newest(Path(str(cfg.run)).expanduser())
+    checkpoint, state = load_newest(local_path(cfg.run))
     dataset = recorded_dataset(header_of(state), cfg, run_of(checkpoint), torch.device("cpu"))
     part = dataset.held_out(0, n)
     if part is None:
@@ -157,7 +157,7 @@ def in_units(y: Tensor, known: Conditions) -> np.ndarray:
     """Returns conditions (n, *) in the units and axes of the data; those in [-1, 1] are pictures of uint8."""
     x = axes_of_file(known.units.invert(y), known.units.axes)
     if known.units.bounded:
-        return np.ascontiguousarray(x.round().to(torch.uint8).numpy())
+        return np.ascontiguousarray(x.round().clamp(0, 255).to(torch.uint8).numpy())
     if len(known.shape) == 1:  # the networks' float32 knows seven digits of each number's spread
         centre, width, _ = known.units.table.abs()
         spread = torch.where(width > 0, width, torch.where(centre > 0, centre, 1))  # a constant has none

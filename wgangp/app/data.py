@@ -12,6 +12,7 @@ from wgangp.app.defaults import part_with_defaults
 from wgangp.app.records import is_of_hub
 from wgangp.data import Dataset
 from wgangp.data.labels import listed
+from wgangp.machine.paths import local_path
 from wgangp.machine.text import shown
 from wgangp.run_dir.header import Header
 from wgangp.units import Units
@@ -77,7 +78,7 @@ def located(recorded_dataset: DictConfig, given: DictConfig, run: Path) -> DictC
     for key in ("path", "root", "held_out", "condition"):
         if given.get(key) is not None and key in recorded_dataset:
             name = isinstance(given[key], str)  # and no list of them, no share and no number of samples
-            recorded_dataset[key] = str(Path(given[key]).expanduser()) if name else given[key]
+            recorded_dataset[key] = str(local_path(given[key])) if name else given[key]
     if given.path is not None and is_of_hub(recorded_dataset):
         recorded_dataset.name = str(given.path)
     elif given.path is not None and "path" not in recorded_dataset:

@@ -1,10 +1,11 @@
 """Configurations as plain containers, and what of them a run records."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+
+from wgangp.machine.paths import local_path
 
 DATASET_PATHS = ("path", "root", "cache")  # keys of a dataset; path may be a list
 
@@ -22,7 +23,7 @@ def to_record(cfg: DictConfig) -> dict[str, Any]:
     absolute = {key: _absolute(path) for key, path in named.items()}
     if isinstance(given := dataset.get("condition"), str) and given.lower().endswith(".npy"):
         absolute["condition"] = _absolute(given)
-    if is_of_hub(dataset) and Path(str(dataset["name"])).expanduser().is_dir():
+    if is_of_hub(dataset) and local_path(dataset["name"]).is_dir():
         absolute["name"] = _absolute(str(dataset["name"]))
     return config | {"dataset": dataset | absolute}
 
@@ -35,4 +36,4 @@ def is_of_hub(dataset: Mapping[Any, Any]) -> bool:
 def _absolute(path: str | list[Any]) -> str | list[str]:
     if isinstance(path, list):
         return [str(_absolute(str(part))) for part in path]
-    return str(Path(path).expanduser().absolute())
+    return str(local_path(path).absolute())

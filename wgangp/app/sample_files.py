@@ -17,6 +17,7 @@ from wgangp.app.sample_draws import in_rows, in_steps, samples_of, stepped, want
 from wgangp.app.sample_names import name_of, place
 from wgangp.data.text import decode
 from wgangp.machine.device import seed_step
+from wgangp.machine.paths import local_path
 from wgangp.models import Generator
 from wgangp.pictures import plots
 from wgangp.pictures.film import KINDS
@@ -58,7 +59,7 @@ def destination(cfg: DictConfig, run: Path, step: int, a_folder: bool) -> Path:
     name = name_of(cfg, step)
     if cfg.out is None:
         out = place(run_of(run), name)
-    elif (out := Path(str(cfg.out)).expanduser()).is_dir() and not a_folder:
+    elif (out := local_path(cfg.out)).is_dir() and not a_folder:
         out /= name
     if a_folder and out.is_file():
         raise ValueError(f"{out} is a file: give a folder by out=, which gets a file for each sample")
@@ -136,9 +137,10 @@ def write_table(cfg: DictConfig, generator: Generator, label: int | None, out: P
     """Writes samples as a .csv: their columns by name, then a column for the class or each number of the condition."""
     z, y, rows = stepped(cfg, generator, *wanted_latents(cfg, generator, label))
     units, known = generator.data_units, generator.data_conditions
-    if units is None or len(units.axes) != 2:
+    if units is None or len(units.axes) > 2:
         raise ValueError("a .csv is for tables: choose format=npy for an array")
     x = as_array(samples_of(generator, z, y, rows), generator)
+    x = (x if units.axes.startswith("n") else x.T).reshape(len(rows), -1)  # a row for each sample
     out = out if out.suffix == ".csv" else out.with_name(f"{out.name}.csv")
     names, parts = [*(units.names or (f"x{i}" for i in range(x.shape[1])))], [x]
     if generator.num_classes:

@@ -66,6 +66,8 @@ def hold_out(split: Split, amount: float | str, class_names: tuple[str, ...]) ->
     """
     n = len(split)
     held = amount if type(amount) is int else round(amount * n) if isinstance(amount, float) and amount < 1 else 0
+    if n < 2:
+        raise ValueError(f"dataset.held_out={amount}: there is one sample alone, which is trained on: give more")
     if not 1 <= held < n:
         raise ValueError(
             f"dataset.held_out={amount}: of {n} samples give a whole number from 1 to {n - 1}, or a share that is at "

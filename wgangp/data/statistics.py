@@ -41,6 +41,12 @@ def limits_of(split: Split) -> Limits:
     return Limits(low, high, positive)
 
 
+def joined(a: Limits, b: Limits) -> Limits:
+    """Returns the limits of two parts together."""
+    low, positive = torch.minimum(a.low, b.low), torch.minimum(a.positive, b.positive)
+    return Limits(low, torch.maximum(a.high, b.high), positive)
+
+
 def mean_of(split: Split, function: Callable[[Tensor], Tensor]) -> Tensor:
     """Returns the mean of function(x) by channel, (k,), where x is (k, m)."""
     total, count = torch.zeros(split.images.shape[1], dtype=torch.float64), 0
@@ -53,14 +59,20 @@ KEPT = "%s is constant: generated samples have the same value there"
 
 
 def fit_units(
-    scaling: str, split: Split, limits: Limits, axes: str, names: tuple[str, ...], if_constant: str = KEPT
+    scaling: str,
+    split: Split,
+    limits: Limits,
+    axes: str,
+    names: tuple[str, ...],
+    if_constant: str = KEPT,
+    held_out: Split | None = None,
 ) -> Units:
     """Returns the units in which the samples of a split are scaled.
 
     `minmax` takes the limits to -1 and 1, `standard` the mean to 0 and the standard deviation to 1, and `log` does so
-    with the logarithm; a channel that has zeros is shifted by its least positive number before. Constant channels are
-    logged with the words `if_constant`. Raises ValueError for another scaling, for `log` of negative numbers, and if
-    float64 does not hold the spread.
+    with the logarithm; a channel that has zeros, or whose held-out samples have some, is shifted by its least positive
+    number before. Constant channels are logged with the words `if_constant`. Raises ValueError for another scaling, for
+    `log` of negative numbers, and if float64 does not hold the spread.
     """
     if scaling not in SCALINGS:
         raise ValueError(f"dataset.scaling={scaling}: choose auto, {', '.join(SCALINGS)}")
@@ -72,7 +84,8 @@ def fit_units(
         centre, width = low / 2 + high / 2, high / 2 - low / 2
     else:
         if scaling == "log":
-            shift = _shift(limits, names)
+            both = limits if held_out is None else joined(limits, limits_of(held_out))
+            shift = _shift(both, names)
 
         def moved(x: Tensor) -> Tensor:
             return (x + shift[:, None]).log() if scaling == "log" else x

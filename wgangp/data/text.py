@@ -1,10 +1,10 @@
 """Lines of text as strings of one length (gan_language.py). Shapes: n batch, v vocabulary (characters), t text."""
 
 import gzip
+import logging
 import sys
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TextIO
 
 import numpy as np
@@ -13,6 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wgangp.data import Dataset, Order, draw_positions
+from wgangp.machine.paths import local_path
+
+log = logging.getLogger(__name__)
 
 UNKNOWN, PAD = "�", "`"
 VOCABULARY = 2048  # characters at most, the unknown one among them
@@ -32,6 +35,9 @@ class Text(Dataset):
         found, counts = np.unique(points, return_counts=True)
         common = [chr(c) for c in found[np.lexsort((found, -counts))] if chr(c) not in PAD + UNKNOWN]
         self.vocabulary = UNKNOWN + PAD + "".join(common[: VOCABULARY - 2])
+        if rare := common[VOCABULARY - 2 :]:
+            share = 100 * counts[np.isin(found, [ord(c) for c in rare])].sum() / points.size
+            log.warning("the %d rarest characters, %.2g %% of the text, are read as %s", len(rare), share, UNKNOWN)
         self.shape = (len(self.vocabulary), length)
         codes = np.zeros(sys.maxunicode + 1, np.int16)  # 0, unknown, for characters outside the vocabulary
         codes[[ord(c) for c in self.vocabulary]] = np.arange(len(self.vocabulary))
@@ -94,16 +100,18 @@ def text(*, path: str, length: int, held_out: int, seed: int, device: torch.devi
 
     Raises FileNotFoundError or ValueError, naming the file, if it cannot be used.
     """
-    file = Path(str(path)).expanduser()
+    file = local_path(path)
     if not file.is_file():
         raise FileNotFoundError(f"dataset.path={path}: there is no such file; give one with a sentence on each line")
     try:
         with (gzip.open if file.suffix.lower() == ".gz" else open)(file, "rt", encoding="utf-8-sig") as opened:
             lines = list(_lines(opened, max(SMALL, EXPANSION * file.stat().st_size)))
     except (ValueError, OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"dataset.path={path} is no sound UTF-8 text file ({error}): save it as UTF-8") from error
+        advice = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else "check it, and save it anew"
+        raise ValueError(f"dataset.path={path} is no sound UTF-8 text file ({error}): {advice}") from error
     if len(lines) < 2:
-        raise ValueError(f"dataset.path={path} has fewer than two lines that are not empty: give two or more")
+        count = "1 line that is" if lines else "0 lines that are"
+        raise ValueError(f"dataset.path={path} has {count} not empty: give two or more")
     if not 1 <= held_out < len(lines):
         raise ValueError(
             f"dataset.path={path} has {len(lines)} lines, and {held_out} are held out: give a dataset.held_out from 1 "

@@ -3,6 +3,7 @@
 import functools
 import io
 import logging
+import math
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 PAGED = (".gif", ".tif", ".tiff", ".webp", ".apng")  # endings of files that may have several images
 ORIENTATION = 0x0112  # the EXIF tag
+PHOTOMETRIC, WHITE_IS_ZERO = 0x0106, 0  # a tag of TIFF files, and a value of it
 UPRIGHT = {  # by the value of the tag
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -71,7 +73,11 @@ def decode_bytes(content: bytes, ending: str, size: int, channels: int, levels: 
         image = _upright(file)
         if deep and levels is not None and file.format == "PNG" and len(file.getbands()) > 1:
             image, levels = _upright(_from_16_bits(content, levels), file), None
-        return squared(to_8_bits(image, deep, levels), size, channels)
+        image = to_8_bits(image, deep, levels)
+        tags = getattr(file, "tag_v2", {})  # of TIFF files
+        if deep and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+            image = ImageOps.invert(image)  # PIL itself inverts those of 8 bits
+        return squared(image, size, channels)
 
 
 def _stretched(file: ImageFile.ImageFile) -> float:
@@ -120,8 +126,9 @@ def to_8_bits(image: Image.Image, deep: bool, levels: float | None) -> Image.Ima
         raise ValueError("floating-point pixels: set dataset.levels to the value of white, such as 1")
     if image.mode == "F" or image.mode.startswith("I"):
         x = np.asarray(image).astype(np.float64)
+        clear = x == image.info.get("transparency", math.nan)  # the grey that a PNG calls transparent
         x = np.floor(x / 256) if levels is None else np.rint(np.nan_to_num(x) * (255 / levels))
-        return Image.fromarray(x.clip(0, 255).astype(np.uint8))
+        return Image.fromarray(np.where(clear, 255, x).clip(0, 255).astype(np.uint8))
     if "A" in image.getbands() or "transparency" in image.info:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")

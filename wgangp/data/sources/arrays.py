@@ -19,9 +19,10 @@ from wgangp.data.sources import conditions
 from wgangp.data.sources.axes import axes_of
 from wgangp.data.sources.content import Content, as_labels, as_tensor, check_numbers, check_pixels, in_order, joined
 from wgangp.data.sources.files import read_arrays
-from wgangp.data.sources.source import ImageSource, Part, array_part, local_path
+from wgangp.data.sources.source import ImageSource, Part, array_part
 from wgangp.data.sources.tables import read_table
 from wgangp.data.statistics import fit_units, limits_of
+from wgangp.machine.paths import local_path
 from wgangp.machine.text import shown
 from wgangp.units import channels_first
 
@@ -96,13 +97,16 @@ class Array(ImageSource):
 
     def _read(self, path: object, option: str = "path") -> Content:
         """Returns the content of the file that an option names. Raises ValueError if it is none that can be used."""
+        try:
+            return self._read_file(path, option)
+        except ValueError as error:  # the readers know of files, not of options
+            raise ValueError(str(error).replace("dataset.path=", f"dataset.{option}=")) from error
+
+    def _read_file(self, path: object, option: str) -> Content:
         file = local_path(path)
-        if file.is_dir():
-            raise ValueError(
-                f"dataset.{option}={path} is a folder: give a file, or a list of files as in [a.npy,b.npy]"
-            )
         if not file.is_file():
             advice = ": give a share such as 0.1, a number, or a file" if option == "held_out" else ""
+            advice = ", but a folder: give a file, or a list of files as in [a.npy,b.npy]" if file.is_dir() else advice
             raise FileNotFoundError(f"dataset.{option}={path}: there is no such file{advice}")
         labels, names = None if self.labels is None else str(self.labels), self._names()
         if file.suffix.lower() in TABLES:
@@ -181,7 +185,9 @@ class Array(ImageSource):
             held_out,
             len(class_names),
             class_names=class_names,
-            units=fit_units(scaling, train, limits, axes, content.names if "d" in axes else ()),  # of columns
+            units=fit_units(
+                scaling, train, limits, axes, content.names if "d" in axes else (), held_out=held_out
+            ),  # names of columns
             limits=limits,
             seed=self.seed,
             device=self.device,

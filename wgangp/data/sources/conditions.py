@@ -6,9 +6,9 @@ from torch import Tensor
 from wgangp.data import draw_positions
 from wgangp.data.sources.content import Content, as_tensor, check_numbers
 from wgangp.data.sources.files import read_arrays
-from wgangp.data.sources.source import local_path
 from wgangp.data.splits import Split
 from wgangp.data.statistics import fit_units, limits_of
+from wgangp.machine.paths import local_path
 from wgangp.units import Conditions, Units, channels_first
 
 EXAMPLES, NUMBERS = 100, 2**20  # conditions that a checkpoint records, and numbers of all of them, at most

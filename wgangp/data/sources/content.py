@@ -144,6 +144,10 @@ def as_labels(where: str, parts: list[np.ndarray | None]) -> tuple[list[Tensor |
         numbered = [None if y is None else np.array([number[str(value)] for value in y.reshape(-1)]) for y in parts]
         return [None if y is None else torch.from_numpy(y) for y in numbered], names
     for y in given:
+        if y.dtype.kind == "f" and (missing := np.flatnonzero(np.isnan(y))).size:
+            raise ValueError(
+                f"{where} has labels of type {y.dtype}, and sample {missing[0] + 1} has none: give it one, or remove it"
+            )
         if y.dtype.kind not in "biu" or not y.size:
             raise ValueError(
                 f"{where} has labels of type {y.dtype} and shape {y.shape}: give names or whole numbers, one for each "
@@ -153,9 +157,12 @@ def as_labels(where: str, parts: list[np.ndarray | None]) -> tuple[list[Tensor |
 
 
 def as_names(y: np.ndarray) -> np.ndarray:
-    """Returns labels as text if they are bytes, or whole numbers that no table of classes can have."""
-    if y.dtype.kind == "S":
-        return np.char.decode(y, "utf-8", "replace")
+    """Returns labels as text if they are text, bytes, or whole numbers that no table of classes can have.
+
+    Blanks around a name are no part of it.
+    """
+    if y.dtype.kind in "SU":
+        return np.char.strip(np.char.decode(y, "utf-8", "replace") if y.dtype.kind == "S" else y)
     if y.dtype.kind == "f" and y.size and bool(((np.abs(y) <= MOST_WHOLE) & (y == np.round(y))).all()):
         y = y.astype(np.int64)  # as NumPy saves whole numbers beside others
     beyond = y.dtype.kind in "iu" and y.size > 0 and bool(y.min() < 0 or y.max() >= MOST_CLASSES)

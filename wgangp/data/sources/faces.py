@@ -11,7 +11,8 @@ import torch
 from wgangp.data.files import Files
 from wgangp.data.labels import listed
 from wgangp.data.sources.folders import FileSource
-from wgangp.data.sources.source import Part, image_source, local_path
+from wgangp.data.sources.source import Part, image_source
+from wgangp.machine.paths import local_path
 from wgangp.machine.text import shown
 
 log = logging.getLogger(__name__)

@@ -1,5 +1,6 @@
 """Arrays in .npy, .npz and .h5 files. Large ones are mapped: read where they are used, not loaded."""
 
+import logging
 import math
 import zipfile
 from collections.abc import Callable, Iterable
@@ -15,6 +16,8 @@ from wgangp.data.files import open_zip
 from wgangp.data.labels import listed
 from wgangp.data.sources.content import Content
 from wgangp.machine.text import shown
+
+log = logging.getLogger(__name__)
 
 LARGE = 2**28  # bytes from which an array is mapped: a file that is written anew while it is mapped ends the run
 NAMES = ("images", "x", "data", "samples")
@@ -93,6 +96,12 @@ def _content(path: Path, names: Iterable[str], read: Read, keys: Keys) -> Conten
         raise ValueError(f"dataset.path={shown(path)} has {held}")
     key = keys.key or (likely or found)[0]
     labels = None if condition else labels
+    used = {prefix + str(name) for prefix in ("", "test_") for name in (key, labels, condition)}
+    if others := [name for name in names if name not in used]:
+        log.info(
+            "%s: the arrays %s are not used: name labels by dataset.labels, conditions by dataset.condition",
+            *(shown(path), shown(listed(others))),
+        )
 
     def part(prefix: str) -> Content:
         y, given = (read(prefix + n) if n and prefix + n in names else None for n in (labels, condition))

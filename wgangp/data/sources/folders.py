@@ -12,11 +12,13 @@ from torch import Tensor
 from wgangp.data.files import Encoded, Files, decode
 from wgangp.data.labels import listed
 from wgangp.data.sources.layout import read_layout
-from wgangp.data.sources.source import ImageSource, Part, image_source, local_path
+from wgangp.data.sources.source import ImageSource, Part, image_source
+from wgangp.machine.paths import local_path
 from wgangp.machine.text import shown
 
 log = logging.getLogger(__name__)
 
+PHOTOGRAPHS = {".heic", ".heif", ".jxl", ".cr2", ".nef", ".arw", ".dng"}  # that PIL does not read
 LONGEST_TITLE = 100  # bytes; file systems take names of 255
 
 
@@ -105,7 +107,8 @@ class ImageFolder(FileSource):
 def _passed_over(files: Files) -> list[str]:
     """Returns a note on the files that are no images; [] if there are none."""
     kinds = [f"{ending} ({count:,})" for ending, count in files.passed_over.most_common()]
-    return [shown(f"passed over, since they are no images: {listed(kinds)}")] if kinds else []
+    advice = "; convert photographs to .jpg or .png" if PHOTOGRAPHS & files.passed_over.keys() else ""
+    return [shown(f"passed over, since they are no images: {listed(kinds)}{advice}")] if kinds else []
 
 
 image_folder = image_source(ImageFolder)

@@ -15,7 +15,8 @@ from wgangp.data.labels import listed
 from wgangp.data.sources.content import as_labels
 from wgangp.data.sources.folders import FileSource
 from wgangp.data.sources.layout import zeros
-from wgangp.data.sources.source import Part, image_source, local_path
+from wgangp.data.sources.source import Part, image_source
+from wgangp.machine.paths import local_path
 from wgangp.machine.text import shown
 
 log = logging.getLogger(__name__)
@@ -61,15 +62,20 @@ class HuggingFace(FileSource):
         features = found[self.split].features
         images = [column for column, kind in features.items() if isinstance(kind, datasets.Image)]
         classes = [column for column, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
+        if self.image is None and len(images) > 1:
+            raise ValueError(
+                f"dataset.name={shown(self.name)} has several columns of images: set dataset.image to one of "
+                + shown(listed(images))
+            )
         image = self._column("image", self.image or the_only(images), images)
         label = self.label or the_only(classes)
         if label is not None:
             self._column("label", label, list(features))
         possible = [split for split in HELD_OUT if split in found and split != self.split]
-        held_out = [split for split in possible if has_labels(found[split], label)][:1]
-        if without := [split for split in possible if not has_labels(found[split], label)]:
-            log.info("left out %s: without labels", shown(listed(without)))
-        names = [self.split, *held_out]
+        found = {name: labelled(name, found[name], label) for name in (self.split, *possible)}
+        if not len(found[self.split]):
+            raise ValueError(f"dataset.label={shown(label)}: no sample of dataset.split={self.split} has a label")
+        names = [self.split, *[split for split in possible if len(found[split])][:1]]
         given = [None if label is None else np.array(found[name][label][:]) for name in names]
         labels, class_names = as_labels(f"dataset.label={shown(label)}", given)
         beside = Path(datasets.config.HF_DATASETS_CACHE) / "wgangp"
@@ -116,9 +122,21 @@ def package() -> ModuleType:
         ) from error
 
 
-def has_labels(split: Any, label: str | None) -> bool:
-    """Whether the samples of a split have labels, if they are wanted: test splits of contests have none, or -1."""
-    return label is None or (label in split.features and -1 not in split[label][:])
+def labelled(name: str, split: Any, label: str | None) -> Any:
+    """Returns the samples of a split that have a label, if labels are wanted; logs how many others there are.
+
+    A class is missing if it is null or, of numbered classes, -1; test splits of contests may have -1 alone.
+    """
+    if label is None:
+        return split
+    y = split[label][:] if label in split.features else [None] * len(split)
+    numbered = hasattr(split.features.get(label), "names") or set(y) == {-1}
+    kept = [i for i, value in enumerate(y) if value is not None and not (numbered and value == -1)]
+    if len(kept) == len(y):
+        return split
+    count = f"{len(y) - len(kept)} of {len(y)} samples of " if kept else ""
+    log.info("left out %s%s: without labels", count, shown(name))
+    return split.select(kept)
 
 
 def the_only(names: Sequence[str]) -> str | None:

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wgangp.data.sources.published import read_parts
-from wgangp.data.sources.source import ImageSource, Part, array_part, image_source, local_path
+from wgangp.data.sources.source import ImageSource, Part, array_part, image_source
+from wgangp.machine.paths import local_path
 
 SIDE, STEP = 64, 0.1  # pixels of the official square; of the room, the way from frame to frame
 GRID = 16  # the size is a multiple, so that digits have a whole number of pixels

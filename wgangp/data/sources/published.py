@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wgangp.data.sources.source import ImageSource, Part, array_part, image_source, local_path
+from wgangp.data.sources.source import ImageSource, Part, array_part, image_source
+from wgangp.machine.paths import local_path
 
 IDX_FILES = "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte"
 CIFAR_FILES = "data_batch_1 to data_batch_5, test_batch and batches.meta of cifar-10-python.tar.gz"

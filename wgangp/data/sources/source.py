@@ -5,7 +5,6 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -66,13 +65,12 @@ class ImageSource:
 
     def images_of(self, train: Part, held_out: Part | None, names: Sequence[str] | None) -> Images:
         """Returns the images of the parts, with the options applied."""
-        split, test, class_names = self.splits(train, held_out, names)
-        if (highest := brightest(split.images, DARK)) < DARK:
-            log.warning("no training image has a pixel above %d of 255: %s", highest, self.brighten)
-        return self.made(split, test, class_names)
+        return self.made(*self.splits(train, held_out, names))
 
     def made(self, split: Split, test: Split | None, class_names: tuple[str, ...]) -> Images:
         """Returns the dataset of a training part and a held-out one, with the options that concern batches."""
+        if (highest := brightest(split.images, DARK)) < DARK:
+            log.warning("no training image has a pixel above %d of 255: %s", highest, self.brighten)
         return Images(
             split,
             test,
@@ -113,6 +111,12 @@ class ImageSource:
     def _split(self, part: Part, positions: Tensor) -> Split:
         images, positions = part.load(positions)
         given = part.conditions
+        if given is not None and given.ndim == images.ndim and self.size is not None and len({*images.shape[2:]}) > 1:
+            size = "x".join(map(str, images.shape[2:]))
+            raise ValueError(
+                f"dataset.size={self.size} takes the central square of samples of {size}, and not of the pictures "
+                "that are their conditions: set it to null, or cut both to squares yourself"
+            )
         given = given if given is None or len(positions) == len(given) else given[positions]
         return Split(resize(images, self.size, self.channels), part.labels[positions], conditions=given)
 
@@ -135,11 +139,6 @@ def array_part(images: Tensor, labels: Tensor | None, conditions: Tensor | None 
         return images if len(positions) == len(images) else images[positions], positions
 
     return Part(split.labels, load, conditions)
-
-
-def local_path(path: object) -> Path:
-    """Returns a path as a user typed it, with ~ for the home folder; numbers are names, too."""
-    return Path(str(path)).expanduser()
 
 
 def image_source(source: type[ImageSource]) -> Callable[..., Images]:

@@ -75,7 +75,8 @@ def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None, con
     with open(path, newline="", encoding="utf-8-sig") as file:
         first = QUOTED.sub("", file.readline())
         file.seek(0)
-        delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=first.count)
+        tabs = path.suffix.lower() == ".tsv" and "\t" in first
+        delimiter = "\t" if tabs else max(",;\t|", key=first.count)
         rows = csv.reader(file, delimiter=delimiter, strict=True)
         header = [name.strip() for name in next(rows, [])]
         if not header:

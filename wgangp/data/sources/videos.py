@@ -16,9 +16,10 @@ from wgangp.data.files.videos import FILMS, VIDEOS, Film, decode_videos, needs_p
 from wgangp.data.images import Images
 from wgangp.data.labels import choose, listed, number
 from wgangp.data.sources.layout import by_numbers, read_layout
-from wgangp.data.sources.source import ImageSource, image_source, local_path
+from wgangp.data.sources.source import ImageSource, image_source
 from wgangp.data.splits import Split, hold_out
 from wgangp.data.windows import Windows
+from wgangp.machine.paths import local_path
 from wgangp.machine.text import shown
 
 OTHER = 1.1  # times as many frames a second are another frame rate
@@ -85,6 +86,8 @@ class VideoFolder(ImageSource):
                 f"dataset.path={self.path} has no videos (looked for .mp4, .webm, .gif, folders of .png and others)"
                 + found
             )
+        if stills := [f"{ending} ({count:,})" for ending, count in others.most_common() if ending in ENDINGS]:
+            log.info("passed over images beside videos: %s", listed(stills))
         if missing := needs_pyav(videos):
             raise ValueError(
                 f"{listed(missing)} cannot be read without PyAV: `pip install av`, or convert to .gif, .webp or "
@@ -112,6 +115,8 @@ class VideoFolder(ImageSource):
             left_out.append(f"{spans}: {listed(short)}")
         if len(damaged) + len(short) == len(videos):
             advice = "give a smaller dataset.frames, or other videos" if short else "give other videos"
+            if all(len(film.frames) == 1 for film in films.values()):
+                advice = "give other videos; of frames that are files, make .png, whose folder is then a video"
             raise ValueError(f"dataset.path={self.path}: {'; '.join(left_out)}: {advice}")
         for reason in left_out:
             log.warning("left out: %s", reason)
@@ -133,7 +138,7 @@ def list_videos(root: Path, stacked: bool) -> tuple[dict[str, list[Path]], Count
     """Returns the files of each video below a folder by its relative name, and how many other files have which ending.
 
     A video is one file, or the images of one folder: its frames, in the order of the numbers in their names. If images
-    are `stacked`, each is a video.
+    are `stacked`, each is a video. Images in a folder of video files are no frames: they are counted as others.
     """
     videos, others = dict[str, list[Path]](), Counter[str]()
     for name in sorted((name for name, _ in walk(str(root))), key=by_numbers):
@@ -144,7 +149,14 @@ def list_videos(root: Path, stacked: bool) -> tuple[dict[str, list[Path]], Count
             videos.setdefault(str(Path(name).parent.as_posix()), []).append(path)
         else:
             others[ending or "no ending"] += 1
+    of_files = {str(Path(name).parent.as_posix()) for name, files in videos.items() if is_video_file(files[0])}
+    for folder in of_files & videos.keys():
+        others.update(path.suffix.lower() for path in videos.pop(folder))
     return videos, others
+
+
+def is_video_file(path: Path) -> bool:
+    return path.suffix.lower() in FILMS | VIDEOS
 
 
 def kept(films: dict[str, Film], names: Sequence[str], labels: Tensor) -> Films:

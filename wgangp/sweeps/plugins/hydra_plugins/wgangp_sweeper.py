@@ -25,6 +25,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from wgangp.app.errors import explain
+from wgangp.machine.paths import local_path
 from wgangp.metrics.objective import Trial, higher_is_better
 from wgangp.run_dir.lock import is_locked, locked
 from wgangp.run_dir.record import has_record
@@ -101,7 +102,7 @@ class Sweeper(BasicSweeper):
         given = [str(o) for o in self.raw("overrides", "hydra")]
         typed = [o.partition("=")[2] for o in given if o.startswith("hydra.sweep.dir=")]
         is_number = bool(typed) and re.fullmatch(r"[\d_]+", typed[-1])  # 2024_01_31 is a name
-        wanted = Path(typed[-1] if is_number else str(self.cfg.hydra.sweep.dir)).expanduser()
+        wanted = local_path(typed[-1] if is_number else self.cfg.hydra.sweep.dir)
         is_new = "${now:" in self.raw("sweep", "dir")
         for i in count(1):
             folder = wanted if i == 1 else wanted.with_name(f"{wanted.name}-{i}")
