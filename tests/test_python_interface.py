@@ -20,9 +20,10 @@ def test_what_is_no_override_and_no_configuration_is_refused(config, tmp_path):
         wgangp.train(*config, run_dir=tmp_path / "run")
 
 
-def test_runs_are_filed_by_their_dataset(tmp_path, monkeypatch):
+def test_runs_are_filed_by_their_dataset(tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     run = wgangp.train("sweep=seeds", "dataset=gaussians8", *SMALL)
+    assert "sweep=seeds is for the command line: this is a single run" in caplog.text
     assert run.path.parts[-3:-1] == ("outputs", "gaussians8") and run.record.choices["penalty"] == "wgan_gp_toy"
     assert wgangp.train(wgangp.load_config("dataset=gaussians8", *SMALL)).path.parts[-2] == "run"
     with open(run.path / "metrics.jsonl", "ab") as file:
@@ -161,3 +162,17 @@ def test_training_leaves_the_settings_of_torch_as_they_were(tmp_path):
 def test_a_penalty_may_be_an_object():
     penalty = NoPenalty()
     assert wgangp.make_trainer("dataset=gaussians8", *SMALL, penalty=penalty).penalty is penalty
+
+
+def test_settings_of_the_caller_do_not_change_a_run(tmp_path):
+    small = ["steps=2", "batch_size=8", "generator.width=8", "critic.width=8", "device=cpu", "compile=false"]
+    small += ["evaluation_samples=100", "sample_every=0"]
+    plain = wgangp.train(*small, run_dir=tmp_path / "plain").generator().state_dict()
+    try:
+        torch.set_default_dtype(torch.float64)
+        with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+            run = wgangp.train(*small, run_dir=tmp_path / "set")
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(plain[name], value) for name, value in run.generator().state_dict().items())

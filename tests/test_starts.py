@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -244,3 +245,47 @@ def test_a_sweep_over_data_says_how_to_give_their_keys(call):
     assert code == 1 and "In a sweep over dataset, write +dataset.limit=..." in text and text.count("\n") <= 1, text
     code, text = call("train", "-m", "generator=mlp,dcgan", "dataset=mnist", "stepz=2")
     assert code == 1 and "stepz: there is no such key. Did you mean steps?" in text, text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["seed=0,1"], "seed=0,1: these are several values: add -m for a sweep, or give a list, as in 'seed=[0,1]'"),
+        (["penalty=none", "penalty.weight=1"], "penalty.weight: there is no such key. Choose from penalty._target_"),
+    ],
+)
+def test_advice_is_not_what_was_typed(arguments, message, call):
+    code, text = call("train", *arguments)
+    assert code == 1 and message in text
+
+
+def test_options_that_were_left_out_stay_left_out_when_a_run_is_resumed(call):
+    """torch's optimizers have defaults of their own: a resumed run equals the uninterrupted one."""
+    left_out = [f"~{part}_optimizer.{key}" for part in ("critic", "generator") for key in ("betas", "fused")]
+    small = [*SMALL, "checkpoint_every=2", "evaluate_every=0", "lr_decay=none"]
+    assert call("train", *small, *left_out, "steps=4", "hydra.run.dir=whole")[0] == 0
+    assert call("train", *small, *left_out, "steps=2", "hydra.run.dir=parts")[0] == 0
+    assert call("resume", "run=parts", "steps=4")[0] == 0
+    whole, parts = (torch.load(f"{run}/checkpoints/step_00000004.pt") for run in ("whole", "parts"))
+    assert all(torch.equal(parts["critic"][name], value) for name, value in whole["critic"].items())
+
+
+def test_a_run_goes_on_with_a_penalty_that_has_no_schedule(call):
+    assert call("train", *SMALL, "steps=1", "hydra.run.dir=run")[0] == 0
+    code, text = call("resume", "run=run", "steps=2", "penalty=none")
+    assert code == 0 and "resuming with penalty._target_=wgangp.penalties" in text
+
+
+def test_a_run_does_not_go_on_with_another_dataset(call):
+    assert call("train", *SMALL, "steps=1", "hydra.run.dir=run")[0] == 0
+    code, text = call("train", *SMALL, "dataset=gaussians8", "steps=2", "hydra.run.dir=run")
+    assert code == 1 and "has a run on wgangp.data.toy.gaussians25: start one on wgangp.data.toy.gaussians8 in" in text
+
+
+def test_scores_of_another_checkpoint_are_kept(call):
+    assert call("train", *SMALL, "steps=4", "checkpoint_every=2", "hydra.run.dir=run")[0] == 0
+    scores = Path("run/evaluation.json").read_text()
+    code, text = call("evaluate", "run=run/checkpoints/step_00000002.pt", "n=100", "metrics=[modes]")
+    assert code == 0 and json.loads(Path("run/evaluation_step_00000004.json").read_text()) == json.loads(scores), text
+    assert call("evaluate", "run=run", "n=100", "metrics=[modes]")[0] == 0
+    assert json.loads(Path("run/evaluation.json").read_text())["metrics"].keys() >= json.loads(scores)["metrics"].keys()

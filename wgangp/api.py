@@ -1,9 +1,9 @@
 """The Python interface: training without a command line, in a notebook, a program or a thread."""
 
+import logging
 import threading
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig
 from torch import nn
 
@@ -14,13 +14,15 @@ from wgangp.app.paths import default_directory, named
 from wgangp.app.records import to_record
 from wgangp.app.training import train as train_run
 from wgangp.data import Dataset
-from wgangp.machine.device import kept_random_state, kept_settings
+from wgangp.machine.device import kept_random_state, kept_settings, plain_torch
 from wgangp.machine.paths import local_path
 from wgangp.models import Generator
 from wgangp.penalties import Penalty
 from wgangp.run import Run
 from wgangp.run_dir.record import Record
 from wgangp.trainer import Trainer
+
+log = logging.getLogger(__name__)
 
 TRAINING = threading.Lock()  # held by the one training of this process
 
@@ -46,6 +48,8 @@ def train(*config: str | DictConfig, run_dir: str | Path | None = None) -> Run:
     if run_dir is not None and not (isinstance(run_dir, str | Path) and str(run_dir)):
         raise ValueError(f"run_dir={run_dir!r}: give a path")
     cfg, choices = (given, {}) if given is not None else config_and_choices(overrides)
+    if sweep := choices.get("sweep"):
+        log.warning("sweep=%s is for the command line: this is a single run", sweep)
     check(cfg)
     record = Record(to_record(cfg), overrides, choices)
     wanted = local_path(run_dir) if run_dir is not None else named(default_directory(record.choices), cfg.name)
@@ -55,7 +59,7 @@ def train(*config: str | DictConfig, run_dir: str | Path | None = None) -> Run:
             "a process of its own"
         )
     try:
-        with kept_random_state(), kept_settings(), torch.enable_grad():
+        with kept_random_state(), kept_settings(), plain_torch():
             run, objective = train_run(cfg, wanted, record, may_rename=run_dir is None)
     finally:
         TRAINING.release()
@@ -82,6 +86,7 @@ def make_trainer(
         if part is not None and not isinstance(part, kind := kinds.get(name, nn.Module)):
             raise ValueError(f"{name} is a {type(part).__name__}: give a {kind.__module__}.{kind.__name__}")
     cfg = load_config(*overrides)
-    device = build.set_up_device(cfg)
-    dataset = build.make_dataset(cfg, device) if dataset is None else dataset
-    return build.make_trainer(cfg, dataset, device, generator, critic, penalty)
+    with plain_torch():
+        device = build.set_up_device(cfg)
+        dataset = build.make_dataset(cfg, device) if dataset is None else dataset
+        return build.make_trainer(cfg, dataset, device, generator, critic, penalty)

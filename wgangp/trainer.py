@@ -238,8 +238,9 @@ class Trainer:
         if not all(isinstance(out, Tensor) for out in outputs):
             raise ValueError(f"the critic returns a {type(outputs[0]).__name__}: make it return a tensor, (n, 1)")
         real_out, fake_out = outputs[0].chunk(2) if self.one_pass else outputs
-        if real_out.shape not in ((len(real), 1), (len(real), 1 + self.dataset.num_classes)):
-            logits = f", or (n, {1 + self.dataset.num_classes}) with class logits" if self.dataset.num_classes else ""
+        classes = self.generator.num_classes and self.dataset.num_classes  # 0: the generator does not know of them
+        if real_out.shape not in ((len(real), 1), (len(real), 1 + classes)):
+            logits = f", or (n, {1 + classes}) with class logits" if classes else ""
             raise ValueError(
                 f"the critic returns {tuple(real_out.shape)} for {len(real)} samples: make it return (n, 1){logits}; "
                 "of a critic of patches take each sample's mean"

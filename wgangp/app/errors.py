@@ -93,11 +93,17 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -
         over = sorted({name.partition(".")[0], "experiment"} & swept) if "." in name else []
         if over and MULTIRUN & set(arguments):
             return f"{name}: the default {over[0]} has no such key. In a sweep over {over[0]}, write +{name}=..."
-        others = THEIR_NAMES if config_name == "train" else {}
-        return f"{name}: there is no such key.{near(name, keys(config_name, arguments), config_name, others)}"
+        others = {theirs: ours for theirs, ours in THEIR_NAMES.items() if ours != name and config_name == "train"}
+        known = [key for key in keys(config_name, arguments) if key != name]
+        return f"{name}: there is no such key.{near(name, known, config_name, others)}"
     if "Config group override must be a string" in str(error):
         null = [group for group in groups() if f"{group}=null" in arguments]
         return "; ".join(f"{g}=null: choose {', '.join(sorted(options(g)))}" for g in null) or one_line(error)
+    if ambiguous := re.match(r"Ambiguous value for argument '(.+)'", str(error)):
+        name, _, values = ambiguous[1].partition("=")
+        return (
+            f"{ambiguous[1]}: these are several values: add -m for a sweep, or give a list, as in '{name}=[{values}]'"
+        )
     if merged := re.match(r"Error merging override (.+)", str(error)):
         return f"{printable(merged[1])}: give a value of the default's kind; wgangp-{config_name} --help shows it"
     if isinstance(error, OverrideParseException):

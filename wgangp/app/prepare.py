@@ -14,6 +14,7 @@ from wgangp.app.records import plain, to_record
 from wgangp.app.trust import no_larger_than
 from wgangp.data import Dataset
 from wgangp.machine.distributed import is_main
+from wgangp.machine.text import shown
 from wgangp.metrics.objective import Trial
 from wgangp.metrics.scores import Scores
 from wgangp.preflight import check_batch, check_disk, check_memory
@@ -53,6 +54,7 @@ def prepare(cfg: DictConfig, run: Path, start: Path, job: RunningJob, rollbacks:
     found = None if removed else checkpoint_to_resume(start)
     before = header_of(found[1]) if found else None
     if before:
+        check_kind_of_data(run, before, cfg)
         use_as_recorded(dataset, before)
     header = header_to_save(cfg, dataset)
     scores = make_scores(cfg, dataset, device)  # before the trainer: missing files are told before minutes of compiling
@@ -73,6 +75,13 @@ def prepare(cfg: DictConfig, run: Path, start: Path, job: RunningJob, rollbacks:
     if is_main():
         check_disk(run, trainer, cfg.keep_checkpoints)
     return Prepared(trainer, scores, header)
+
+
+def check_kind_of_data(run: Path, before: Header, cfg: DictConfig) -> None:
+    """Raises ValueError if a run is to go on with another dataset: its scores could not be compared."""
+    kind = before.config.get("dataset", {}).get("_target_", cfg.dataset._target_)
+    if kind != cfg.dataset._target_:
+        raise ValueError(f"{run} has a run on {shown(kind)}: start one on {cfg.dataset._target_} in another directory")
 
 
 def precision_of(cfg: DictConfig, before: Header | None, device: torch.device) -> str:

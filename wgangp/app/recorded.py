@@ -30,7 +30,11 @@ def changed(record: Record, changes: Sequence[str]) -> tuple[DictConfig, Record]
         if group.partition("@")[0] in FIXED:
             raise ValueError(f"{group}={option}: a resumed run keeps its {group}; start another run")
     cfg = OmegaConf.create(with_defaults(record.config))
-    choices = [f"{group}={option}" for group, option in record.choices.items() if is_option(group, option)]
+    choices = [
+        f"{group}={option}"
+        for group, option in record.choices.items()
+        if is_option(group, option) and not any(group.startswith(f"{other}/") for other in chosen)  # a part of another
+    ]
     today = load_config(*choices, *choice_overrides(parsed)) if chosen else OmegaConf.create()
     for override in parsed:
         apply(cfg, override, today)

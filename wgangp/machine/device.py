@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import numpy as np
 import torch
@@ -197,6 +197,23 @@ def kept_settings() -> Iterator[None]:
         cudnn.allow_tf32 = before[1] == "tf32"  # torch has each setting twice, and raises errors where they differ
         for place, precision in zip(places, before, strict=True):
             place.fp32_precision = precision
+
+
+@contextmanager
+def plain_torch() -> Iterator[None]:
+    """Gradients are recorded, tensors are made in float32, and nothing is cast: whatever the caller has set."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with ExitStack() as settings:
+            settings.enter_context(torch.inference_mode(False))
+            settings.enter_context(torch.enable_grad())
+            for kind in ("cpu", "cuda"):
+                if torch.is_autocast_enabled(kind):
+                    settings.enter_context(torch.autocast(kind, enabled=False))
+            yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def seed_step(seed: int, step: int, purpose: str = "train") -> None:

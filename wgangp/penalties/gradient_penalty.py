@@ -22,7 +22,8 @@ def gradient_penalty(critic: ScoreFunction, real: Tensor, fake: Tensor, weight: 
 
     Raises ValueError if the critic has BatchNorm, for it must treat samples separately.
     """
-    if isinstance(critic, nn.Module) and couples_samples(critic):
+    module = getattr(critic, "critic", critic)  # that of a ConditionedCritic
+    if isinstance(module, nn.Module) and couples_samples(module):
         raise ValueError(f"{COUPLED}: use LayerNorm, or no norm, in the critic")
     return weight * (gradient_norm(critic, interpolates(real, fake)) - 1).square().mean()
 

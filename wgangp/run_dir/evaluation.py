@@ -8,14 +8,22 @@ from wgangp.run_dir.files import read_json, replace_json
 from wgangp.run_dir.lock import in_turn
 
 
-def record(run: Path, step: int, measured_with: dict[str, Any], results: list[Result]) -> Path:
+def record(
+    run: Path, step: int, measured_with: dict[str, Any], results: list[Result], keep_others: bool = False
+) -> Path:
     """Writes each score and how it was measured; scores of the same step that were there stay. Returns the file.
 
+    Those of another step make room; with `keep_others` they are in evaluation_step_N.json from then on.
     Raises OSError if the file cannot be written.
     """
     file = run / "evaluation.json"
     with in_turn(run):  # training writes scores, too, and holds the run's own lock
-        content = _of_step(file, step) or {"step": step, "metrics": {}, "measured_with": {}}
+        found = _sound(file)
+        if found is not None and found["step"] != step:
+            if keep_others:
+                replace_json(kept(run, found["step"]), found)
+            found = _sound(kept(run, step))
+        content = found or {"step": step, "metrics": {}, "measured_with": {}}
         for result in results:
             for name, value in result.values.items():
                 content["metrics"][f"eval/{name}"] = value
@@ -24,11 +32,15 @@ def record(run: Path, step: int, measured_with: dict[str, Any], results: list[Re
     return file
 
 
-def _of_step(file: Path, step: int) -> dict[str, Any] | None:
-    """Returns the file's content if it is of this step; None if it is of another one, absent, cut off or foreign."""
+def kept(run: Path, step: int) -> Path:
+    return run / f"evaluation_step_{step:08d}.json"
+
+
+def _sound(file: Path) -> dict[str, Any] | None:
+    """Returns the file's content; None if it is absent, cut off or foreign."""
     try:
         content = read_json(file)
     except (OSError, ValueError):
         return None
     sound = isinstance(content, dict) and all(isinstance(content.get(k), dict) for k in ("metrics", "measured_with"))
-    return content if sound and content.get("step") == step else None
+    return content if sound and type(content.get("step")) is int else None

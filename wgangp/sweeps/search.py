@@ -161,7 +161,7 @@ class Study:
 
 
 def importances(folder: Path) -> list[str]:
-    """A sentence on how much of the objective's variation each parameter explains (PED-ANOVA), for a search.
+    """A sentence on how much each parameter sets a search's best trials apart from the others (PED-ANOVA).
 
     Empty if there is no study, or too short a one; about what is wrong if the study cannot be read.
     """
@@ -179,6 +179,6 @@ def importances(folder: Path) -> list[str]:
     except Exception as error:  # whatever a damaged journal leads Optuna to
         return [f"no importances: {type(error).__name__}: {error}" if not str(error) else f"no importances: {error}"]
     return [
-        "share of the objective's variation that each key explains: "
+        "what sets the best tenth of the trials apart, by PED-ANOVA (no shares of the objective's variation): "
         + ", ".join(f"{k} {v:.0%}" for k, v in found.items())
     ]
