@@ -169,7 +169,7 @@ def samples(runs: list[Run], options: argparse.Namespace) -> Figure:
         newest = sorted(run.path.glob("samples/step_*.png"))[-1]
         axis.imshow(Image.open(newest))
         axis.set(xticks=[], yticks=[], frame_on=False)
-        axis.set_title(f"{run.name}, step {int(newest.stem.removeprefix('step_')):,}", fontsize=9)
+        axis.set_title(f"{run.name}\nstep {int(newest.stem.removeprefix('step_')):,}", fontsize=9)
     return figure
 
 

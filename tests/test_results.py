@@ -76,6 +76,21 @@ def test_the_laptops_page_has_the_last_scores_of_each_program(data):
         assert line.split("|", 3)[3] in (PAGES / "laptop.md").read_text(), line
 
 
+def test_the_page_has_the_best_distance_of_each_method_and_architecture():
+    with open(PAGES / "data" / "robustness.csv", newline="") as lines:
+        ends = [row for row in csv.DictReader(lines) if row["step"] == "3000"]
+    found: dict[str, dict[str, float]] = {}
+    for row in ends:
+        method, distance = row["method"], float(row["frechet"])
+        best = found.setdefault(row["architecture"], {})
+        best[method] = min(distance, best.get(method, distance))
+    for architecture, best in found.items():
+        line = f"| {architecture} | {' | '.join(f'{distance:.3g}' for distance in best.values())} |"
+        assert line in (PAGES / "experiments.md").read_text()
+    worst = [max(best[method] / min(best.values()) for best in found.values()) for method in found["dcgan"]]
+    assert [round(ratio, 1) for ratio in worst] == [1.3, 3.6, 2.3, 4.2]
+
+
 @pytest.mark.parametrize("page", ["laptop", "gpu"])
 def test_the_page_has_the_last_distance_of_each_run(page):
     with open(PAGES / "data" / f"{page}.csv", newline="") as lines:
