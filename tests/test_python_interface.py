@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -95,6 +96,16 @@ def test_a_critic_of_other_columns_is_refused(columns, data):
     trainer = wgangp.make_trainer(f"dataset={data}", *SMALL, "penalty=none", critic=critic)
     with pytest.raises(ValueError, match=r"the critic returns .* make it return \(n, 1\); of a critic of patches"):
         trainer.train_step()
+
+
+def test_class_logits_are_refused_if_the_generator_knows_of_no_classes(tmp_path):
+    """It would be trained towards classes that nobody asked for."""
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).normal(size=(30, 2)), labels=np.arange(30) % 3)
+    data = ["dataset=array", f"dataset.path={tmp_path / 'x.npz'}", "generator=mlp", "critic=mlp", *SMALL]
+    critic = torch.nn.Linear(2, 4)
+    with pytest.raises(ValueError, match=r"the critic returns \(8, 4\) for 8 samples: make it return \(n, 1\); of"):
+        wgangp.make_trainer(*data, critic=critic).train_step()
+    wgangp.make_trainer(*data, "conditional=true", critic=critic).train_step()
 
 
 def test_each_step_returns_its_own_scalars():

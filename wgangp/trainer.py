@@ -83,6 +83,7 @@ class Trainer:
         layout = memory_format(len(dataset.shape), device, precision)
         self.generator = generator.to(device).to(memory_format=layout)
         self.critic = critic.to(device).to(memory_format=layout)
+        self.classes = dataset.num_classes if generator.num_classes else 0  # that both networks know of
         self.generator_params, self.critic_params = trainable(generator), trainable(critic)
         self.generator_optimizer = generator_optimizer(self.generator_params)
         self.critic_optimizer = critic_optimizer(self.critic_params)
@@ -238,9 +239,8 @@ class Trainer:
         if not all(isinstance(out, Tensor) for out in outputs):
             raise ValueError(f"the critic returns a {type(outputs[0]).__name__}: make it return a tensor, (n, 1)")
         real_out, fake_out = outputs[0].chunk(2) if self.one_pass else outputs
-        classes = self.generator.num_classes and self.dataset.num_classes  # 0: the generator does not know of them
-        if real_out.shape not in ((len(real), 1), (len(real), 1 + classes)):
-            logits = f", or (n, {1 + classes}) with class logits" if classes else ""
+        if real_out.shape not in ((len(real), 1), (len(real), 1 + self.classes)):
+            logits = f", or (n, {1 + self.classes}) with class logits" if self.classes else ""
             raise ValueError(
                 f"the critic returns {tuple(real_out.shape)} for {len(real)} samples: make it return (n, 1){logits}; "
                 "of a critic of patches take each sample's mean"

@@ -94,7 +94,8 @@ def write_picture(cfg: DictConfig, generator: Generator, label: int | None, out:
     """Writes a grid, rows of interpolations, one row of the same latents for each class, or lines of text."""
     x, columns, labels, wanted = in_rows(cfg, generator, label)
     if x.ndim == 2 and in_steps(cfg):
-        raise ValueError("steps of points, or of rows of a table, cannot be seen in a picture: take format=npy or csv")
+        kinds = "npy" if generator.data_units is None else "npy or csv"
+        raise ValueError(f"steps of points, or of rows of a table, cannot be seen in a picture: take format={kinds}")
     if generator.vocabulary and out.suffix == ".txt":
         return write_lines(x, generator.vocabulary, out)
     kind = Image.registered_extensions().get(out.suffix.lower())
