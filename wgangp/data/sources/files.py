@@ -96,8 +96,9 @@ def _content(path: Path, names: Iterable[str], read: Read, keys: Keys) -> Conten
         raise ValueError(f"dataset.path={shown(path)} has {held}")
     key = keys.key or (likely or found)[0]
     labels = None if condition else labels
+    beside = keys.labels or keys.condition  # who names one knows of them
     used = {prefix + str(name) for prefix in ("", "test_") for name in (key, labels, condition)}
-    if others := [name for name in names if name not in used]:
+    if not beside and (others := [name for name in names if name not in used]):
         log.info(
             "%s: the arrays %s are not used: name labels by dataset.labels, conditions by dataset.condition",
             *(shown(path), shown(listed(others))),
