@@ -230,3 +230,9 @@ def test_conditions_of_a_forged_header_are_refused():
     for wrong in ({"low": [0.0]}, {"examples": torch.rand(5, 3)}, {"high": [0.0, float("nan")]}, {"units": None}):
         with pytest.raises(ValueError, match="its header has"):
             conditions_of(state | wrong)
+
+
+def test_condition_pictures_out_of_range_do_not_wrap_around():
+    units = Units("minmax", torch.tensor([[127.5], [127.5], [0.0]], dtype=torch.float64), "nchw")
+    known = Conditions(units, torch.zeros(1), torch.full((1,), 255.0), torch.zeros(1, 1, 1, 1))
+    assert in_units(torch.tensor([-1.2, 1.2]).view(2, 1, 1, 1), known).flatten().tolist() == [0, 255]

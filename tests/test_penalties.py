@@ -9,7 +9,7 @@ from conftest import PENALTY, composed, options
 from torch import nn
 
 from wgangp.app.build import build
-from wgangp.models import Critic, char, mlp
+from wgangp.models import ConditionedCritic, Critic, char, mlp
 from wgangp.penalties import (
     Consistency,
     FiniteDifference,
@@ -446,3 +446,18 @@ def test_the_jacobian_of_outputs_of_any_shape_is_the_flat_ones():
     for shape in ((6,), (2, 3), (1, 2, 3)):
         found = jacobian_norm(lambda x, shape=shape: (x @ w.T).view(-1, *shape), x)
         assert found.square().mean().sqrt().item() == pytest.approx(w.norm().item(), rel=0.05)
+
+
+def test_batchnorm_behind_a_condition_is_found_and_so_is_that_beside_a_critic():
+    class Beside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.critic, self.norm = nn.Linear(3, 1), nn.BatchNorm1d(3)
+
+        def forward(self, x):
+            return self.critic(self.norm(x))
+
+    within = ConditionedCritic(nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1)), torch.zeros(5))
+    for critic in (within, Beside()):
+        with pytest.raises(ValueError, match="BatchNorm makes a sample's score depend on its batch"):
+            gradient_penalty(critic, torch.zeros(5, 3), torch.ones(5, 3))

@@ -187,3 +187,14 @@ def test_settings_of_the_caller_do_not_change_a_run(tmp_path):
     finally:
         torch.set_default_dtype(torch.float32)
     assert all(torch.equal(plain[name], value) for name, value in run.generator().state_dict().items())
+
+
+def test_a_training_loop_of_ones_own_has_the_dtype_of_its_program():
+    torch.set_default_dtype(torch.float64)
+    try:
+        trainer = wgangp.make_trainer("dataset=gaussians8", *SMALL)
+        assert trainer.train_step()["critic/loss"].dtype == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.inference_mode():
+        assert wgangp.make_trainer("dataset=gaussians8", *SMALL).generator_params[0].requires_grad

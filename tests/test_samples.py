@@ -117,6 +117,8 @@ def test_numbers_of_a_grid_are_those_that_seeds_picks(run, call, monkeypatch):
     for options in (["n=8"], ["seeds=[7,3]"]):
         assert call("sample", "run=run", "numbers=true", *options)[0] == 0
     assert shown[0] in ([*range(8)], [0, 1] * 4) and shown[1] == [7, 3]
+    assert call("sample", "run=run", "numbers=true", "seeds=[7,3]", "interpolate=true")[0] == 0
+    assert shown[2] == [7] * 8 + [3] * 8  # of the sample that a row begins with
 
 
 def test_evaluation_of_101_samples_from_another_folder_where_the_data_have_moved(call, run, tmp_path, monkeypatch):

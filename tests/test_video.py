@@ -233,6 +233,22 @@ def test_stacked_frames(tmp_path, caplog):
     assert "c.jpg (16x40 pixels are no squares one below the other)" in caplog.text
 
 
+def test_stills_beside_videos_are_no_video(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    for name in ("a", "b"):
+        write_film(FRAMES // 8, tmp_path / f"{name}.webp")
+        Image.new("RGB", (16, 16), "white").save(tmp_path / f"{name}.jpg")
+    data = video_folder(path=str(tmp_path), size=16, frames=2, stride=1, **FOLDER)
+    assert len(data) == 10 and "passed over images beside videos: .jpg (2)" in caplog.text
+    assert "no training image has a pixel above 24 of 255" in caplog.text  # the films are dark
+
+
+def test_pictures_are_no_videos_of_one_frame(tmp_path):
+    write_film(FRAMES[:1], tmp_path / "a.webp")
+    with pytest.raises(ValueError, match=r"a.webp \(1\): give other videos; of frames that are files, make .png"):
+        video_folder(path=str(tmp_path), size=16, frames=2, stride=1, **FOLDER)
+
+
 def test_videos_that_cannot_be_used(folder, tmp_path, monkeypatch, caplog):
     def read(**options):
         return video_folder(**({"path": str(folder), "size": 16, "frames": 3, "stride": 2} | FOLDER | options))

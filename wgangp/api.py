@@ -4,6 +4,7 @@ import logging
 import threading
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
 from torch import nn
 
@@ -86,7 +87,7 @@ def make_trainer(
         if part is not None and not isinstance(part, kind := kinds.get(name, nn.Module)):
             raise ValueError(f"{name} is a {type(part).__name__}: give a {kind.__module__}.{kind.__name__}")
     cfg = load_config(*overrides)
-    with plain_torch():
+    with torch.inference_mode(False), torch.enable_grad():  # the loop, and its dtype, are the caller's
         device = build.set_up_device(cfg)
         dataset = build.make_dataset(cfg, device) if dataset is None else dataset
         return build.make_trainer(cfg, dataset, device, generator, critic, penalty)

@@ -37,7 +37,7 @@ class Standard(Loss):
 
 
 class LeastSquares(Loss):
-    """LSGAN (Mao et al. 2017, equation 9): targets 1 for reals, 0 for fakes, 1 for the generator.
+    """LSGAN (Mao et al. 2017): targets 1 for reals, 0 for fakes, 1 for the generator.
 
     The generator's loss has no factor of 1/2, as in gan_64x64.py.
     """

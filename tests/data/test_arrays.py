@@ -478,3 +478,21 @@ def test_a_condition_picture_is_not_cut_beside_its_sample():
     np.savez("x.npz", x=np.zeros((9, 32, 16), np.uint8), small=np.zeros((9, 16, 8), np.uint8))
     with pytest.raises(ValueError, match=r"dataset\.size=16 takes the central square of samples of 32x16"):
         load("x.npz", condition="small", size=16)
+
+
+def test_commas_separate_the_columns_of_a_tsv_without_tabs():
+    write("a,b\n1,2\n3,4\n", "x.tsv")
+    assert load("x.tsv").units.names == ("a", "b")
+
+
+@pytest.mark.parametrize("option", ["path", "held_out"])
+def test_the_home_of_nobody_is_a_folder_that_is_not_there(option):
+    saved(rng.normal(size=(9, 2)))
+    with pytest.raises(FileNotFoundError, match=rf"dataset\.{option}=~nobody1/x\.npy: there is no such file"):
+        load(**{option: "~nobody1/x.npy"})
+
+
+def test_one_sample_alone_is_not_held_out():
+    saved(np.zeros((1, 2)))
+    with pytest.raises(ValueError, match=r"dataset\.held_out=0\.5: there is one sample alone"):
+        load(held_out=0.5)

@@ -93,12 +93,15 @@ def test_a_folder_of_images_and_a_subset_of_parquet_files(call, hub):
         (["dataset.name=pets", "dataset.split=dev"], "dataset.split=dev: choose from train, test"),
         (["dataset.name=pets", "dataset.image=label"], "has no such column of images; choose from image"),
         (["dataset.name=pets", "dataset.label=kind"], "has no such column of labels; choose from image, label"),
+        (["dataset.name=pairs"], "has several columns of images: set dataset.image to one of image, mask"),
         (["dataset.name=numbers"], "no such column of images; dataset=table takes tables of numbers"),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_one_line(call, hub, monkeypatch, asked, message):
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
     datasets.Dataset.from_dict({"a": [1, 2], "b": [0.5, 1.0]}).save_to_disk("numbers")
+    masks = [png(p) for p in pictures(4, 5)]
+    split(4, 0, [0, 1, 0, 1], mask=masks).cast_column("mask", datasets.Image()).save_to_disk("pairs")
     code, text = call("train", "dataset=huggingface", *asked, *SMALL)
     assert code == 1 and message in text and not Path("run").exists()
 

@@ -152,7 +152,7 @@ def test_files_without_an_ending_are_known_by_their_content(tmp_path, caplog, pa
     os.mkfifo(tmp_path / "x" / "pipe")  # opening it would wait for ever
     data = image_folder(path=str(tmp_path / ("x.zip" if packed else "x")), **PHOTOS)
     assert len(data) == 6
-    assert f"passed over, since they are no images: no ending ({3 if packed else 4}), .heic (2)" in caplog.text
+    assert f"passed over, since they are no images: no ending ({3 if packed else 4}), .heic (2); convert" in caplog.text
 
 
 def test_many_folders_are_labelled_at_once():

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from wgangp.machine import distributed
+from wgangp.models import ConditionedCritic
 from wgangp.models.layers import couples_samples
 from wgangp.penalties.base import COUPLED, IntervalPenalty
 from wgangp.penalties.gradients import ScoreFunction, at_least_float32, gradient_norm
@@ -22,7 +23,7 @@ def gradient_penalty(critic: ScoreFunction, real: Tensor, fake: Tensor, weight: 
 
     Raises ValueError if the critic has BatchNorm, for it must treat samples separately.
     """
-    module = getattr(critic, "critic", critic)  # that of a ConditionedCritic
+    module = critic.critic if isinstance(critic, ConditionedCritic) else critic
     if isinstance(module, nn.Module) and couples_samples(module):
         raise ValueError(f"{COUPLED}: use LayerNorm, or no norm, in the critic")
     return weight * (gradient_norm(critic, interpolates(real, fake)) - 1).square().mean()

@@ -17,7 +17,16 @@ from wgangp.data.images import Images
 from wgangp.data.labels import listed
 from wgangp.data.sources import conditions
 from wgangp.data.sources.axes import axes_of
-from wgangp.data.sources.content import Content, as_labels, as_tensor, check_numbers, check_pixels, in_order, joined
+from wgangp.data.sources.content import (
+    Content,
+    as_labels,
+    as_tensor,
+    check_numbers,
+    check_pixels,
+    in_order,
+    joined,
+    named_for,
+)
 from wgangp.data.sources.files import read_arrays
 from wgangp.data.sources.source import ImageSource, Part, array_part
 from wgangp.data.sources.tables import read_table
@@ -97,17 +106,15 @@ class Array(ImageSource):
 
     def _read(self, path: object, option: str = "path") -> Content:
         """Returns the content of the file that an option names. Raises ValueError if it is none that can be used."""
-        try:
-            return self._read_file(path, option)
-        except ValueError as error:  # the readers know of files, not of options
-            raise ValueError(str(error).replace("dataset.path=", f"dataset.{option}=")) from error
-
-    def _read_file(self, path: object, option: str) -> Content:
         file = local_path(path)
         if not file.is_file():
             advice = ": give a share such as 0.1, a number, or a file" if option == "held_out" else ""
             advice = ", but a folder: give a file, or a list of files as in [a.npy,b.npy]" if file.is_dir() else advice
             raise FileNotFoundError(f"dataset.{option}={path}: there is no such file{advice}")
+        with named_for(option):
+            return self._content(path, file)
+
+    def _content(self, path: object, file: Path) -> Content:
         labels, names = None if self.labels is None else str(self.labels), self._names()
         if file.suffix.lower() in TABLES:
             if self.key is not None:

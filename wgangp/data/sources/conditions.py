@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from wgangp.data import draw_positions
-from wgangp.data.sources.content import Content, as_tensor, check_numbers
+from wgangp.data.sources.content import Content, as_tensor, check_numbers, named_for
 from wgangp.data.sources.files import read_arrays
 from wgangp.data.splits import Split
 from wgangp.data.statistics import fit_units, limits_of
@@ -25,7 +25,8 @@ def read_conditions(path: str) -> Content:
     file = local_path(path)
     if not file.is_file():
         raise FileNotFoundError(f"dataset.condition={path}: there is no such file")
-    return read_arrays(file, None, None, option="dataset.condition")
+    with named_for("condition"):
+        return read_arrays(file, None, None)
 
 
 def axes_beside(where: str, shape: tuple[int, ...], axes: str, samples: tuple[int, ...]) -> str:

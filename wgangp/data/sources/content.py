@@ -3,6 +3,8 @@
 import math
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +32,15 @@ class Content:
     test: "Content | None" = None
     condition: "Content | None" = None
     where: str = ""  # the option and the file, for messages
+
+
+@contextmanager
+def named_for(option: str) -> Iterator[None]:
+    """Errors of the readers, which speak of dataset.path, name the option that the file was given by."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(str(error).replace("dataset.path=", f"dataset.{option}=")) from error
 
 
 def joined(contents: list[Content], along: int = 0) -> Content:

@@ -143,7 +143,7 @@ def list_videos(root: Path, stacked: bool) -> tuple[dict[str, list[Path]], Count
     videos, others = dict[str, list[Path]](), Counter[str]()
     for name in sorted((name for name, _ in walk(str(root))), key=by_numbers):
         path, ending = root / name, os.path.splitext(name)[1].lower()
-        if ending in FILMS | VIDEOS or (stacked and ending in ENDINGS):
+        if is_video_file(path) or (stacked and ending in ENDINGS):
             videos[name] = [path]
         elif ending in ENDINGS:
             videos.setdefault(str(Path(name).parent.as_posix()), []).append(path)
