@@ -259,6 +259,10 @@ def test_resume_takes_overrides_and_says_so(call, tmp_path):
     state = load_checkpoint(newest_checkpoint(tmp_path / "run"))
     assert state["step"] == 8 and state["critic_optimizer"]["param_groups"][0]["betas"] == (0.5, 0.9)
     assert len(list((tmp_path / "run").glob("events*"))) >= 2 and [r["step"] for r in rows(tmp_path / "run")] == [5, 8]
+    Path("run/.hydra/config.yaml").write_text("{{{")
+    code, text = call("resume", "run=run", "steps=9")
+    assert code == 0 and "config.yaml cannot be read" in text and "It is written again" in text
+    assert Path("run/.hydra/config.yaml").read_text() == record.replace("steps: 8", "steps: 9")
 
 
 def test_a_second_ctrl_c_leaves_at_once(tmp_path):
@@ -330,6 +334,7 @@ BAD = [
     (["dataset=nonsense"], "there is no such option. Choose from array, celeba, cifar10, fashion_mnist,"),
     (["colour=red"], "colour: there is no such key. wgangp-train --help lists all."),
     (["+generator.dim=3"], "generator.dim: wgangp.models.mlp.Generator has no such option. Leave it out"),
+    (["critic_optimizer._target_=torch.optim.SGD"], "critic_optimizer.betas: torch.optim.SGD has no such option. Leave"),
     (["+epochs=3"], "+epochs=3: nothing reads this key. Leave it out, or name it elsewhere, as ${epochs}"),
     (["-steps=5"], "-steps=5: there is no such option. Keys are written without -: steps=5"),
     (["scores=null"], "scores=null: set its keys one by one, scores.KEY=VALUE"),

@@ -103,7 +103,7 @@ def test_class_logits_are_refused_if_the_generator_knows_of_no_classes(tmp_path)
     np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).normal(size=(30, 2)), labels=np.arange(30) % 3)
     data = ["dataset=array", f"dataset.path={tmp_path / 'x.npz'}", "generator=mlp", "critic=mlp", *SMALL]
     critic = torch.nn.Linear(2, 4)
-    with pytest.raises(ValueError, match=r"the critic returns \(8, 4\) for 8 samples: make it return \(n, 1\); of"):
+    with pytest.raises(ValueError, match=r"the critic returns \(16, 4\) for 16 samples: make it return \(n, 1\); of"):
         wgangp.make_trainer(*data, critic=critic).train_step()
     wgangp.make_trainer(*data, "conditional=true", critic=critic).train_step()
 

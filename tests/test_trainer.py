@@ -11,11 +11,12 @@ from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, PENALTY, Points, small_train
 from torch import nn
 
 from wgangp.data.toy import gaussians25
+from wgangp.losses import Wasserstein
 from wgangp.machine import device, distributed
 from wgangp.machine.device import bfloat16_is_faster, choose_device, choose_precision, seed_step
 from wgangp.models import dcgan, mlp, real_plus_noise, resnet
 from wgangp.observer import Observer
-from wgangp.penalties import GradientPenalty, NoPenalty, WeightClipping
+from wgangp.penalties import GradientPenalty, NoPenalty, Penalty, WeightClipping
 from wgangp.trainer import update
 
 
@@ -440,6 +441,59 @@ def test_networks_that_return_other_things_are_told_so(part, function, said):
     trainer = small_trainer(**{part: Returns(network, function)})
     with pytest.raises(ValueError, match=said):
         trainer.train_step()
+
+
+class Changed(Penalty):
+    """A penalty whose terms are changed by `change`."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
+    def terms(self, critic, real, fake):
+        return self.change(*super().terms(critic, real, fake))
+
+
+class ChangedLoss(Wasserstein):
+    def __init__(self, change):
+        self.change = change
+
+    def critic(self, real, fake):
+        return self.change(super().critic(real, fake))
+
+
+class ChangedData(Points):
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
+    def make(self, *fetched):
+        return self.change(*super().make(*fetched))
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"penalty": Changed(lambda p, norm: p)}, "penalty's terms return one number: make them the penalty and"),
+        ({"penalty": Changed(lambda p, norm: (1.0, norm))}, "the penalty returns a float: make it return a scalar"),
+        ({"penalty": Changed(lambda p, norm: (p, norm.expand(8)))}, r"the penalty, as norm, returns \(8,\): make it"),
+        ({"loss": ChangedLoss(lambda loss: loss.item())}, "the critic's loss returns a float: make it return a scalar tensor"),
+        ({"loss": ChangedLoss(lambda loss: loss.expand(8))}, r"the critic's loss returns \(8,\): make it return a"),
+        ({"dataset": ChangedData(lambda x, y: x)}, r"the dataset makes \(8, 2\): make it return samples and labels"),
+        ({"dataset": ChangedData(lambda x, y: (x[:, :1], y))}, r"makes samples \(8, 1\), and its shape is \(2,\)"),
+        ({"dataset": ChangedData(lambda x, y: (x.double(), y))}, "makes samples of torch.float64: make them torch.flo"),
+        ({"dataset": ChangedData(lambda x, y: (x, y.double()))}, "makes conditions of torch.float64: make them torch"),
+    ],
+)
+def test_parts_that_return_other_things_are_told_so(parts, said):
+    """A loss that is a plain number was left out of the gradient without a word."""
+    with pytest.raises(ValueError, match=said):
+        small_trainer(**parts).train_step()
+
+
+def test_an_optimizer_that_needs_a_closure_is_refused():
+    with pytest.raises(ValueError, match="LBFGS computes the loss several times a step: choose another optimizer"):
+        small_trainer(critic_optimizer=torch.optim.LBFGS)
 
 
 def test_states_of_networks_keep_the_versions_of_their_modules():

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from wgangp.augmentation import augmented, check_augmentation
+from wgangp.contracts import check_batch, check_fakes, check_optimizer, check_penalty, check_scalar, check_scores
 from wgangp.data import Dataset
 from wgangp.losses import Loss, class_loss, content_loss
 from wgangp.machine import distributed
@@ -85,8 +86,8 @@ class Trainer:
         self.critic = critic.to(device).to(memory_format=layout)
         self.classes = dataset.num_classes if generator.num_classes else 0  # that both networks know of
         self.generator_params, self.critic_params = trainable(generator), trainable(critic)
-        self.generator_optimizer = generator_optimizer(self.generator_params)
-        self.critic_optimizer = critic_optimizer(self.critic_params)
+        self.generator_optimizer = check_optimizer(generator_optimizer(self.generator_params))
+        self.critic_optimizer = check_optimizer(critic_optimizer(self.critic_params))
         self.ema = EMA(generator, ema_decay, device)
         self.device, self.seed, self.step, self.steps = device, seed, 0, steps
         self.images_seen = 0  # real images of the critic's updates
@@ -179,13 +180,11 @@ class Trainer:
 
     def critic_loss(self, penalised: bool, z: Tensor, *fetched: Tensor) -> tuple[Tensor, Logs]:
         """Algorithm 1, lines 4 to 7."""
-        real, y = map(local_shard, self.dataset.make(*fetched))  # (n, *), (n,) or (n, *)
+        made = check_batch(self.dataset.make(*fetched), self.dataset.shape, self.critic_params[0].dtype)
+        real, y = map(local_shard, made)  # (n, *), (n,) or (n, *)
         with torch.no_grad(), self.autocast():
-            fake = fakes(self.generator, real, z, y)  # (n, *), with the reals' labels or conditions
-        if not isinstance(fake, Tensor) or fake.shape != real.shape:
-            found = tuple(fake.shape) if isinstance(fake, Tensor) else f"a {type(fake).__name__}"
-            raise ValueError(f"the generator returns {found} for {len(z)} latents: make it return {tuple(real.shape)}")
-        return self.critic_terms(self.critic, real, fake.to(real.dtype), y, penalised)
+            fake = check_fakes(fakes(self.generator, real, z, y), real)  # with the reals' labels or conditions
+        return self.critic_terms(self.critic, real, fake, y, penalised)
 
     def critic_terms(
         self, critic: nn.Module, real: Tensor, fake: Tensor, y: Tensor, penalised: bool
@@ -198,9 +197,12 @@ class Trainer:
         real, fake = augmented(real, self.augment), augmented(fake, self.augment)
         with self.autocast():
             real_out, fake_out = self.critic_outputs(f, real, fake)  # (n, 1 + num_classes)
-            penalty, norm = self.penalty.terms(f, real, fake) if penalised else (real.new_zeros(()), None)
+            penalty, norm = (
+                check_penalty(self.penalty.terms(f, real, fake)) if penalised else (real.new_zeros(()), None)
+            )
         f_real, f_fake = real_out[:, 0], fake_out[:, 0]
-        adversarial, classes = self.loss.critic(f_real, f_fake), class_loss(real_out[:, 1:], y)
+        adversarial = check_scalar(self.loss.critic(f_real, f_fake), "critic's loss")
+        classes = class_loss(real_out[:, 1:], y)
         logs = {
             "critic/wasserstein": f_real.mean() - f_fake.mean(),
             "critic/real": f_real.mean(),
@@ -221,7 +223,8 @@ class Trainer:
             fake = self.generator(z, y)
             seen = augmented(fake, self.augment)
             out = at_least_float32(functional_call(self.critic, constants, (seen, y) if self.critic_sees_y else seen))
-        loss = self.loss.generator(out[:, 0]) + self.class_weight * class_loss(out[:, 1:], y)
+        adversarial = check_scalar(self.loss.generator(out[:, 0]), "generator's loss")
+        loss = adversarial + self.class_weight * class_loss(out[:, 1:], y)
         if real is None or self.content == "none":
             return loss
         return loss + self.content_weight * content_loss(self.content, fake, real)
@@ -231,20 +234,11 @@ class Trainer:
         return ConditionedCritic(critic, y) if self.critic_sees_y else critic
 
     def critic_outputs(self, critic: ScoreFunction, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """The critic at both batches: in one pass, unless its BatchNorm would mix their statistics.
-
-        Raises ValueError unless it returns a score of each sample, and beside it a logit of each class or none.
-        """
-        outputs = [critic(torch.cat([real, fake]))] if self.one_pass else [critic(real), critic(fake)]
-        if not all(isinstance(out, Tensor) for out in outputs):
-            raise ValueError(f"the critic returns a {type(outputs[0]).__name__}: make it return a tensor, (n, 1)")
-        real_out, fake_out = outputs[0].chunk(2) if self.one_pass else outputs
-        if real_out.shape not in ((len(real), 1), (len(real), 1 + self.classes)):
-            logits = f", or (n, {1 + self.classes}) with class logits" if self.classes else ""
-            raise ValueError(
-                f"the critic returns {tuple(real_out.shape)} for {len(real)} samples: make it return (n, 1){logits}; "
-                "of a critic of patches take each sample's mean"
-            )
+        """The critic at both batches: in one pass, unless its BatchNorm would mix their statistics."""
+        if self.one_pass:
+            real_out, fake_out = check_scores(critic(torch.cat([real, fake])), 2 * len(real), self.classes).chunk(2)
+        else:
+            real_out, fake_out = (check_scores(critic(x), len(x), self.classes) for x in (real, fake))
         return at_least_float32(real_out), at_least_float32(fake_out)
 
     def noise(self, n: int) -> Tensor:

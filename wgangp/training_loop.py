@@ -133,11 +133,13 @@ class TrainingLoop:
             self.latest = {name: value for name, value in self.latest.items() if not name.startswith("eval/")}
             values |= scores
             self.checkpoints.save_if_best(t.step, scores, t.state)
-        self.latest |= {name: value for name, value in values.items() if isinstance(value, int | float)}
+        scalars = {name: value for name, value in values.items() if isinstance(value, int | float)}
+        self.latest |= scalars
         self.logger.write(t.step, values)
-        log.log(logging.DEBUG if shows_bar() else logging.INFO, "%s", self.progress.line(t.step, self.latest))
+        shown = self.latest if logs else scalars  # the losses in `latest` are of an earlier step then
+        log.log(logging.DEBUG if shows_bar() else logging.INFO, "%s", self.progress.line(t.step, shown))
         self.progress.warn_if_flat(t.step, self.latest)
-        value = monitored({k: v for k, v in values.items() if isinstance(v, int | float)}, self.checkpoints.monitor)
+        value = monitored(scalars, self.checkpoints.monitor)
         if self.trial is not None and value == value:
             self.pruned = self.trial.report(t.step, value)
 

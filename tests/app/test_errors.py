@@ -1,14 +1,16 @@
 """What wrong command lines are answered, beside those of tests/test_commands.py."""
 
+import importlib
 import re
 import tomllib
 from pathlib import Path
 
+import numpy
 import pytest
 
 from wgangp import commands
 from wgangp.app.compose import load_config
-from wgangp.app.errors import NAMES_ELSEWHERE, keys
+from wgangp.app.errors import NAMES_ELSEWHERE, keys, one_line
 
 
 def test_what_others_call_by_another_name_exists_here():
@@ -42,3 +44,15 @@ def test_every_command_has_an_entry_point_that_takes_an_interrupt(monkeypatch):
     for script in scripts.values():
         with pytest.raises(SystemExit, match="interrupted"):
             getattr(commands, script.partition(":")[2])()
+
+
+def test_an_error_in_somebodys_own_code_names_its_line(tmp_path, monkeypatch):
+    (tmp_path / "mine_with_a_fault.py").write_text("import math\n\n\ndef f():\n    math.sqrt('a')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(TypeError) as raised:
+        importlib.import_module("mine_with_a_fault").f()
+    assert one_line(raised.value).endswith("mine_with_a_fault.py, line 5; debug=true shows the traceback)")
+    with pytest.raises(TypeError) as raised:
+        numpy.mean(numpy.array(["a"]))
+    raised.value.__traceback__ = raised.value.__traceback__.tb_next  # without this file
+    assert "line" not in one_line(raised.value)

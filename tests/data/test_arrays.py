@@ -447,6 +447,31 @@ def test_decimals_and_booleans_of_parquet_are_numbers():
         load("x.parquet")
 
 
+def test_booleans_are_the_same_from_csv_and_parquet():
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame({"ok": [True, False, True], "kind": [False, False, True]})
+    table.to_csv("x.csv", index=False)
+    table.to_parquet("x.parquet")
+    for name in ("x.csv", "x.parquet"):
+        data = load(name, labels="kind")
+        assert (data.reference("train")[0][:, 0].tolist(), data.class_names) == ([1, 0, 1], ("False", "True"))
+
+
+@pytest.mark.parametrize("options", [{}, {"fmt": "%10.3f"}, {"header": "a b"}, {"header": "a b", "comments": ""}])
+def test_what_numpy_writes_as_text_is_read(options):
+    x = np.random.default_rng(0).normal(size=(20, 2))
+    np.savetxt("x.csv", x, **options)
+    data = load("x.csv")
+    assert np.allclose(data.reference("train")[0], x, atol=1e-3)
+    assert data.units.names == (("a", "b") if options.get("header") else ("0", "1"))
+
+
+@pytest.mark.parametrize(("line", "names"), [("#,b", ("#", "b")), ("# a,b", ("a", "b")), ("the a,b", ("the a", "b"))])
+def test_first_lines_with_other_signs(line, names):
+    Path("x.csv").write_text(f"{line}\n1,2\n3,5\n")
+    assert load("x.csv").units.names == names
+
+
 def test_zeros_that_only_held_out_samples_have_shift_the_logarithm():
     x = np.random.default_rng(0).lognormal(size=(60, 2))
     saved(x[10:])

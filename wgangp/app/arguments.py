@@ -1,4 +1,4 @@
-"""Checks that what a configuration passes to our own constructors is of the type that they annotate."""
+"""Checks that what a configuration passes to constructors has their arguments' names, and in ours their types."""
 
 import inspect
 import math
@@ -16,22 +16,31 @@ SAID = {int: "a whole number", float: "a number", bool: "true or false", str: "a
 def check_arguments(node: Any, where: str) -> None:
     """Raises ValueError, in one line, if a plain node, or one within it, has an unknown key or a value of another type.
 
-    `where` is the node's key. Nodes of other packages check their own values.
+    `where` is the node's key. Other packages check their own values.
     """
     if not isinstance(node, dict):
         return
     target = str(node.get("_target_", ""))
-    hints = hints_of(target)
+    hints, names = hints_of(target), names_of(target)
     for key, value in node.items():
-        if hints and key not in hints and not key.startswith("_"):
+        if names and key not in names and not key.startswith("_"):
             raise ValueError(
-                f"{where}.{key}: {target} has no such option. Leave it out; if an experiment sets it, choose data and "
-                "networks that go with the experiment"
+                f"{where}.{key}: {target} has no such option. Leave it out, by ~{where}.{key} if it is a default; if "
+                "an experiment sets it, choose data and networks that go with the experiment"
             )
         hint = hints.get(key, Any)
         if not has_type(value, hint):
             raise ValueError(f"{where}.{key}={typed(value)}: give {said(hint)}")
         check_arguments(value, f"{where}.{key}")
+
+
+def names_of(target: str) -> set[str]:
+    """Returns the names of the arguments that a constructor or function takes; none if it takes any, or hides them."""
+    try:
+        parameters = inspect.signature(hydra.utils.get_object(target)).parameters.values() if target else ()
+    except (ValueError, ImportError):  # of a class in C; a target that is not there, which hydra.utils.instantiate says
+        return set()
+    return set() if any(p.kind == p.VAR_KEYWORD for p in parameters) else {p.name for p in parameters}
 
 
 def hints_of(target: str) -> dict[str, Any]:

@@ -113,8 +113,8 @@ def make_trainer(
         critic=make(cfg.critic, **data) if critic is None else critic,
         loss=make(cfg.loss),
         penalty=make(cfg.penalty) if penalty is None else penalty,
-        generator_optimizer=partial(make, with_floats(cfg.generator_optimizer)),
-        critic_optimizer=partial(make, with_floats(cfg.critic_optimizer)),
+        generator_optimizer=partial(make, of_optimizer(cfg.generator_optimizer), part="generator_optimizer"),
+        critic_optimizer=partial(make, of_optimizer(cfg.critic_optimizer), part="critic_optimizer"),
         device=device,
         **{key: cfg[key] for key in SETTINGS},
         augment=list(cfg.augment),
@@ -166,9 +166,12 @@ def with_output(node: DictConfig, bounded: bool) -> DictConfig:
     return OmegaConf.merge(node, {"output": output})  # type: ignore[return-value]
 
 
-def with_floats(node: DictConfig) -> DictConfig:
-    """Returns an optimizer's node with betas that are floats: torch refuses [0, 0.9]."""
-    return OmegaConf.merge(node, {"betas": [float(b) for b in node.betas]}) if "betas" in node else node  # type: ignore[return-value]
+def of_optimizer(node: DictConfig) -> DictConfig:
+    """Returns an optimizer's node without `_partial_`, and with betas that are floats: torch refuses [0, 0.9]."""
+    options = {key: node[key] for key in node if key != "_partial_"}
+    if "betas" in node:
+        options["betas"] = [float(b) for b in node.betas]
+    return OmegaConf.create(options)
 
 
 def is_worth_compiling(cfg: DictConfig, device: torch.device) -> bool:

@@ -2,7 +2,10 @@
 
 import difflib
 import re
+import sysconfig
+import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -17,7 +20,7 @@ from hydra.errors import (
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
-from wgangp.app.paths import CONF, VERSION_BASE
+from wgangp.app.paths import CONF, PACKAGE, VERSION_BASE
 from wgangp.machine.text import printable, shown
 from wgangp.run_dir.record import flatten, parse_yaml
 
@@ -68,7 +71,15 @@ def one_line(error: BaseException) -> str:
         return f"{shown(error.filename)}: {error.strerror}"
     if isinstance(error, ValueError | OSError):
         return text
-    return f"{where}{type(error).__name__}: {text} (debug=true shows the traceback)"
+    return f"{where}{type(error).__name__}: {text} ({place_of(error)}debug=true shows the traceback)"
+
+
+def place_of(error: BaseException) -> str:
+    """Returns the last line of somebody's own code in the traceback, such as `mine/data.py, line 7; `; else ""."""
+    installed = (str(PACKAGE), *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib", "scripts")))
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_file()]
+    own = [f for f in frames if not f.filename.startswith(installed)]
+    return f"{shown(own[-1].filename)}, line {own[-1].lineno}; " if own else ""
 
 
 def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -> str:

@@ -1,5 +1,6 @@
 """The two ways to start a run from the command line: composed by Hydra, and resumed from its record."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from wgangp.run_dir.checkpoint import load_newest, run_of
 from wgangp.run_dir.claim import remove_if_empty
 from wgangp.run_dir.header import header_of
 from wgangp.run_dir.record import Record, has_record, read_record
+
+log = logging.getLogger(__name__)
 
 
 def train_composed(cfg: DictConfig, trial: Trial | None = None) -> float:
@@ -39,9 +42,18 @@ def resume(path: Path, changes: Sequence[str]) -> float:
     run = run_of(path.absolute())
     with used_alone(run):  # from the record on: another process may have gone on with the run before
         _, state = load_newest(path)
-        record = read_record(run) if has_record(run) else Record({})
+        record = record_of(run)
         cfg, record = changed(Record(header_of(state).config, record.overrides, record.choices), changes)
         return train_in(run, cfg, record, RunningJob(), start=path if path.is_file() else None)
+
+
+def record_of(run: Path) -> Record:
+    """Returns how a run was started; if its files are damaged or gone, nothing: its checkpoints have the rest."""
+    try:
+        return read_record(run) if has_record(run) else Record({})
+    except (ValueError, OSError) as error:
+        log.warning("%s. It is written again, from the configuration of the checkpoint", error)
+        return Record({})
 
 
 def number_among_jobs() -> int | None:

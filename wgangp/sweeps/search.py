@@ -129,10 +129,14 @@ class Study:
         self.study.tell(trial.number, state=self.optuna.trial.TrialState.FAIL)
         self.study.enqueue_trial(trial.params)
 
+    def check_scored(self) -> None:
+        """Raises ValueError if no trial has a score."""
+        if not self.study.get_trials(states=(self.optuna.trial.TrialState.COMPLETE,)):
+            raise ValueError(f"no trial has a score of {self.study.user_attrs['monitor']}: give other intervals")
+
     def best_overrides(self) -> list[str]:
         """The overrides of the best trial. Raises ValueError if no trial has a score."""
-        if not self.study.get_trials(states=(self.optuna.trial.TrialState.COMPLETE,)):
-            raise ValueError(f"no trial has a score of {self.study.user_attrs['monitor']}: widen the intervals")
+        self.check_scored()
         return self._with_values(self.study.best_trial.params)
 
     def _with_values(self, params: dict[str, Any]) -> list[str]:

@@ -4,12 +4,12 @@ import csv
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -22,9 +22,11 @@ log = logging.getLogger(__name__)
 ROWS = 2**16  # that are read at once
 WHOLE = re.compile(r"\s*[+-]?\d+\s*")
 QUOTED = re.compile(r'"[^"]*"')
+COMMENT = re.compile(r"#\s*(?=[^\s,;|])")  # before the names of the columns, as np.savetxt writes it
 UNNAMED = re.compile(r"(Unnamed: \d+(_level_\d+)?)?")  # as pandas calls columns without a name
 THOUSANDS = re.compile(r"\s*-?[1-9]\d{0,2}(,\d{3})+(\.\d*)?\s*")
 DECIMAL_COMMA = re.compile(r"\s*-?\d+,\d+\s*")
+BOOLEANS = {"true": "1", "false": "0"}  # True and False, as pandas writes them
 MISSING = ("", "na", "n/a", "nan", "null", "none")
 
 
@@ -73,11 +75,7 @@ def _chosen(
 
 def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None, condition: Sequence[str]) -> Content:
     with open(path, newline="", encoding="utf-8-sig") as file:
-        first = QUOTED.sub("", file.readline())
-        file.seek(0)
-        tabs = path.suffix.lower() == ".tsv" and "\t" in first
-        delimiter = "\t" if tabs else max(",;\t|", key=first.count)
-        rows = csv.reader(file, delimiter=delimiter, strict=True)
+        rows = _rows(path, file)
         header = [name.strip() for name in next(rows, [])]
         if not header:
             raise ValueError(f"dataset.path={shown(path)} has no first line with the names of its columns: add it")
@@ -108,6 +106,17 @@ def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None, con
         raise ValueError(f"dataset.path={shown(path)} has no rows below the names of its columns")
     y = None if label is None else np.array(classes)
     return Content(np.concatenate(parts), y, tuple(header[i] for i in numbers))
+
+
+def _rows(path: Path, file: TextIO) -> Iterator[list[str]]:
+    """Returns the fields of each line: between commas, or what the first line has most, or blanks (np.savetxt)."""
+    lines = [COMMENT.sub("", file.readline()), file.readline()]
+    first, second = (QUOTED.sub("", line) for line in lines)
+    tabs = path.suffix.lower() == ".tsv" and "\t" in first
+    delimiter = "\t" if tabs else max(",;\t|", key=first.count)
+    if delimiter not in first + second and len(first.split()) == len(second.split()) > 1:
+        return map(str.split, chain(lines, file))
+    return csv.reader(chain(lines, file), delimiter=delimiter, strict=True)
 
 
 def _names(path: Path, first: list[str]) -> tuple[list[str], list[list[str]]]:
@@ -161,6 +170,8 @@ def _numbers(values: list[str], error: Callable[[int, str], ValueError]) -> np.n
         with suppress(ValueError):
             return np.array(values, dtype=np.float64)
     missing = [value.strip().lower() in MISSING for value in values]
+    if all(no or value.strip().lower() in BOOLEANS for no, value in zip(missing, values, strict=True)):
+        values = [BOOLEANS.get(value.strip().lower(), value) for value in values]
     for i, value in enumerate(values):
         if not missing[i] and not _is_number(value):
             raise error(i, value)
@@ -238,5 +249,5 @@ def _read_parquet(path: Path, labels: str | None, columns: Sequence[str] | None,
         )
     if y is not None and (missing := [i for i, value in enumerate(y) if is_blank(str(value))]):
         raise _no_class(path, labels, missing[0])
-    y = np.array([str(value) for value in y]) if y is not None and y.dtype.kind not in "biu" else y
+    y = np.array([str(value) for value in y]) if y is not None and y.dtype.kind not in "iu" else y
     return Content(np.stack([column.astype(np.float64) for column in found], 1), y, tuple(wanted))

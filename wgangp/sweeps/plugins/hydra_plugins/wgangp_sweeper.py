@@ -175,6 +175,7 @@ class Sweeper(BasicSweeper):
             report_progress("trials", number + 1, self.trials, len(results), begin)
         log.info("%s", study.best())
         report_failures(folder, failed, self.trials)
+        study.check_scored()
         return results, study
 
     def next_trial(self, folder: Path, study: "Study") -> "tuple[StudyTrial, str]":
