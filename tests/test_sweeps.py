@@ -188,7 +188,7 @@ def test_a_search_learns_from_trials_that_diverge(call, tmp_path):
     """They are pruned, to Optuna, and told in the table. The search has failed if all trials are so."""
     options = [*SWEEP, "steps=20", "log_every=1", "generator_optimizer.lr=tag(log,interval(1e30,1e31))"]
     code, text = call("train", "-m", *options, "hydra.sweeper.trials=2")
-    assert code == 1 and "no trial has a score of eval/sliced_wasserstein: give other intervals" in text
+    assert code == 1 and "no trial has a score of high_quality: give other intervals" in text
     study = load_optuna().load_study(**storage(tmp_path / "sweep" / "study.log"))
     assert [trial.state.name for trial in study.trials] == ["PRUNED"] * 2
     assert "job 1 failed: step 2: " in call("summarize", "sweep=sweep")[1]
