@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from wgangp.machine import distributed
-from wgangp.machine.cuda_graphs import Replayed, make_capturable
+from wgangp.machine.cuda_graphs import Replayed, copy_batches, make_capturable
 from wgangp.machine.device import be_deterministic
 from wgangp.models import dcgan
 from wgangp.observer import Observer
@@ -64,6 +64,8 @@ class Graph(TorchDispatchMode):
 
 
 class Stream:
+    device = torch.device("cpu")
+
     def wait_stream(self, other):
         pass
 
@@ -83,6 +85,7 @@ def emulated(monkeypatch):
         "Stream": Stream,
         "current_stream": Stream,
         "stream": lambda stream: nullcontext(),
+        "device": lambda device: nullcontext(),
         "CUDAGraph": Graph,
         "graph": capture,
         "graph_pool_handle": object,
@@ -119,8 +122,36 @@ def trainer_with(device="cpu", **changes):
 def replayed(trainer):
     assert make_capturable(trainer.optimizers, trainer.device)
     params = trainer.critic_params + trainer.generator_params
-    trainer.functions = trainer.functions._replace(updates=Replayed(trainer.updates, params, lambda: live(trainer)))
+    trainer.functions = trainer.functions._replace(updates=Replayed(trainer.updates, params, lambda: live(trainer), [trainer.penalty]))
     return trainer
+
+
+class Rising(GradientPenalty):
+    """A penalty whose weight is a plain number, another one in each step."""
+
+    def begin(self, progress):
+        self.factor = 1 + progress
+
+    def terms(self, critic, real, fake):
+        penalty, norm = super().terms(critic, real, fake)
+        return self.factor * penalty, norm
+
+
+def test_a_number_that_changes_ends_the_graphs_and_not_the_training(emulated, caplog):
+    eager, fast = (trainer_with(penalty=Rising(**PENALTY)) for _ in range(2))
+    replayed(fast)
+    for _ in range(6):
+        assert torch.equal(eager.train_step()["critic/loss"], fast.train_step()["critic/loss"])
+    assert "Rising.factor changes from step to step" in caplog.text
+
+
+def test_batches_of_other_shapes_are_refused_and_none_are_none():
+    at = [(torch.zeros(8),), (torch.zeros(8),)]
+    copy_batches(at, [(torch.ones(8),), (torch.ones(8),)])
+    assert at[1][0].sum() == 8
+    with pytest.raises(ValueError, match=r"the dataset's fetch returns \(1,\) after \(8,\): make all batches of one"):
+        copy_batches(at, [(torch.ones(8),), (torch.ones(1),)])
+    copy_batches([()], [()])
 
 
 def watch(trainer):

@@ -480,7 +480,7 @@ class ChangedData(Points):
         ({"loss": ChangedLoss(lambda loss: loss.item())}, "the critic's loss returns a float: make it return a scalar tensor"),
         ({"loss": ChangedLoss(lambda loss: loss.expand(8))}, r"the critic's loss returns \(8,\): make it return a"),
         ({"dataset": ChangedData(lambda x, y: x)}, r"the dataset makes \(8, 2\): make it return samples and labels"),
-        ({"dataset": ChangedData(lambda x, y: (x[:, :1], y))}, r"makes samples \(8, 1\), and its shape is \(2,\)"),
+        ({"dataset": ChangedData(lambda x, y: (x[:, :1], y))}, r"makes samples \(8, 1\): make them \(8, 2\), batch"),
         ({"dataset": ChangedData(lambda x, y: (x.double(), y))}, "makes samples of torch.float64: make them torch.flo"),
         ({"dataset": ChangedData(lambda x, y: (x, y.double()))}, "makes conditions of torch.float64: make them torch"),
     ],

@@ -18,13 +18,13 @@ def found(value: Any) -> str:
     return str(tuple(value.shape)) if value.ndim else "one number"
 
 
-def check_batch(made: Any, shape: Sequence[int], weights: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Returns samples (n, *shape) and labels (n,) or conditions (n, *), in float32, or float64 if `weights` are."""
+def check_batch(made: Any, n: int, shape: Sequence[int], weights: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Returns n samples (n, *shape) and labels (n,) or conditions (n, *), in float32, or float64 if `weights` are."""
     if not (isinstance(made, tuple | list) and len(made) == 2 and all(isinstance(part, Tensor) for part in made)):
         raise ValueError(f"the dataset makes {found(made)}: make it return samples and labels, two tensors")
     x, y = made
-    if x.shape[1:] != tuple(shape):
-        raise ValueError(f"the dataset makes samples {found(x)}, and its shape is {tuple(shape)}: change either")
+    if x.shape != (n, *shape):
+        raise ValueError(f"the dataset makes samples {found(x)}: make them {(n, *shape)}, batch_size and its shape")
     dtype = torch.promote_types(weights, torch.float32)
     for part, tensor in {"samples": x, "conditions": y if y.is_floating_point() else x}.items():
         if tensor.dtype != dtype:

@@ -54,7 +54,7 @@ def evaluate(cfg: DictConfig) -> None:
     for line in beside_the_paper(header.config, state["step"], {name for r in results for name in r.values}):
         log.info("%s", shown(line))
     which = {"generator": "ema" if cfg.ema else "last", "batchnorm": cfg.batchnorm, "seed": cfg.seed}
-    log.info("%s", record(run, state["step"], which, results, keep_others=True))
+    log.info("%s", record(run, state["step"], which, results))
 
 
 def choose_metrics(cfg: DictConfig, dataset: "Dataset") -> "dict[str, Metric]":

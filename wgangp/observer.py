@@ -149,9 +149,3 @@ class Observer:
             return []
         x = self.fixed()
         return pictures.moving(x, labels=self.fixed_classes(len(x)), class_names=data.class_names)
-
-    def status(self, logs: Logs, rate: float | None) -> str:
-        """Returns the progress bar's figures. Reading them waits for the device, so ask at most once a second."""
-        t = self.trainer
-        distance, norm = logs["critic/wasserstein"].item(), self.gradient_norms().mean().item()
-        return f"W {distance:.3f}, |grad| {norm:.3f}, {(rate or 0) * t.n_critic * t.batch_size:,.0f} img/s"

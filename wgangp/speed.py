@@ -32,7 +32,8 @@ def speed_up(trainer: Trainer, *, compile: bool, cuda_graphs: bool) -> None:
             )
         elif make_capturable(trainer.optimizers, trainer.device):
             params = trainer.critic_params + trainer.generator_params
-            updates = Replayed(trainer.updates, params, lambda: live(trainer))
+            parts = (*trainer.penalty.modules(), *trainer.critic.modules(), *trainer.generator.modules())
+            updates = Replayed(trainer.updates, params, lambda: live(trainer), [*parts, trainer.loss, trainer])
             trainer.functions = trainer.functions._replace(updates=updates)
 
 
@@ -53,19 +54,20 @@ def gradients(
     trainer: Trainer,
     critic_gradients: Callable[..., tuple[Gradients, Logs]],
     generator_gradients: Callable[..., tuple[Gradients, Logs]],
-) -> list[Tensor]:
-    """Returns both networks' weight gradients by these functions, of critic updates with a penalty and without.
+) -> list[list[Tensor]]:
+    """Returns the weight gradients by these functions: of critic updates with and without penalty, and the generator's.
 
     The networks stay as they were.
     """
     t = trainer
     buffers = [(b, b.clone()) for module in (t.generator, t.critic) for b in module.buffers()]
+    t.penalty.begin(0.0)  # as before each step: an attribute that it sets later would not be seen by compiled code
     seed_step(t.seed, 0, "compile")
     z, fetched = local_shard(t.noise(t.batch_size)), t.dataset.fetch(0, t.batch_size)
     kinds = {t.penalty.due(i) for i in range(t.penalty.interval)}
-    found = [g for penalised in sorted(kinds) for g in critic_gradients(penalised, z, *fetched)[0]]
+    found = [critic_gradients(penalised, z, *fetched)[0] for penalised in sorted(kinds)]
     batches = [t.dataset.fetch(i + 1, t.batch_size) for i in range(t.generator_batches)]
-    more, _ = generator_gradients(*t.generator_inputs(batches))
+    found.append(generator_gradients(*t.generator_inputs(batches))[0])
     for buffer, before in buffers:  # BatchNorm's averages, spectral norm's vectors
         buffer.copy_(before)
-    return [g for g in (*found, *more) if g is not None]
+    return [[g for g in of_call if g is not None] for of_call in found]

@@ -14,7 +14,7 @@ from wgangp.data import Dataset
 from wgangp.losses import Loss, class_loss, content_loss
 from wgangp.machine import distributed
 from wgangp.machine.cuda_graphs import Batches, Replayed
-from wgangp.machine.device import memory_format, seed_step
+from wgangp.machine.device import in_layout, memory_format, seed_step
 from wgangp.machine.distributed import local_shard
 from wgangp.machine.ema import EMA
 from wgangp.machine.state import load_state, state_of
@@ -45,6 +45,8 @@ def trainable(network: nn.Module) -> list[nn.Parameter]:
 
 class Trainer:
     """Trains a generator and a critic, one step at a time. Its state is what a checkpoint holds."""
+
+    counters = ("step", "images_seen", "rollbacks")  # which no update reads
 
     def __init__(
         self,
@@ -82,8 +84,8 @@ class Trainer:
             )
         self.dataset, self.loss, self.penalty = dataset, loss, penalty.to(device)
         layout = memory_format(len(dataset.shape), device, precision)
-        self.generator = generator.to(device).to(memory_format=layout)
-        self.critic = critic.to(device).to(memory_format=layout)
+        self.generator = in_layout(generator.to(device), len(dataset.shape), layout)
+        self.critic = in_layout(critic.to(device), len(dataset.shape), layout)
         self.classes = dataset.num_classes if generator.num_classes else 0  # that both networks know of
         self.generator_params, self.critic_params = trainable(generator), trainable(critic)
         self.generator_optimizer = check_optimizer(generator_optimizer(self.generator_params))
@@ -180,7 +182,7 @@ class Trainer:
 
     def critic_loss(self, penalised: bool, z: Tensor, *fetched: Tensor) -> tuple[Tensor, Logs]:
         """Algorithm 1, lines 4 to 7."""
-        made = check_batch(self.dataset.make(*fetched), self.dataset.shape, self.critic_params[0].dtype)
+        made = check_batch(self.dataset.make(*fetched), self.batch_size, self.dataset.shape, self.critic_params[0].dtype)
         real, y = map(local_shard, made)  # (n, *), (n,) or (n, *)
         with torch.no_grad(), self.autocast():
             fake = check_fakes(fakes(self.generator, real, z, y), real)  # with the reals' labels or conditions

@@ -1,6 +1,7 @@
 """The loop around Algorithm 1: logs, scores, pictures and checkpoints at their intervals, and the end of a run."""
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -62,7 +63,7 @@ class TrainingLoop:
         self.intervals, self.stop, self.save, self.trial, self.step = intervals, stop, save, trial, step
         self.latest: dict[str, float] = {}  # scalars of the last log step, and of the last evaluation
         self.pruned, self.not_drawn = False, ""  # the reason of the last picture that failed
-        self.earlier = seconds_of(checkpoints.run) if trainer.step else 0.0
+        self.before = (trainer.step and read_status(checkpoints.run)) or Status("running")  # of earlier processes
         self.progress = Progress(trainer.step, trainer.steps, on_cpu=trainer.device.type == "cpu")
 
     def fit(self) -> None:
@@ -92,8 +93,14 @@ class TrainingLoop:
                     with self.logger.untimed():
                         self.write_picture()
                 if bar.update():
-                    bar.set_postfix_str(self.observer.status(logs, bar.format_dict["rate"]))
+                    bar.set_postfix_str(self.status(logs, bar.format_dict["rate"]))
                 self.progress.warn_if_hopeless(t.step)
+
+    def status(self, logs: Logs, rate: float | None) -> str:
+        """Returns the progress bar's figures. Reading the loss waits for the device, so ask at most once a second."""
+        t, norm = self.trainer, self.latest.get("critic/gradient_norm", math.nan)
+        distance = logs["critic/wasserstein"].item()
+        return f"W {distance:.3f}, |grad| {norm:.3f}, {(rate or 0) * t.n_critic * t.batch_size:,.0f} img/s"
 
     def look_again(self) -> None:
         """Scores and draws again: a process that was killed after its last checkpoint did not report its end."""
@@ -136,11 +143,11 @@ class TrainingLoop:
         scalars = {name: value for name, value in values.items() if isinstance(value, int | float)}
         self.latest |= scalars
         self.logger.write(t.step, values)
-        shown = self.latest if logs else scalars  # the losses in `latest` are of an earlier step then
-        log.log(logging.DEBUG if shows_bar() else logging.INFO, "%s", self.progress.line(t.step, shown))
+        of_step = self.latest if logs else scalars  # the losses in `latest` are of an earlier step then
+        log.log(logging.DEBUG if shows_bar() else logging.INFO, "%s", self.progress.line(t.step, of_step))
         self.progress.warn_if_flat(t.step, self.latest)
         value = monitored(scalars, self.checkpoints.monitor)
-        if self.trial is not None and value == value:
+        if self.trial is not None and not math.isnan(value):
             self.pruned = self.trial.report(t.step, value)
 
     def write_picture(self) -> None:
@@ -161,6 +168,8 @@ class TrainingLoop:
         if not is_main():
             return
         value = monitored(self.latest, self.checkpoints.monitor)
+        if math.isnan(value) and self.before.value is not None and self.before.monitor == self.checkpoints.monitor:
+            value = self.before.value  # not measured since
         status = Status(
             state=state,
             step=self.trainer.step if state in ("done", "pruned", "stopped") else self.checkpoints.saved_step,
@@ -169,19 +178,13 @@ class TrainingLoop:
             error=type(error).__name__ if error else "",
             monitor=self.checkpoints.monitor,
             higher_is_better=self.checkpoints.higher_is_better,
-            value=value if value == value else None,
-            seconds=round(self.earlier + self.progress.seconds(), 1),
+            value=None if math.isnan(value) else value,
+            seconds=round(self.before.seconds + self.progress.seconds(), 1),
         )
         try:
             write_status(self.checkpoints.run, status)
         except OSError as failure:
             log.error("status.json is not written: %s", failure)
-
-
-def seconds_of(run: Path) -> float:
-    """Returns how long earlier processes have trained a run, as its status.json says."""
-    status = read_status(run)
-    return 0.0 if status is None else status.seconds
 
 
 def checkpoint_to_resume(start: Path) -> tuple[Path, State] | None:

@@ -1,5 +1,6 @@
 """Fills a recorded configuration with the keys that conf/ has got since, so that old runs go on, sample and score."""
 
+from pathlib import Path
 from typing import Any
 
 from wgangp.app.compose import load_config
@@ -22,26 +23,31 @@ PARTS = {  # the parts of a configuration, and the groups that their options are
 def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
     """Returns the recorded configuration with today's keys that it lacks; recorded values stay."""
     parts = {part: part_with_defaults(part, config[part]) for part in PARTS if isinstance(config.get(part), dict)}
-    return plain(load_config()) | config | parts
+    train = {k: v for k, v in read_yaml(CONF / "train.yaml").items() if k != "defaults" and not _is_open(v)}
+    return plain(load_config()) | train | config | parts  # not the schedule of the default dataset
 
 
 def part_with_defaults(part: str, node: dict[str, Any]) -> dict[str, Any]:
-    """Returns a recorded part with the keys that it lacks of an option of conf/ with the same `_target_`.
+    """Returns a recorded part with the keys that it lacks of the option of conf/ that it has most values of.
 
     Ours have no defaults in the code, so a key that is not recorded is new. torch's optimizers have: a key may be left
     out on purpose, and stays so.
     """
     if not str(node.get("_target_")).startswith("wgangp."):
         return node
-    for file in sorted((CONF / PARTS[part]).glob("*.yaml")):
-        option: dict[str, Any] = {}
-        for source in (*reversed(bases(file)), file):
-            content = read_yaml(source)
-            option |= content.get(part, content)
-        if option.get("_target_") == node.get("_target_"):
-            usable = {k: v for k, v in option.items() if k != "defaults" and not _is_open(v)}
-            return usable | node
-    return node
+    options = [option_of(part, file) for file in sorted((CONF / PARTS[part]).glob("*.yaml"))]
+    alike = [option for option in options if option.get("_target_") == node["_target_"]]
+    nearest = max(alike, key=lambda option: len([k for k in node if option.get(k) == node[k]]), default={})
+    return {k: v for k, v in nearest.items() if k != "defaults" and not _is_open(v)} | node
+
+
+def option_of(part: str, file: Path) -> dict[str, Any]:
+    """Returns what a file of conf/ sets of a part, with what it takes from others."""
+    option: dict[str, Any] = {}
+    for source in (*reversed(bases(file)), file):
+        content = read_yaml(source)
+        option |= content.get(part, content)
+    return option
 
 
 def _is_open(value: Any) -> bool:

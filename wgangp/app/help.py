@@ -142,7 +142,7 @@ def _groups(conf: Path) -> str:
     options: dict[str, list[str]] = {}
     for file in sorted(conf.rglob("*.yaml")):
         group = file.parent.relative_to(conf).as_posix()
-        if group == "." or group.startswith(("hydra", "dataset/common")):
+        if group == "." or group.startswith("hydra") or group.endswith("/common"):
             continue
         group, _, nested = group.partition("/") if group.startswith("experiment") else (group, "", "")
         options.setdefault(group, []).append(f"{nested}/{file.stem}".lstrip("/"))

@@ -62,7 +62,8 @@ def prepare(cfg: DictConfig, run: Path, start: Path, job: RunningJob, rollbacks:
     with no_larger_than(found[1]) if found else nullcontext():
         trainer = make_trainer(DictConfig(decided), dataset, device)
     check_batch(trainer)
-    check_memory(trainer, lambda n: make_trainer(DictConfig(decided | {"batch_size": n}), dataset, device))
+    smaller = {"compile": False}  # which takes minutes, and about as much memory
+    check_memory(trainer, lambda n: make_trainer(DictConfig(decided | smaller | {"batch_size": n}), dataset, device))
     if found:
         resume_from_checkpoint(trainer, *found, to_record(cfg))
     if rollbacks is None:

@@ -89,6 +89,7 @@ def train_in(run: Path, cfg: DictConfig, started_with: Record, job: RunningJob, 
                 raise
             log.warning("%s. Going back to the last checkpoint, with other random numbers", error)
             tries, start, rollbacks = tries - 1, None, error.rollbacks + 1
+        release_memory()  # here, where no traceback holds the run before: two may not fit
 
 
 def _train_once(
@@ -185,7 +186,7 @@ def finish(run: Path, cfg: DictConfig, loop: TrainingLoop, scores: Scores, signa
         raise
     if trainer.step == trainer.steps:
         loop.write_status("done")
-    elif signals.received is None:
+    elif loop.pruned:
         loop.write_status("pruned")
         log.info("pruned after step %d: other trials had better scores at this step", trainer.step)
     else:

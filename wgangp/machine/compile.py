@@ -23,13 +23,13 @@ WATCHED = ("TENSOR_MATCH", "CONSTANT_MATCH", "EQUALS_MATCH", "GRAD_MODE", "GLOBA
 
 def compile_if_equal(
     functions: Sequence[Callable[..., Any]],
-    gradients: Callable[..., list[Tensor]],
+    gradients: Callable[..., list[list[Tensor]]],
     tolerance: float,
     device: torch.device,
 ) -> Sequence[Callable[..., Any]]:
     """Returns the compiled functions if gradients(*compiled) equals gradients(*functions), else the eager ones.
 
-    `tolerance` bounds |a - b| / |a| over all gradients. A warning says why a run is eager. The check is needed: in some
+    `gradients` returns a list for each call of a function; `tolerance` bounds |a - b| / |a| of each. A warning says why a run is eager. The check is needed: in some
     releases of torch, second derivatives through the compiler are silently wrong.
     """
     torch._inductor.config.fallback_random = True  # the random numbers that eager draws
@@ -46,7 +46,7 @@ def compile_if_equal(
     started = time.perf_counter()
     try:
         with undisturbed():
-            difference = relative_difference(gradients(*functions), gradients(*compiled))
+            difference = largest_difference(gradients(*functions), gradients(*compiled))
     except Exception as error:  # whatever the compiler cannot do, eager can
         log.warning(
             "compiling failed, so this run is not compiled (%s: %s)", type(error).__name__, str(error).split("\n")[0]
@@ -57,7 +57,23 @@ def compile_if_equal(
         log.warning("compiled gradients differ from eager ones by %.2g, so this run is not compiled", difference)
         return functions
     log.info("compiled in %.0f s; gradients differ from eager ones by %.2g", time.perf_counter() - started, difference)
-    return compiled
+    return [or_eager(*pair) for pair in zip(compiled, functions, strict=True)]
+
+
+def or_eager(compiled: Callable[..., Any], eager: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns the compiled function, which becomes the eager one when a plain number in it has had too many values."""
+
+    def function(*args: Any) -> Any:
+        nonlocal compiled
+        try:
+            return compiled(*args)
+        except torch._dynamo.exc.FailOnRecompileLimitHit as error:  # before anything is computed
+            log.warning("a number changes from step to step, so this run is not compiled: keep it in a tensor")
+            log.debug("compiling", exc_info=error)
+            compiled = eager
+            return eager(*args)
+
+    return function
 
 
 def with_own_code(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -97,7 +113,12 @@ def watched(guards: Sequence[Any]) -> list[bool]:
     return [guard.guard_type in WATCHED for guard in guards]
 
 
+def largest_difference(one: list[list[Tensor]], other: list[list[Tensor]]) -> float:
+    """Returns the largest of the lists' relative differences: a list of small gradients hides behind no other."""
+    return max(relative_difference(*pair) for pair in zip(one, other, strict=True))
+
+
 def relative_difference(one: list[Tensor], other: list[Tensor]) -> float:
-    """Returns |a - b| / |a|, where a and b are the concatenations of the lists."""
+    """Returns |a - b| / |a|, where a and b are the concatenations of the lists; 0 if both are 0."""
     a, b = (torch.cat([t.flatten() for t in tensors]).double() for tensors in (one, other))
-    return float((a - b).norm() / a.norm())
+    return 0.0 if torch.equal(a, b) else float((a - b).norm() / a.norm())

@@ -18,6 +18,27 @@ WARM_UP = 2  # calls that choose kernels and create optimizer states, before a c
 Batches = list[tuple[Tensor, ...]]
 
 
+class Constants:
+    """The plain values of objects, such as a float weight of a penalty: a graph keeps those of its capture.
+
+    An object's `counters` are the names of those that change between steps, and that no step reads.
+    """
+
+    def __init__(self, objects: Sequence[object]) -> None:
+        self.values = [
+            (object, name, value)
+            for object in objects
+            if not type(object).__module__.startswith("torch.")
+            for name, value in vars(object).items()
+            if isinstance(value, bool | int | float | str) and name not in getattr(object, "counters", ())
+        ]
+
+    def changed(self) -> str:
+        """Returns the name of the first one that has another value now, such as MeanNorm.weight; "" if there is none."""
+        moved = ((object, name) for object, name, value in self.values if getattr(object, name, None) != value)
+        return next((f"{type(object).__name__}.{name}" for object, name in moved), "")
+
+
 @dataclass
 class Captured:
     graph: torch.cuda.CUDAGraph
@@ -25,6 +46,7 @@ class Captured:
     result: Any
     gradients: list[Tensor | None]
     addresses: list[int]
+    constants: "Constants"
 
 
 class Replayed:
@@ -32,8 +54,9 @@ class Replayed:
 
     The first calls run the function itself. Later ones copy the batches to where the graph reads them, and replay it.
     The next call overwrites the result, and the gradients of `parameters`. All graphs share a stream and a memory pool.
-    `live()` returns the tensors that the function changes: the networks and the optimizers' states. Random numbers
-    equal the function's, since a replay reads the seed and the position of torch's generator.
+    `live()` returns the tensors that the function changes: the networks and the optimizers' states. `objects` are those
+    whose plain values it reads: if one changes, there are no graphs from then on. Random numbers equal the function's,
+    since a replay reads the seed and the position of torch's generator.
     """
 
     def __init__(
@@ -41,8 +64,9 @@ class Replayed:
         function: Callable[[tuple[bool, ...], Batches], Any],
         parameters: Sequence[nn.Parameter],
         live: Callable[[], list[Tensor]],
+        objects: Sequence[object],
     ) -> None:
-        self.function, self.parameters, self.live = function, parameters, live
+        self.function, self.parameters, self.live, self.objects = function, parameters, live, objects
         self.stream, self.possible = torch.cuda.Stream(), True
         self.forget()
 
@@ -53,14 +77,21 @@ class Replayed:
         self.last: Captured | None = None  # whose gradients the parameters have
 
     def __call__(self, flags: tuple[bool, ...], batches: Batches) -> Any:
+        with torch.cuda.device(self.stream.device):
+            return self._call(flags, batches)
+
+    def _call(self, flags: tuple[bool, ...], batches: Batches) -> Any:
         self.calls[flags] += 1
         captured = self.graphs.get(flags)
+        if captured is not None and (name := captured.constants.changed()):
+            captured = None
+            self._give_up(f"{name} changes from step to step: keep it in a tensor on the device")
         if captured is None and self.possible and self.calls[flags] > WARM_UP:
             captured = self._capture(flags, batches)
         if captured is None:
             self.last = None
             return self._launch(flags, batches)
-        torch._foreach_copy_([t for batch in captured.inputs for t in batch], [t for batch in batches for t in batch])
+        copy_batches(captured.inputs, batches)
         captured.graph.replay()
         if captured is not self.last:
             for p, gradient in zip(self.parameters, captured.gradients, strict=True):
@@ -92,6 +123,7 @@ class Replayed:
 
     def _capture(self, flags: tuple[bool, ...], batches: Batches) -> Captured | None:
         """Returns the graph; None if this function cannot be captured, so that its kernels are launched."""
+        constants = Constants(self.objects)
         copies = [tuple(t.clone() for t in batch) for batch in batches]
         graph, position = torch.cuda.CUDAGraph(), torch.cuda.get_rng_state()
         reason = ""
@@ -113,7 +145,7 @@ class Replayed:
             self._give_up(reason)
             return None
         gradients = [p.grad for p in self.parameters]
-        self.graphs[flags] = Captured(graph, copies, result, gradients, self._addresses())
+        self.graphs[flags] = Captured(graph, copies, result, gradients, self._addresses(), constants)
         return self.graphs[flags]
 
     def _give_up(self, reason: str) -> None:
@@ -124,6 +156,19 @@ class Replayed:
             p.grad = None
         gc.collect()
         torch.cuda.empty_cache()
+
+
+def copy_batches(inputs: Batches, batches: Batches) -> None:
+    """Copies fetched batches to where a graph reads them. Raises ValueError if one has another shape than before."""
+    to, new = ([t for batch in them for t in batch] for them in (inputs, batches))
+    for a, b in zip(to, new, strict=True):
+        if a.shape != b.shape:
+            raise ValueError(
+                f"the dataset's fetch returns {tuple(b.shape)} after {tuple(a.shape)}: make all batches of one shape, or "
+                "set cuda_graphs=false"
+            )
+    if to:
+        torch._foreach_copy_(to, new)
 
 
 def make_capturable(optimizers: Sequence[torch.optim.Optimizer], device: torch.device) -> bool:

@@ -11,15 +11,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from wgangp.machine.distributed import from_main, local_rank
 
 log = logging.getLogger(__name__)
 
+Module = TypeVar("Module", bound=nn.Module)
+COMPILER = (("torch._inductor.config", "fallback_random"), ("torch._dynamo.config", "trace_autograd_ops"))
 TRIES = 15  # of an operation that is timed: 0.1 s or less in all
 
 
@@ -155,6 +159,14 @@ def memory_format(axes: int, device: torch.device, precision: str) -> torch.memo
     return {3: torch.channels_last, 4: torch.channels_last_3d}.get(axes, torch.preserve_format)
 
 
+def in_layout(network: Module, axes: int, layout: torch.memory_format) -> Module:
+    """Lays out the weights of convolutions over samples of so many axes, in place; others may have no such layout."""
+    for weight in network.parameters():
+        if weight.ndim == axes + 1:
+            weight.data = weight.data.to(memory_format=layout)
+    return network
+
+
 def be_deterministic(wanted: bool) -> None:
     """Makes CUDA return the same bits every time, if `wanted`: slower, and an error for operations that cannot."""
     if wanted:
@@ -177,12 +189,19 @@ def keep_freed_memory() -> None:
 
 def kept_random_state() -> AbstractContextManager[None]:
     """Leaves torch's random numbers, which are the whole process's, at the end as they were at the beginning."""
-    return torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_initialized() else [])
+    return torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else [])
+
+
+def compiler_setting(module: str, name: str) -> bool:
+    """Returns a switch of the compiler; False, as by default, if the compiler is not loaded, which takes seconds."""
+    return bool(getattr(sys.modules.get(module), name, False))
 
 
 @contextmanager
 def kept_settings() -> Iterator[None]:
-    """Leaves the settings of `set_precision` and `be_deterministic`, which are the whole process's, as they were."""
+    """Leaves the whole process's settings as they were: `set_precision`, `be_deterministic`, the GPU, the compiler."""
+    gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else None
+    compiler = {setting: compiler_setting(*setting) for setting in COMPILER}
     cudnn, products = torch.backends.cudnn, torch.get_float32_matmul_precision()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only, benchmark = torch.is_deterministic_algorithms_warn_only_enabled(), cudnn.benchmark
@@ -191,6 +210,11 @@ def kept_settings() -> Iterator[None]:
     try:
         yield
     finally:
+        if gpu is not None:
+            torch.cuda.set_device(gpu)
+        for (module, name), value in compiler.items():
+            if module in sys.modules:
+                setattr(sys.modules[module], name, value)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         cudnn.benchmark = benchmark
         torch.set_float32_matmul_precision(products)

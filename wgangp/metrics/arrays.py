@@ -60,7 +60,7 @@ class Marginals(ArrayMetric):
 class Correlations(ArrayMetric):
     """`correlation_difference`, the mean absolute difference of the columns' correlations from the training samples'.
 
-    Columns as for `Marginals`; constant ones have no correlation, and do not count.
+    Columns as for `Marginals`; those that are constant in the data have no correlation, and do not count.
     """
 
     higher_is_better: ClassVar = {"correlation_difference": False}
@@ -119,13 +119,15 @@ def kolmogorov_smirnov(x: Tensor, y: Tensor) -> Tensor:
 
 
 def correlation_difference(x: Tensor, y: Tensor) -> float:
-    """Returns the mean absolute difference of the correlations of x (n, k) and y (m, k), k > 1.
+    """Returns the mean absolute difference of the correlations of x (n, k) from those of y (m, k), k > 1.
 
-    Raises ValueError if there is one sample alone, or all columns, or all but one, are constant.
+    A column that is constant in x alone counts as uncorrelated. Raises ValueError if there is one sample alone, or all
+    columns of y, or all but one, are constant.
     """
     if min(len(x), len(y)) < 2:
         raise ValueError("correlation_difference: one sample has no correlations: take more")
-    difference = (torch.corrcoef(x.T.double()) - torch.corrcoef(y.T.double())).abs()  # NaN where a column is constant
+    fake, real = (torch.corrcoef(part.T.double()) for part in (x, y))  # NaN where a column is constant
+    difference = (fake.nan_to_num(0.0) - real).abs()
     pairs = difference[torch.triu(torch.ones_like(difference), 1).bool() & difference.isfinite()]
     if not len(pairs):
         raise ValueError("correlation_difference: fewer than two columns vary")

@@ -167,5 +167,4 @@ class I3D(nn.Module):
 
 def classifier(path: str) -> Extractor:
     """Our classifier of a file of wgangp.train_classifier. Raises FileNotFoundError or ValueError, naming it."""
-    need_torch_fidelity()  # for the scores by its features
     return Extractor("wgangp-classifier", Path(path), load_classifier(Path(path)).channels, load_classifier)

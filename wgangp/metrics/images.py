@@ -10,7 +10,7 @@ from wgangp.data import Dataset
 from wgangp.data.labels import listed
 from wgangp.metrics import Metric, Result
 from wgangp.metrics.classifier import class_balance, load_classifier, nearest
-from wgangp.metrics.extractors import Extractor, classifier, i3d, inception, vgg16
+from wgangp.metrics.extractors import Extractor, classifier, i3d, inception, need_torch_fidelity, vgg16
 from wgangp.metrics.features import Features, features
 from wgangp.metrics.reference import random_rows
 
@@ -161,6 +161,7 @@ class ByClassifier(FeatureMetric):
         return super().suits(dataset) or dataset.is_video
 
     def extractor(self) -> Extractor:
+        need_torch_fidelity()  # for the scores by its features
         return classifier(str(self.classifier))
 
     def __call__(self, samples: Tensor, asked: Tensor | None, dataset: Dataset, device: torch.device) -> Result:

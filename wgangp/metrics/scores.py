@@ -113,21 +113,21 @@ def reason(error: Exception) -> str:
 
 
 class Scores:
-    """The metrics of a training run. What cannot be computed is reported once and left out from then on."""
+    """The metrics of a training run. Why one cannot be computed is reported once; the next evaluation tries it again."""
 
     def __init__(self, dataset: Dataset, metrics: Mapping[str, Metric], n: int, device: torch.device) -> None:
         self.dataset, self.metrics, self.n, self.device = dataset, dict(metrics), n, device
-        self.wanted = bool(metrics)
+        self.told = set[str]()  # the reasons that were reported
         self.results: list[Result] = []  # of the last evaluation
 
     def __call__(self, draw: Callable[[int], tuple[Any, Tensor | None]]) -> dict[str, float]:
         """Returns the scores by name of samples, asked = draw(n); {} on other ranks than the main one."""
         self.results = []
-        found = draw(self.n) if self.wanted else None  # all ranks together
+        found = draw(self.n) if self.metrics else None  # all ranks together
         if found is None or not is_main():
             return {}
         samples, asked = found
         self.results, errors = score(self.metrics, samples, asked, self.dataset, self.device)
-        warn(errors)
-        self.metrics = {name: metric for name, metric in self.metrics.items() if name not in errors}
+        warn({name: error for name, error in errors.items() if reason(error) not in self.told})
+        self.told |= {reason(error) for error in errors.values()}
         return {name: value for result in self.results for name, value in result.values.items()}

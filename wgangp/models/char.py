@@ -126,7 +126,7 @@ class AttentionCritic(models.Critic):
     """Self-attention blocks on embedded characters and positions; their mean goes to the linear layer.
 
     Gradient penalties differentiate twice, which the fused attention kernels do not support, so torch's unfused
-    operations run. LayerNorm is over the features of each character, so it does not couple samples.
+    operations run, without autocast: on CUDA their second derivatives fail in bfloat16. LayerNorm is over the features of each character, so it does not couple samples.
     """
 
     def __init__(self, *, shape: Sequence[int], num_classes: int, width: int, heads: int, blocks: int) -> None:
@@ -144,6 +144,7 @@ class AttentionCritic(models.Critic):
         self.output = Head(width, num_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        with sdpa_kernel(SDPBackend.MATH):
-            states: Tensor = self.blocks(self.input(x.transpose(1, 2)) + self.positions)  # (n, t, width)
+        x = x.to(self.positions.dtype).transpose(1, 2)  # (n, t, v)
+        with sdpa_kernel(SDPBackend.MATH), torch.autocast(x.device.type, enabled=False):
+            states: Tensor = self.blocks(self.input(x) + self.positions)  # (n, t, width)
         return states.mean(dim=1)  # (n, width)

@@ -8,20 +8,17 @@ from wgangp.run_dir.files import read_json, replace_json
 from wgangp.run_dir.lock import in_turn
 
 
-def record(
-    run: Path, step: int, measured_with: dict[str, Any], results: list[Result], keep_others: bool = False
-) -> Path:
+def record(run: Path, step: int, measured_with: dict[str, Any], results: list[Result]) -> Path:
     """Writes each score and how it was measured; scores of the same step that were there stay. Returns the file.
 
-    Those of another step make room; with `keep_others` they are in evaluation_step_N.json from then on.
+    Those of another step are in evaluation_step_N.json from then on.
     Raises OSError if the file cannot be written.
     """
     file = run / "evaluation.json"
     with in_turn(run):  # training writes scores, too, and holds the run's own lock
         found = _sound(file)
         if found is not None and found["step"] != step:
-            if keep_others:
-                replace_json(kept(run, found["step"]), found)
+            replace_json(kept(run, found["step"]), found)
             found = _sound(kept(run, step))
         content = found or {"step": step, "metrics": {}, "measured_with": {}}
         for result in results:
