@@ -13,6 +13,7 @@ FLOORS = [  # a room imports from those above it in this list
     {"pictures"},
     {"metrics"},
     {"sampling"},
+    {"contracts"},
     {"trainer"},
     {"speed", "run_dir", "progress"},
     {"observer"},

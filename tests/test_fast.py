@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, PENALTY, Points, composed, small_trainer
 from textbook import stock_layers
+from torch import nn
 from torch._dynamo.backends.common import aot_autograd
 from torch._functorch.aot_autograd import make_boxed_func
 from torch._inductor.decomposition import select_decomp_table
@@ -16,7 +17,7 @@ from torch._inductor.decomposition import select_decomp_table
 from wgangp.app.build import is_worth_compiling
 from wgangp.machine.compile import compile_if_equal, largest_difference, relative_difference, undisturbed
 from wgangp.machine.convolutions import Convolutions, is_giant
-from wgangp.machine.device import memory_format, seed_step
+from wgangp.machine.device import in_layout, memory_format, seed_step
 from wgangp.models import dcgan, mlp, resnet, resnet101
 from wgangp.penalties import GradientPenalty, Penalty, gradient_norm
 from wgangp.speed import gradients, speed_up
@@ -316,3 +317,12 @@ def test_ctrl_c_does_not_reach_a_compiler():
     with undisturbed():
         assert subprocess.run(command, capture_output=True, text=True).stdout == "whole\n"
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+
+
+def test_only_weights_of_convolutions_are_laid_out():
+    """A weight of five axes beside images, as StyleGAN2 code has it, has no such layout."""
+    network = nn.Module()
+    network.conv, network.five = nn.Conv2d(3, 4, 3), nn.Parameter(torch.zeros(1, 8, 3, 3, 3))
+    in_layout(network, 3, torch.channels_last)
+    assert network.conv.weight.is_contiguous(memory_format=torch.channels_last) and network.five.is_contiguous()
+    in_layout(network, 3, torch.preserve_format)

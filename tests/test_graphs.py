@@ -122,7 +122,9 @@ def trainer_with(device="cpu", **changes):
 def replayed(trainer):
     assert make_capturable(trainer.optimizers, trainer.device)
     params = trainer.critic_params + trainer.generator_params
-    trainer.functions = trainer.functions._replace(updates=Replayed(trainer.updates, params, lambda: live(trainer), [trainer.penalty]))
+    trainer.functions = trainer.functions._replace(
+        updates=Replayed(trainer.updates, params, lambda: live(trainer), [trainer.penalty])
+    )
     return trainer
 
 

@@ -1,6 +1,7 @@
 """The Python interface refuses what it would ignore."""
 
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -198,3 +199,25 @@ def test_a_training_loop_of_ones_own_has_the_dtype_of_its_program():
         torch.set_default_dtype(torch.float32)
     with torch.inference_mode():
         assert wgangp.make_trainer("dataset=gaussians8", *SMALL).generator_params[0].requires_grad
+
+
+def test_ctrl_c_saves_the_run_and_raises_what_python_raises(tmp_path, monkeypatch):
+    import wgangp.trainer
+
+    made = wgangp.trainer.Trainer.train_step
+
+    def interrupted(self):
+        if self.step == 3:
+            signal.raise_signal(signal.SIGINT)
+        return made(self)
+
+    monkeypatch.setattr(wgangp.trainer.Trainer, "train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        wgangp.train("dataset=gaussians8", *SMALL, "steps=9", run_dir=tmp_path / "run")
+    assert wgangp.Run(tmp_path / "run").status.state == "stopped" and wgangp.Run(tmp_path / "run").status.step == 4
+
+
+def test_a_file_that_is_no_checkpoint_is_no_run(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("")
+    with pytest.raises(ValueError, match="is a file: give the run's directory, or a checkpoint in it"):
+        wgangp.Run(tmp_path / "metrics.jsonl")

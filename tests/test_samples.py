@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_commands import digits, images
+from test_commands import SMALL, digits, images
 
 import wgangp
 from wgangp.app.sample_draws import classes_of
@@ -282,3 +282,11 @@ def test_a_csv_has_a_row_for_each_sample_whatever_the_axes_of_the_data(axes, cal
     assert (
         rows.shape == (5, 3 if axes == "dn" else 1) and (np.abs(rows - 10 * np.arange(3)[-rows.shape[1] :]) < 6).all()
     )
+
+
+def test_an_ending_that_is_not_written_is_refused(call):
+    call("train", *SMALL, "steps=2", "hydra.run.dir=run")
+    for name in ("x.tsv", "x.svg", "x.parquet"):
+        code, text = call("sample", "run=run", "n=4", f"out={name}")
+        assert code == 1 and f"out={name}: samples are written as .npy, .csv, .txt, .png" in " ".join(text.split())
+    assert call("sample", "run=run", "n=4", "out=step_1.5")[0] == 0 and Path("step_1.5.png").exists()

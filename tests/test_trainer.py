@@ -477,7 +477,10 @@ class ChangedData(Points):
         ({"penalty": Changed(lambda p, norm: p)}, "penalty's terms return one number: make them the penalty and"),
         ({"penalty": Changed(lambda p, norm: (1.0, norm))}, "the penalty returns a float: make it return a scalar"),
         ({"penalty": Changed(lambda p, norm: (p, norm.expand(8)))}, r"the penalty, as norm, returns \(8,\): make it"),
-        ({"loss": ChangedLoss(lambda loss: loss.item())}, "the critic's loss returns a float: make it return a scalar tensor"),
+        (
+            {"loss": ChangedLoss(lambda loss: loss.item())},
+            "the critic's loss returns a float: make it return a scalar tensor",
+        ),
         ({"loss": ChangedLoss(lambda loss: loss.expand(8))}, r"the critic's loss returns \(8,\): make it return a"),
         ({"dataset": ChangedData(lambda x, y: x)}, r"the dataset makes \(8, 2\): make it return samples and labels"),
         ({"dataset": ChangedData(lambda x, y: (x[:, :1], y))}, r"makes samples \(8, 1\): make them \(8, 2\), batch"),

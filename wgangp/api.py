@@ -1,6 +1,7 @@
 """The Python interface: training without a command line, in a notebook, a program or a thread."""
 
 import logging
+import signal
 import threading
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def train(*config: str | DictConfig, run_dir: str | Path | None = None) -> Run:
     `config` is a configuration of `load_config`, or the overrides for one. `run_dir` is a new directory, or that of a
     run to continue; by default outputs/DATASET/DATE_TIME, with `run` as DATASET of a configuration. torch's random
     state is the caller's again afterwards; a thread that draws from it meanwhile changes the training.
-    Raises ValueError or OSError if the start is refused, as while another training runs in this process.
+    Raises ValueError or OSError if the start is refused, as while another training runs in this process. Ctrl-C saves
+    the run after its step, then raises KeyboardInterrupt.
     """
     given = config[0] if len(config) == 1 and isinstance(config[0], DictConfig) else None
     overrides = [c for c in config if isinstance(c, str)]
@@ -62,6 +64,10 @@ def train(*config: str | DictConfig, run_dir: str | Path | None = None) -> Run:
     try:
         with kept_random_state(), kept_settings(), plain_torch():
             run, objective = train_run(cfg, wanted, record, may_rename=run_dir is None)
+    except SystemExit as stopped:  # by a signal; the run is saved
+        if stopped.code == 128 + signal.SIGINT:
+            raise KeyboardInterrupt from None
+        raise
     finally:
         TRAINING.release()
     return Run(run, objective, cfg.allow)

@@ -1,6 +1,9 @@
 """The commands' entry points. They import nothing at first, so that a Ctrl-C during the imports is one line, too."""
 
 import importlib
+import io
+import os
+import sys
 
 
 def train() -> None:
@@ -24,6 +27,11 @@ def summarize() -> None:
 
 
 def run(name: str) -> None:
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal has no letters for is no reason to be silent
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if not os.environ.get("WGANGP_DATA"):  # an empty path would be the working directory
+        os.environ.pop("WGANGP_DATA", None)
     try:
         importlib.import_module(f"wgangp.{name}").main()
     except KeyboardInterrupt:

@@ -31,7 +31,7 @@ def resume(arguments: Sequence[str]) -> None:
     """Raises ValueError or OSError if the run cannot be resumed."""
     given = [a.removeprefix("run=") for a in arguments if a.startswith("run=")]
     if len(given) != 1 or not given[0]:
-        raise ValueError(f"give one run: run=DIR\n\n{USAGE}")
+        raise ValueError("give one run: wgangp-resume run=DIR [key=value ...]")
     path = local_path(given[0])
     if not has_checkpoint(path):
         raise ValueError(f"run={path}: no run with a checkpoint is there (looked for checkpoints/step_*.pt)")

@@ -41,6 +41,8 @@ class Run:
         self.path, self.objective, self.allow = local_path(path), objective, tuple(allow)
         if not self.path.exists():
             raise FileNotFoundError(f"run={path}: there is no such directory")
+        if self.path.is_file() and self.path.suffix != ".pt":
+            raise ValueError(f"run={path} is a file: give the run's directory, or a checkpoint in it")
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"

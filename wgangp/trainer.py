@@ -31,7 +31,7 @@ MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
 
 class Functions(NamedTuple):
-    """What a step calls: the trainer's methods of these names, or faster functions of the same values (speed.py)."""
+    """The functions that a step calls: the trainer's methods of these names, or the faster ones of speed.py."""
 
     critic_gradients: Callable[..., tuple[Gradients, Logs]]
     generator_gradients: Callable[..., tuple[Gradients, Logs]]
@@ -182,7 +182,9 @@ class Trainer:
 
     def critic_loss(self, penalised: bool, z: Tensor, *fetched: Tensor) -> tuple[Tensor, Logs]:
         """Algorithm 1, lines 4 to 7."""
-        made = check_batch(self.dataset.make(*fetched), self.batch_size, self.dataset.shape, self.critic_params[0].dtype)
+        made = check_batch(
+            self.dataset.make(*fetched), self.batch_size, self.dataset.shape, self.critic_params[0].dtype
+        )
         real, y = map(local_shard, made)  # (n, *), (n,) or (n, *)
         with torch.no_grad(), self.autocast():
             fake = check_fakes(fakes(self.generator, real, z, y), real)  # with the reals' labels or conditions

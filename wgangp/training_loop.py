@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Intervals:
-    """Steps between two of each kind; 0: only after the last step, and no picture at all."""
+    """The interval of each action, in steps. 0: only after the last step; of pictures: never."""
 
     log: int
     sample: int

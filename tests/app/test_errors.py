@@ -1,9 +1,13 @@
 """What wrong command lines are answered, beside those of tests/test_commands.py."""
 
 import importlib
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -56,3 +60,21 @@ def test_an_error_in_somebodys_own_code_names_its_line(tmp_path, monkeypatch):
         numpy.mean(numpy.array(["a"]))
     raised.value.__traceback__ = raised.value.__traceback__.tb_next  # without this file
     assert "line" not in one_line(raised.value)
+
+
+def test_a_message_with_letters_that_the_terminal_lacks_is_shown(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", "from wgangp import commands; commands.train()", "penalty=猫"],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 1 and rb"penalty=\u732b: Hydra cannot read this value" in done.stdout + done.stderr
+
+
+def test_an_empty_folder_of_data_is_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("WGANGP_DATA", "")
+    monkeypatch.setattr(commands.importlib, "import_module", lambda name: SimpleNamespace(main=lambda: None))
+    commands.train()
+    assert "WGANGP_DATA" not in os.environ

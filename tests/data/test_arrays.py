@@ -457,6 +457,23 @@ def test_booleans_are_the_same_from_csv_and_parquet():
         assert (data.reference("train")[0][:, 0].tolist(), data.class_names) == ([1, 0, 1], ("False", "True"))
 
 
+def test_text_columns_of_parquet():
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    parquet.write_table(pa.table({"x": ["1.5", "-2"], "kind": [b"cat", b"dog"]}), "x.parquet")
+    data = load("x.parquet", labels="kind")
+    assert (data.reference("train")[0][:, 0].tolist(), data.class_names) == ([1.5, -2], ("cat", "dog"))
+
+
+def test_measurements_are_no_classes():
+    Path("x.csv").write_text("a,k\n1,0.5\n2,1.25\n3,2\n")
+    with pytest.raises(
+        ValueError, match=r"the column k has measurements, such as 0\.5, and classes are names or whole"
+    ):
+        load("x.csv", labels="k")
+
+
 @pytest.mark.parametrize("options", [{}, {"fmt": "%10.3f"}, {"header": "a b"}, {"header": "a b", "comments": ""}])
 def test_what_numpy_writes_as_text_is_read(options):
     x = np.random.default_rng(0).normal(size=(20, 2))

@@ -189,7 +189,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
         (lambda: table("a,l\n1,x\n2,nan\n3,y\n", "dataset.labels=l"), "row 2 has no class in the column l"),
         (lambda: table("1.5,,3.5\n4,5,6\n7,8,9\n"), "missing (NaN) or infinite, the first in column 1, row 1"),
         (lambda: table(f"a,b\n{'9' * 5000},1\n2,3\n"), "the column a has whole numbers beyond 2^53"),
-        (lambda: table('a,b\n"1,500",1\n2,3\n'), "row 1 (write it without commas)"),
+        (lambda: table('a,b\n"1,500",1\n2,3\n'), "row 1 (write it without a comma"),
         (lambda: (*images(x=PIXELS), "dataset.size=0"), "dataset.size=0: give a whole number of at least 1"),
     ],
 )

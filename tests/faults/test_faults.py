@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import PROCESSES, finished, small_trainer, start_command
 
+from wgangp.app import training
 from wgangp.machine.finite import Diverged, check_finite
 from wgangp.models import mlp
 from wgangp.observer import Observer
@@ -350,11 +352,26 @@ class TestDivergence:
         assert code == 0 and "step 8: " in text and "Going back to the last checkpoint" in text
         assert seeds == [(0, i) for i in range(1, 9)] + [(1, i) for i in range(7, 11)]
 
+    def test_a_rollback_frees_the_run_before_it(self, call, monkeypatch):
+        """On a GPU two runs would not fit, and the second would be refused."""
+        original, trainers, alive = training.prepare, [], []
+
+        def prepared(*args):
+            alive.append(sum(trainer() is not None for trainer in trainers))
+            found = original(*args)
+            trainers.append(weakref.ref(found.trainer))
+            return found
+
+        monkeypatch.setattr(training, "prepare", prepared)
+        options = ["steps=2000", "critic_optimizer.lr=1e30", "on_divergence=rollback", "rollbacks=2"]
+        code, text = call("train", *RUN, *options)
+        assert code == 1 and alive == [0, 0, 0] and "Going back to the start, as there is no checkpoint" in text
+
     def test_rollbacks_are_bounded(self, call):
         code, text = call(
             "train", *RUN, "steps=2000", "critic_optimizer.lr=1e30", "on_divergence=rollback", "rollbacks=2"
         )
-        assert code == 1 and text.count("Going back to the last checkpoint") == 2
+        assert code == 1 and text.count("Going back to the ") == 2
 
 
 class TestPreflight:

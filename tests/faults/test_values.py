@@ -98,7 +98,7 @@ def test_nonsense_is_refused_in_one_line(run, tmp_path, monkeypatch):
         ("class_weight=nan", "class_weight=nan: give a number"),
         ("deterministic=0", "deterministic=0: choose true, false"),
         ("lr_decay=foo", "lr_decay=foo: choose none, linear"),
-        ("allow=numpy", "allow=numpy: give a list, as in allow=[numpy]"),
+        ("allow=numpy", "allow=numpy: give a list of names, as in allow=[numpy]"),
         ("allow=null", "allow=null: give a list"),
         ("monitor=null", "monitor=null: give the name of a scalar"),
         ("monitor=critic/wassertein", "Did you mean critic/wasserstein"),

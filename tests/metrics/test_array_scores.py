@@ -67,6 +67,16 @@ def test_correlation_difference_of_known_matrices():
         correlation_difference(x[:, 1:], x[:, 1:])
 
 
+def test_a_column_that_collapses_does_not_improve_the_correlations():
+    """It was left out, and with it the correlation that it had lost."""
+    real = torch.randn(2000, 3, generator=torch.Generator().manual_seed(0))
+    real[:, 1] = real[:, 0]
+    collapsed = real.clone()
+    collapsed[:, 0] = 1.0
+    assert correlation_difference(collapsed, real) == pytest.approx(1 / 3, abs=0.03)  # of three pairs one has lost 1
+    assert correlation_difference(real, collapsed) < 0.05  # constant in the data: no correlation to be kept
+
+
 @pytest.mark.parametrize("size", [(64,), (27,), (24, 40), (8, 10, 12)])
 def test_the_spectrum_of_a_sine_is_one_line(size):
     longest = max(size)

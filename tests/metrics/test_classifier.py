@@ -2,6 +2,7 @@
 
 import math
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from wgangp import train_classifier as command
 from wgangp.metrics.classifier import ResNet, class_balance, load_classifier, nearest, read
+from wgangp.metrics.images import ByClassifier
 
 
 @pytest.mark.parametrize(("channels", "blocks"), [(1, 1), (3, 2)])
@@ -94,3 +96,23 @@ def test_what_cannot_be_trained_is_said_before(train_classifier, tmp_path, capsy
     with pytest.raises(SystemExit):
         train_classifier("dataset=array", f"dataset.path={tmp_path / 'd.npz'}", *option)
     assert answer in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("ours", "of_classifier", "balance"),
+    [
+        (("left", "top"), ("left", "top"), 0.0),
+        (("top", "left"), ("left", "top"), 0.0),  # the same data, whose classes are in another order
+        (("cat", "dog"), ("left", "top"), 0.75 * math.log(1.5) + 0.25 * math.log(0.5)),  # other classes: uniform ones
+    ],
+)
+def test_shares_of_classes_are_compared_by_their_names(tmp_path, ours, of_classifier, balance):
+    network = ResNet(1, 2, 1)
+    torch.save({"state_dict": network.state_dict(), "class_names": list(of_classifier)}, tmp_path / "c.pt")
+    counts = {"left": 30, "top": 10, "cat": 30, "dog": 10}
+    data = SimpleNamespace(
+        num_classes=2, class_names=ours, class_counts=lambda: torch.tensor([counts[name] for name in ours])
+    )
+    read_as = torch.tensor([0, 0, 0, 1])  # three of left, one of top
+    found = ByClassifier(str(tmp_path / "c.pt")).score_labels(read_as, None, 2, data)["balance"]
+    assert found == pytest.approx(balance, abs=1e-6)

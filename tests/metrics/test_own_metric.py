@@ -184,3 +184,19 @@ def test_a_metric_that_raises_is_reported_once_and_the_others_go_on(caplog):
     told = [record.getMessage() for record in caplog.records]
     assert told == ["bad, worse cannot be computed and are left out: KeyError: 'a\\nb'"]
     assert [result.values for result in scores.results] == [{"good": 1.0}]
+
+
+def test_a_metric_that_failed_once_is_tried_again():
+    """As of a generator whose first samples are all the same."""
+
+    class Late(Fixed):
+        calls = 0
+
+        def __call__(self, samples, labels, dataset, device):
+            self.calls += 1
+            if self.calls == 1:
+                raise ValueError("fewer than two columns vary")
+            return super().__call__(samples, labels, dataset, device)
+
+    scores = Scores(Points(), {"late": Late("late")}, n=3, device=torch.device("cpu"))
+    assert [scores(lambda n: (torch.zeros(n, 2), None)) for _ in range(2)] == [{}, {"late": 1.0}]

@@ -11,7 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from wgangp.app.build import build
+from wgangp.app.compose import load_config
 from wgangp.app.defaults import with_defaults
+from wgangp.app.records import plain
 from wgangp.models.layers import conv, deconv
 from wgangp.models.resampling import conv_mean_pool, even, mean_pool, sizes_of, upsample, upsample_conv
 from wgangp.penalties import GradientPenalty
@@ -251,3 +253,15 @@ def test_residual_networks_of_vectors_equal_their_formula():
     torch.testing.assert_close(critic(x), expected)
     with pytest.raises(ValueError, match="norm is 'instance'"):
         network("critic", "mlp_residual", (5,), norm="instance")
+
+
+def test_keys_that_are_not_recorded_are_those_of_the_option_and_of_no_other_dataset():
+    """A gradient penalty got DRAGAN's points, and every run the schedule of 25 Gaussians."""
+    today = load_config("dataset=mnist", "generator=resnet_pyramid")
+    recorded = plain(today)
+    for part, key in (("penalty", "points"), ("generator", "max_width")):
+        del recorded[part][key]
+    del recorded["monitor"], recorded["lr_decay"]
+    found = with_defaults(recorded)
+    assert found["penalty"]["points"] == today.penalty.points and found["generator"] == today.generator
+    assert found["monitor"] == "critic/wasserstein" and found["lr_decay"] == "none"

@@ -101,6 +101,9 @@ def make_trainer(
     make = partial(build, allow=cfg.allow)
     data = data_of(cfg, dataset)
     generator = make(with_output(cfg.generator, dataset.bounded), **data) if generator is None else generator
+    penalty = make(cfg.penalty) if penalty is None else penalty
+    if not isinstance(penalty, Penalty):
+        raise ValueError(f"penalty: {cfg.penalty._target_} makes no wgangp.penalties.Penalty; choose another penalty")
     for name in ("nz", "num_classes"):
         if not hasattr(generator, name):
             raise ValueError(f"the generator has no attribute {name}: see docs/how-to/extend.md")
@@ -112,7 +115,7 @@ def make_trainer(
         generator=generator,
         critic=make(cfg.critic, **data) if critic is None else critic,
         loss=make(cfg.loss),
-        penalty=make(cfg.penalty) if penalty is None else penalty,
+        penalty=penalty,
         generator_optimizer=partial(make, of_optimizer(cfg.generator_optimizer), part="generator_optimizer"),
         critic_optimizer=partial(make, of_optimizer(cfg.critic_optimizer), part="critic_optimizer"),
         device=device,
@@ -133,7 +136,8 @@ def data_of(cfg: DictConfig, dataset: Dataset) -> dict[str, Any]:
     if cfg.conditional and not dataset.num_classes and dataset.condition_shape is None:
         raise ValueError(
             "conditional=true needs labels, and this dataset has none, or one class alone: name them by dataset.labels "
-            "(arrays, tables), put the images of each class into a folder of its own, or set dataset.condition"
+            "(arrays, tables) or dataset.label (huggingface), put the images of each class into a folder of its own, "
+            "or set dataset.condition"
         )
     if dataset.condition_shape is None:
         return data

@@ -86,7 +86,7 @@ def refuse_empty_paths(arguments: Sequence[str]) -> None:
     """Raises ValueError if a path is empty: it would be the working directory."""
     for argument in arguments:
         key, equals, value = argument.lstrip("+").partition("=")
-        if key in PATHS and equals and not value:
+        if key in PATHS and equals and not value.strip("\"'"):
             raise ValueError(f"{argument}: give a path")
 
 
@@ -116,6 +116,7 @@ def command(task: Callable[..., Any], config_name: str) -> None:
         return
     refuse_unknown_options(arguments)
     arguments = options_last(arguments)
+    arguments = [a for a in arguments if not a.lstrip("+").startswith("hydra.output_subdir=")]  # we write .hydra
     debug = wants_traceback(arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors, and we report them
     logging.raiseExceptions = False  # of a closed terminal, `| head -1`: the run goes on, and train.log has the lines

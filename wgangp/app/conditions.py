@@ -92,10 +92,11 @@ def of_numbers(asked: Any, known: Conditions) -> Tensor:
 def of_file(path: str, known: Conditions) -> Tensor:
     """Returns the conditions (m, *shape) of a .npy file, or the one that it holds, in the data's units."""
     try:
-        x = np.load(local_path(path), allow_pickle=False)
+        x: np.ndarray = np.lib.format.open_memmap(local_path(path), mode="r")
     except (OSError, ValueError, EOFError) as error:
+        reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
         raise ValueError(
-            f"condition={path} is no .npy file that can be read ({error}): give numbers as in [0.5]"
+            f"condition={path} is no .npy file of numbers{reason}: write one by np.save, or give numbers, as in [0.5]"
         ) from error
     axes = known.units.axes
     plain = isinstance(x, np.ndarray) and x.dtype.kind in "biuf"

@@ -23,8 +23,11 @@ PARTS = {  # the parts of a configuration, and the groups that their options are
 def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
     """Returns the recorded configuration with today's keys that it lacks; recorded values stay."""
     parts = {part: part_with_defaults(part, config[part]) for part in PARTS if isinstance(config.get(part), dict)}
-    train = {k: v for k, v in read_yaml(CONF / "train.yaml").items() if k != "defaults" and not _is_open(v)}
-    return plain(load_config()) | train | config | parts  # not the schedule of the default dataset
+    today, train = plain(load_config()), read_yaml(CONF / "train.yaml")
+    own = {
+        key: value for key, value in train.items() if key in today and not (isinstance(value, dict) or _is_open(value))
+    }
+    return today | own | config | parts  # `own` before the schedule of the default dataset
 
 
 def part_with_defaults(part: str, node: dict[str, Any]) -> dict[str, Any]:
@@ -35,7 +38,8 @@ def part_with_defaults(part: str, node: dict[str, Any]) -> dict[str, Any]:
     """
     if not str(node.get("_target_")).startswith("wgangp."):
         return node
-    options = [option_of(part, file) for file in sorted((CONF / PARTS[part]).glob("*.yaml"))]
+    files = sorted((CONF / PARTS[part]).glob("*.yaml"), key=lambda file: len(bases(file)))  # a base before what has it
+    options = [option_of(part, file) for file in files]
     alike = [option for option in options if option.get("_target_") == node["_target_"]]
     nearest = max(alike, key=lambda option: len([k for k in node if option.get(k) == node[k]]), default={})
     return {k: v for k, v in nearest.items() if k != "defaults" and not _is_open(v)} | node

@@ -91,6 +91,10 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -
         return (
             f"{printable(str(error.filename))}: {error.strerror}; give a folder that can be written by hydra.run.dir="
         )
+    if primary := re.match(r"Cannot find primary config '(.+?)'", str(error)):
+        return (
+            f"there is no configuration {printable(primary[1])}: give the folder that yours is in by --config-dir=DIR"
+        )
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return no_such_option(error.missing_cfg_file, arguments)
     key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", str(error))
@@ -112,8 +116,9 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -
         return "; ".join(f"{g}=null: choose {', '.join(sorted(options(g)))}" for g in null) or one_line(error)
     if ambiguous := re.match(r"Ambiguous value for argument '(.+)'", str(error)):
         name, _, values = ambiguous[1].partition("=")
+        several = f"{ambiguous[1]}: these are several values: add -m for a sweep"
         return (
-            f"{ambiguous[1]}: these are several values: add -m for a sweep, or give a list, as in '{name}=[{values}]'"
+            several if name.partition("@")[0] in groups() else f"{several}, or give a list, as in '{name}=[{values}]'"
         )
     if merged := re.match(r"Error merging override (.+)", str(error)):
         return f"{printable(merged[1])}: give a value of the default's kind; wgangp-{config_name} --help shows it"
@@ -172,10 +177,10 @@ def near(
 
 
 def options(group: str) -> list[str]:
-    """Returns the options that one may choose: those below common/ are parts of others."""
+    """Returns the options that one may choose: those below common/ and schedule/ are parts of others."""
     folder = CONF / group
     names = [str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")]
-    return [name for name in names if not name.startswith("common/")]
+    return [name for name in names if not name.startswith(("common/", "schedule/"))]
 
 
 def groups() -> list[str]:

@@ -64,6 +64,7 @@ def check_monitor(monitor: str, computed: set[str], logged: Sequence[str], known
         raise ValueError(f"monitor={monitor}: this run has no held-out data, no class logits or no content term for it")
     if name in known:
         raise ValueError(
-            f"monitor={monitor}: this run does not compute it; choose its metric by evaluate.metrics=[...]"
+            f"monitor={monitor}: this run does not compute it; choose its metric by evaluate.metrics=[...], or "
+            "another monitor="
         )
     raise ValueError(f"monitor={monitor}: there is no such score.{near(name, [*sorted(computed), *logged])}")

@@ -27,6 +27,15 @@ from wgangp.sampling import as_array, slerp
 
 log = logging.getLogger(__name__)
 MANY_FRAMES = 200
+PICTURES = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".gif": "GIF",
+    ".tif": "TIFF",
+    ".pdf": "PDF",
+}
 
 
 def write_samples(cfg: DictConfig, run: Path, step: int, generator: Generator) -> Path:
@@ -98,9 +107,10 @@ def write_picture(cfg: DictConfig, generator: Generator, label: int | None, out:
         raise ValueError(f"steps of points, or of rows of a table, cannot be seen in a picture: take format={kinds}")
     if generator.vocabulary and out.suffix == ".txt":
         return write_lines(x, generator.vocabulary, out)
-    kind = Image.registered_extensions().get(out.suffix.lower())
-    if kind not in Image.SAVE:
-        kind, out = "PNG", out.with_name(f"{out.name}.png")
+    if out.suffix.lower() not in PICTURES:
+        if any(letter.isalpha() for letter in out.suffix):
+            raise ValueError(f"out={out}: samples are written as .npy, .csv, .txt, {', '.join(PICTURES)}: choose one")
+        out = out.with_name(f"{out.name}.png")  # also of "step_1.5"
     names = generator.class_names
     picture = pictures.draw(
         x,
@@ -113,7 +123,7 @@ def write_picture(cfg: DictConfig, generator: Generator, label: int | None, out:
         is_video=generator.is_video,
     )
     encoded = BytesIO()  # first, so that a failure leaves an existing file as it is
-    Image.fromarray(picture).save(encoded, kind)
+    Image.fromarray(picture).save(encoded, PICTURES[out.suffix.lower()])
     with open_for_writing(out, "wb") as file:
         file.write(encoded.getvalue())
     return out

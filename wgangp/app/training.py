@@ -22,7 +22,7 @@ from wgangp.metrics.objective import higher_is_better, monitored
 from wgangp.metrics.scores import Scores
 from wgangp.observer import Observer
 from wgangp.progress import shows_bar
-from wgangp.run_dir.checkpoint import Checkpoints, set_aside_later
+from wgangp.run_dir.checkpoint import Checkpoints, all_checkpoints, set_aside_later
 from wgangp.run_dir.claim import Claim, remove_if_empty
 from wgangp.run_dir.environment import record_environment
 from wgangp.run_dir.files import refuse_links
@@ -87,7 +87,8 @@ def train_in(run: Path, cfg: DictConfig, started_with: Record, job: RunningJob, 
         except Diverged as error:
             if not tries:
                 raise
-            log.warning("%s. Going back to the last checkpoint, with other random numbers", error)
+            where = "to the last checkpoint" if all_checkpoints(run) else "to the start, as there is no checkpoint"
+            log.warning("%s. Going back %s, with other random numbers", error, where)
             tries, start, rollbacks = tries - 1, None, error.rollbacks + 1
         release_memory()  # here, where no traceback holds the run before: two may not fit
 

@@ -1,4 +1,4 @@
-"""Reads torch's files without code, and only if what they hold takes no more memory than the file is long."""
+"""Reads torch's files as data alone. Refuses a file whose tensors need more memory than it has bytes."""
 
 import io
 import zipfile
@@ -14,17 +14,17 @@ MOST_NODES = 10**6  # containers and values of a file: a list that holds itself 
 def load_bounded(content: bytes) -> Any:
     """Returns what a file of `torch.save` holds, on the CPU.
 
-    Raises ValueError if it unpacks to more than it is, as torch itself never writes, or its tensors claim more, as
-    expanded views do; and what `torch.load` raises for other files.
+    Raises ValueError if the archive expands to more bytes than the file has, as torch itself never writes, or its
+    tensors need more, as expanded views do; and what `torch.load` raises for other files.
     """
     file = io.BytesIO(content)
     zipped = content.startswith(b"PK") or zipfile.is_zipfile(file)  # else a file of torch before 1.6: others' weights
     if zipped and sum(member.file_size for member in zipfile.ZipFile(file).infolist()) > len(content):
-        raise ValueError("it unpacks to more than it is")
+        raise ValueError("it expands to more bytes than the file has")
     file.seek(0)  # is_zipfile reads the end
     loaded = torch.load(file, map_location="cpu", weights_only=True)
     if sum(tensor.nbytes for tensor in tensors_of(loaded)) > len(content):
-        raise ValueError("its tensors claim more memory than it holds")
+        raise ValueError("its tensors need more memory than the file has bytes")
     return loaded
 
 

@@ -29,8 +29,9 @@ def compile_if_equal(
 ) -> Sequence[Callable[..., Any]]:
     """Returns the compiled functions if gradients(*compiled) equals gradients(*functions), else the eager ones.
 
-    `gradients` returns a list for each call of a function; `tolerance` bounds |a - b| / |a| of each. A warning says why a run is eager. The check is needed: in some
-    releases of torch, second derivatives through the compiler are silently wrong.
+    `gradients` returns a list for each call of a function; `tolerance` bounds |a - b| / |a| of each. A warning says why
+    a run is eager. The check is needed: in some releases of torch, second derivatives through the compiler are silently
+    wrong.
     """
     torch._inductor.config.fallback_random = True  # the random numbers that eager draws
     torch._dynamo.config.trace_autograd_ops = True  # forward and backward passes are one graph, without autograd's work
@@ -79,9 +80,9 @@ def or_eager(compiled: Callable[..., Any], eager: Callable[..., Any]) -> Callabl
 def with_own_code(function: Callable[..., Any]) -> Callable[..., Any]:
     """Returns the same function or method with a copy of its code.
 
-    torch keeps what it has compiled by the code, where a later run in this process would find it: that of another
-    penalty or network, if its tensors have the same shapes. Newer releases have torch.compile(isolate_recompiles=True)
-    for this; torch 2.11 lacks it.
+    torch keeps compiled functions by their code. A later run in this process would get those of the run before, with
+    another penalty or network, if its tensors have the same shapes. Newer releases have
+    torch.compile(isolate_recompiles=True) for this; torch 2.11 lacks it.
     """
     plain: Any = getattr(function, "__func__", function)
     copy = types.FunctionType(

@@ -34,7 +34,7 @@ class Constants:
         ]
 
     def changed(self) -> str:
-        """Returns the name of the first one that has another value now, such as MeanNorm.weight; "" if there is none."""
+        """Returns the name of the first one that has another value now, such as MeanNorm.weight; "" if none has."""
         moved = ((object, name) for object, name, value in self.values if getattr(object, name, None) != value)
         return next((f"{type(object).__name__}.{name}" for object, name in moved), "")
 
@@ -164,8 +164,8 @@ def copy_batches(inputs: Batches, batches: Batches) -> None:
     for a, b in zip(to, new, strict=True):
         if a.shape != b.shape:
             raise ValueError(
-                f"the dataset's fetch returns {tuple(b.shape)} after {tuple(a.shape)}: make all batches of one shape, or "
-                "set cuda_graphs=false"
+                f"the dataset's fetch returns {tuple(b.shape)} after {tuple(a.shape)}: make all batches of one shape, "
+                "or set cuda_graphs=false"
             )
     if to:
         torch._foreach_copy_(to, new)

@@ -203,6 +203,9 @@ class ByClassifier(FeatureMetric):
     def score_labels(self, found: Tensor, asked: Tensor | None, num_classes: int, dataset: Dataset) -> dict[str, float]:
         """Compares the classes found (n,) with the data's, and with those that the generator was asked for."""
         known = dataset.class_counts() if num_classes == dataset.num_classes else None
+        names, ours = load_classifier(Path(str(self.classifier))).class_names, list(dataset.class_names)
+        if known is not None and names and ours:  # in the classifier's order
+            known = known[[ours.index(name) for name in names]] if sorted(names) == sorted(ours) else None
         values = {"balance": class_balance(found, torch.ones(num_classes) if known is None else known)}
         if asked is not None:
             values["agreement"] = (found == asked.cpu()).float().mean().item()

@@ -113,7 +113,7 @@ def reason(error: Exception) -> str:
 
 
 class Scores:
-    """The metrics of a training run. Why one cannot be computed is reported once; the next evaluation tries it again."""
+    """The metrics of a training run. One that cannot be computed is told once, and tried again the next time."""
 
     def __init__(self, dataset: Dataset, metrics: Mapping[str, Metric], n: int, device: torch.device) -> None:
         self.dataset, self.metrics, self.n, self.device = dataset, dict(metrics), n, device

@@ -126,7 +126,8 @@ class AttentionCritic(models.Critic):
     """Self-attention blocks on embedded characters and positions; their mean goes to the linear layer.
 
     Gradient penalties differentiate twice, which the fused attention kernels do not support, so torch's unfused
-    operations run, without autocast: on CUDA their second derivatives fail in bfloat16. LayerNorm is over the features of each character, so it does not couple samples.
+    operations run, without autocast: on CUDA their second derivatives fail in bfloat16. LayerNorm is over the features
+    of each character, so it does not couple samples.
     """
 
     def __init__(self, *, shape: Sequence[int], num_classes: int, width: int, heads: int, blocks: int) -> None:

@@ -1,5 +1,6 @@
 """The gradient penalty (Gulrajani et al. 2017) and its family."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +49,7 @@ class GradientPenalty(IntervalPenalty):
         interval: int,
     ) -> None:
         super().__init__(weight, schedule, interval)
-        if norm < 1 or power < 1:
+        if norm < 1 or not 1 <= power < math.inf:
             raise ValueError(f"penalty.norm is {norm}, penalty.power {power}: they must be >= 1 (a norm may be inf)")
         self.points: Points = named("points", points, POINTS)
         self.cost: Cost = named("cost", cost, COSTS)

@@ -105,6 +105,7 @@ def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None, con
     if not read:
         raise ValueError(f"dataset.path={shown(path)} has no rows below the names of its columns")
     y = None if label is None else np.array(classes)
+    check_names(path, labels, y)
     return Content(np.concatenate(parts), y, tuple(header[i] for i in numbers))
 
 
@@ -147,7 +148,7 @@ def _naming(path: Path, name: str, start: int) -> Callable[[int, str], ValueErro
 
     def error(i: int, value: str) -> ValueError:
         comma = " (write decimals with a point)" if DECIMAL_COMMA.fullmatch(value) else ""
-        comma = " (write it without commas)" if THOUSANDS.fullmatch(value) else comma
+        comma = " (write it without a comma, and decimals with a point)" if THOUSANDS.fullmatch(value) else comma
         return ValueError(
             f"dataset.path={shown(path)}: the column {shown(name)} has values that are no numbers, such as "
             f"{shown(value)!r} in row {start + i + 1}{comma}: leave it out by dataset.columns=[...], or make it the "
@@ -155,6 +156,23 @@ def _naming(path: Path, name: str, start: int) -> Callable[[int, str], ValueErro
         )
 
     return error
+
+
+def text_of(value: object) -> str:
+    """Returns a class as text; parquet has bytes, too, which are text in what wrote them."""
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
+
+
+def check_names(path: Path, labels: str | None, y: np.ndarray | None) -> None:
+    """Raises ValueError if a column of classes has measurements: numbers with fractions."""
+    if y is None or y.dtype.kind != "U" or not all(_is_number(value) for value in y):
+        return
+    numbers = y.astype(np.float64)
+    if (fractions := y[np.isfinite(numbers) & (numbers != numbers.round())]).size:
+        raise ValueError(
+            f"dataset.path={shown(path)}: the column {shown(labels)} has measurements, such as {shown(fractions[0])}, "
+            f"and classes are names or whole numbers: give it as dataset.condition={shown(labels)}, or leave it out"
+        )
 
 
 def _no_class(path: Path, labels: str | None, i: int) -> ValueError:
@@ -231,10 +249,9 @@ def _read_parquet(path: Path, labels: str | None, columns: Sequence[str] | None,
         found = [_plain(table.column(name)).to_numpy() for name in wanted]
     except ArrowException as error:
         raise ValueError(f"dataset.path={shown(path)} is damaged or no Parquet file ({shown(error)})") from error
-    for name, column in zip(wanted, found, strict=True):
+    for i, (name, column) in enumerate(zip(wanted, found, strict=True)):
         if column.dtype.kind not in "biuf":
-            text = next((str(value) for value in column), "")
-            raise _naming(path, name, 0)(0, text)
+            found[i] = _numbers(["" if value is None else str(value) for value in column], _naming(path, name, 0))
         if column.dtype.kind in "iu" and len(column):
             check_whole(f"dataset.path={shown(path)}: the column {shown(name)}", int(column.min()), int(column.max()))
     y = None
@@ -249,5 +266,6 @@ def _read_parquet(path: Path, labels: str | None, columns: Sequence[str] | None,
         )
     if y is not None and (missing := [i for i, value in enumerate(y) if is_blank(str(value))]):
         raise _no_class(path, labels, missing[0])
-    y = np.array([str(value) for value in y]) if y is not None and y.dtype.kind not in "iu" else y
+    y = np.array([text_of(value) for value in y]) if y is not None and y.dtype.kind not in "iu" else y
+    check_names(path, labels, y)
     return Content(np.stack([column.astype(np.float64) for column in found], 1), y, tuple(wanted))
