@@ -155,7 +155,7 @@ def test_a_checkpoint_outside_of_a_run_writes_nothing_beside_it(tmp_path):
 def test_there_is_no_step_after_the_last():
     trainer = wgangp.make_trainer("dataset=gaussians8", *SMALL, "steps=1")
     trainer.train_step()
-    with pytest.raises(ValueError, match="all 1 steps are made: give a larger number of steps"):
+    with pytest.raises(ValueError, match="the training has finished its 1 steps: give a larger number of steps"):
         trainer.train_step()
 
 

@@ -82,5 +82,8 @@ def set_lr(optimizers: Iterable[torch.optim.Optimizer], scale: float) -> None:
 
 
 def lr_scale(decay: str, step: int, steps: int) -> float:
-    """Returns what the learning rates are multiplied by: 1, or falling linearly to 0 (gan_cifar_resnet.py)."""
+    """Returns what the learning rates are multiplied by: 1 (none), or falling to 0 (linear, gan_cifar_resnet.py).
+
+    Raises KeyError for other names.
+    """
     return {"none": 1.0, "linear": 1 - step / steps}[decay]

@@ -113,10 +113,10 @@ class Trainer:
         """Algorithm 1: n_critic critic updates, then one generator update. Returns the scalars to log, by tag.
 
         With CUDA graphs the next step overwrites these tensors: copy what is to be kept.
-        Raises ValueError if all `steps` are made: there is no learning rate after them.
+        Raises ValueError after the last of `steps`: there is no learning rate for more.
         """
         if self.step >= self.steps:
-            raise ValueError(f"all {self.steps} steps are made: give a larger number of steps")
+            raise ValueError(f"the training has finished its {self.steps} steps: give a larger number of steps")
         seed_step(self.seed + ROLLBACK * self.rollbacks, self.step)
         set_lr(self.optimizers, lr_scale(self.lr_decay, self.step, self.steps))
         self.penalty.begin(self.step / self.steps)

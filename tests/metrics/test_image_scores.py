@@ -18,7 +18,7 @@ from wgangp.metrics.objective import HIGHER_IS_BETTER
 from wgangp.metrics.synthetic import TrainOnSynthetic
 from wgangp.metrics.text import NgramJS
 from wgangp.metrics.toy import Modes, Wasserstein1
-from wgangp.pictures import plots
+from wgangp.pictures.images import to_uint8
 
 torch_fidelity = pytest.importorskip("torch_fidelity")  # wgangp[eval]
 
@@ -243,7 +243,7 @@ def test_pixels_are_quantised_as_in_the_official_code():
     x = torch.linspace(-1, 1, 1001).view(1, 1, 1, -1)
     expected = ((x + 1) * (255.99 / 2)).int()
     levels = (torch.arange(256) / 127.5 - 1).view(1, 1, 1, -1)  # training images, undequantised
-    for quantised in (plots.to_uint8, lambda x: data(pictures(1, 0)).to_metric_input(x).numpy()):
+    for quantised in (to_uint8, lambda x: data(pictures(1, 0)).to_metric_input(x).numpy()):
         assert quantised(x).ravel().tolist() == expected.ravel().tolist()
         assert quantised(levels).ravel().tolist() == list(range(256))
 

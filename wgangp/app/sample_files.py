@@ -19,8 +19,8 @@ from wgangp.data.text import decode
 from wgangp.machine.device import seed_step
 from wgangp.machine.paths import local_path
 from wgangp.models import Generator
-from wgangp.pictures import plots
 from wgangp.pictures.film import KINDS
+from wgangp.pictures.images import to_uint8
 from wgangp.run_dir.checkpoint import run_of
 from wgangp.run_dir.files import open_for_writing
 from wgangp.sampling import as_array, slerp
@@ -179,7 +179,7 @@ def write_files(x: Tensor, generator: Generator, out: Path) -> Path:
     out.mkdir(exist_ok=True)
     if (out / f"{len(x):06d}.png").exists():
         raise ValueError(f"{out} has more than {len(x)} samples of another command: give another folder by out=")
-    for i, image in enumerate(plots.to_uint8(x)):
+    for i, image in enumerate(to_uint8(x)):
         with open_for_writing(out / f"{i:06d}.png", "wb") as file:
             Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).save(file, "PNG")
     return out

@@ -23,7 +23,7 @@ class Penalty(nn.Module):
     weight: float | Tensor = 0.0
 
     def wrap(self, critic: nn.Module) -> nn.Module:
-        """Returns the critic to train: this one, changed or wrapped."""
+        """Returns the critic to train: this one, perhaps changed in place, or a module around it."""
         return critic
 
     def check(self, critic: nn.Module) -> None:
@@ -32,7 +32,10 @@ class Penalty(nn.Module):
             raise ValueError(f"{COUPLED}: use critic.norm=layer instead of batch, or penalty=weight_clipping or none")
 
     def begin(self, progress: float) -> None:
-        """Called before each step with the finished share of the run, from 0 to 1."""
+        """Called before each step with the finished share of the run, from 0 to 1.
+
+        Numbers that it changes belong into buffers: a plain one stops CUDA graphs and the compiler, with a warning.
+        """
 
     def due(self, update: int) -> bool:
         """Returns whether this critic update, counted from 0 at the start of the run, is penalised."""

@@ -76,7 +76,7 @@ class Pen:
     def __init__(self, characters: str, size: int, family: str = "DejaVuSans") -> None:
         self.size, self.default = size, _bundled(family)[0]
         self.files = fonts_for(set(characters), family)
-        self.ascent, self.descent = self._font(self.default).getmetrics()
+        self.ascent, _ = self._font(self.default).getmetrics()
 
     def readable(self, text: str) -> str:
         """The text with the code points of the characters that no font has."""

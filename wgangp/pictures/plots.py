@@ -9,12 +9,10 @@ from torch import Tensor
 from wgangp.data.text import PAD, decode
 from wgangp.pictures.arrays import VECTOR, arrays
 from wgangp.pictures.clips import strip
-from wgangp.pictures.images import grid, to_uint8
+from wgangp.pictures.images import grid
 from wgangp.pictures.points import scatter, signals, vectors
 from wgangp.pictures.text import page
 from wgangp.units import Units
-
-__all__ = ["arrays", "draw", "grid", "page", "scatter", "signals", "to_uint8", "vectors"]
 
 logging.getLogger("matplotlib").setLevel(logging.WARNING)  # at its first use it logs that it builds its font cache
 

@@ -1,4 +1,4 @@
-"""Run directories of new runs: unique, locked, and gone again if the start is refused."""
+"""Run directories of new runs: each has a name of its own, and is removed again if the start is refused."""
 
 from contextlib import suppress
 from itertools import count
