@@ -53,7 +53,7 @@ CONTENT = {"l1": F.l1_loss, "l2": F.mse_loss}
 
 
 def content_loss(content: str, fake: Tensor, real: Tensor) -> Tensor:
-    """Returns the mean absolute (l1) or squared (l2) difference of fakes G(z, y) (n, *) and the x of y (n, *), a scalar.
+    """Returns the mean absolute (l1) or squared (l2) difference of G(z, y) (n, *) and the x of y (n, *), a scalar.
 
     As Isola et al. 2017 do (l1). Raises KeyError for other names.
     """
