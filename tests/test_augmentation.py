@@ -97,7 +97,7 @@ def test_compiled_changes_are_the_eager_ones(caplog):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("augment=cutout", "augment=cutout: give a list, as in augment=[cutout]"),
+        ("augment=cutout", "augment=cutout: give a list of names, as in augment=[cutout]"),
         ("augment=[flip]", "augment=flip: choose from color, cutout, translation"),
         ("augment=[cutout]", "augment changes images, and the samples are of shape (2,): set augment=[]"),
     ],

@@ -361,7 +361,7 @@ BAD = [
     (["dataset=mnist", 'dataset.root=""'], 'dataset.root="": give a path'),
     (["augment=null"], "augment=null: give a list of names, as in augment=[NAME]"),
     (["augment=[null]"], "augment=[None]: give a list of names, as in augment=[NAME]"),
-    (["penalty=schedule/linear"], "penalty: wgangp.schedules.Linear makes no wgangp.penalties.Penalty"),
+    (["penalty=schedule/linear"], "penalty is a partial, and no wgangp.penalties.Penalty: choose another one"),
     (["penalty.power=inf"], "penalty.norm is 2, penalty.power inf: they must be >= 1"),
     (["--config-name=mine"], "there is no configuration mine: give the folder that yours is in by --config-dir=DIR"),
     (["experiment=laptop/table,laptop/signals"], "laptop/signals: these are several values: add -m for a sweep"),

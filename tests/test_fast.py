@@ -1,5 +1,6 @@
 """The fast path has the textbook's gradients: one pass, products for masks, torch.func.grad, bfloat16, the compiler."""
 
+import math
 import signal
 import subprocess
 import sys
@@ -128,6 +129,8 @@ def test_a_wrong_generator_gradient_is_seen_beside_a_large_one_of_the_critic():
     right = gradients(trainer, *trainer.functions[:2])
     wrong = gradients(trainer, trainer.critic_gradients, lambda *a: ([0 * g for g in right[1]], {}))
     assert largest_difference(right, right) == 0 and largest_difference(right, wrong) == 1
+    missing = [right[0], [g * math.nan for g in right[1]]]
+    assert math.isnan(largest_difference(right, missing))  # and so not within a tolerance
 
 
 def test_a_number_with_many_values_ends_the_compiled_run_and_not_the_training(caplog):

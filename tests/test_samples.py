@@ -290,3 +290,5 @@ def test_an_ending_that_is_not_written_is_refused(call):
         code, text = call("sample", "run=run", "n=4", f"out={name}")
         assert code == 1 and f"out={name}: samples are written as .npy, .csv, .txt, .png" in " ".join(text.split())
     assert call("sample", "run=run", "n=4", "out=step_1.5")[0] == 0 and Path("step_1.5.png").exists()
+    code, text = call("sample", "run=run", "n=4", "truncation=0.7", "ema=false")  # a name of our own with a point
+    assert code == 0 and "truncation_0.7_last_weights.png" in text

@@ -27,7 +27,7 @@ def check_batch(made: Any, n: int, shape: Sequence[int], weights: torch.dtype) -
         raise ValueError(f"the dataset makes samples {found(x)}: make them {(n, *shape)}, batch_size and its shape")
     dtype = torch.promote_types(weights, torch.float32)
     for part, tensor in {"samples": x, "conditions": y if y.is_floating_point() else x}.items():
-        if tensor.dtype != dtype:
+        if tensor.dtype not in (torch.float32, dtype):
             raise ValueError(f"the dataset makes {part} of {tensor.dtype}: make them {dtype}")
     return x, y
 

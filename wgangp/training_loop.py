@@ -64,6 +64,9 @@ class TrainingLoop:
         self.latest: dict[str, float] = {}  # scalars of the last log step, and of the last evaluation
         self.pruned, self.not_drawn = False, ""  # the reason of the last picture that failed
         self.before = (trainer.step and read_status(checkpoints.run)) or Status("running")  # of earlier processes
+        if self.before.value is not None and self.before.step <= trainer.step:  # no score of a future that is given up
+            name = self.before.monitor
+            self.latest[name if "/" in name else f"eval/{name}"] = self.before.value
         self.progress = Progress(trainer.step, trainer.steps, on_cpu=trainer.device.type == "cpu")
 
     def fit(self) -> None:
@@ -168,8 +171,6 @@ class TrainingLoop:
         if not is_main():
             return
         value = monitored(self.latest, self.checkpoints.monitor)
-        if math.isnan(value) and self.before.value is not None and self.before.monitor == self.checkpoints.monitor:
-            value = self.before.value  # not measured since
         status = Status(
             state=state,
             step=self.trainer.step if state in ("done", "pruned", "stopped") else self.checkpoints.saved_step,

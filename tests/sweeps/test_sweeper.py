@@ -144,7 +144,8 @@ def test_a_pruned_trial_ends_its_job(call, tmp_path, monkeypatch):
     monkeypatch.setattr(StudyTrial, "report", lambda self, step, value: not reports.append((self.number, step)))
     options = [*SWEEP, "steps=9", "evaluate_every=2", "penalty.weight=interval(1,2)", "hydra.sweeper.trials=2"]
     code, text = call("train", "-m", *options)
-    assert code == 0 and reports == [(0, 2), (1, 2)] and "2 of 2 trials ended" in text
+    assert reports == [(0, 2), (1, 2)] and "2 of 2 trials ended" in text
+    assert code == 1 and "no trial has a score of high_quality: give other intervals" in text
     assert [job.status for job in read_jobs(tmp_path / "sweep")] == ["pruned"] * 2
     kept = [path.name for path in (tmp_path / "sweep").glob("*/checkpoints/step_*.pt")]
     assert kept == ["step_00000002.pt"] * 2, "a step after the pruned one"

@@ -103,7 +103,7 @@ def make_trainer(
     generator = make(with_output(cfg.generator, dataset.bounded), **data) if generator is None else generator
     penalty = make(cfg.penalty) if penalty is None else penalty
     if not isinstance(penalty, Penalty):
-        raise ValueError(f"penalty: {cfg.penalty._target_} makes no wgangp.penalties.Penalty; choose another penalty")
+        raise ValueError(f"penalty is a {type(penalty).__name__}, and no wgangp.penalties.Penalty: choose another one")
     for name in ("nz", "num_classes"):
         if not hasattr(generator, name):
             raise ValueError(f"the generator has no attribute {name}: see docs/how-to/extend.md")

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import site
 import sysconfig
 import traceback
 from collections.abc import Mapping, Sequence
@@ -76,9 +77,10 @@ def one_line(error: BaseException) -> str:
 
 def place_of(error: BaseException) -> str:
     """Returns the last line of somebody's own code in the traceback, such as `mine/data.py, line 7; `; else ""."""
-    installed = (str(PACKAGE), *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib", "scripts")))
+    installed = [PACKAGE, *(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib", "scripts"))]
+    installed.append(Path(site.getusersitepackages()))
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_file()]
-    own = [f for f in frames if not f.filename.startswith(installed)]
+    own = [f for f in frames if not any(Path(f.filename).is_relative_to(folder) for folder in installed)]
     return f"{shown(own[-1].filename)}, line {own[-1].lineno}; " if own else ""
 
 

@@ -33,9 +33,10 @@ PICTURES = {
     ".jpeg": "JPEG",
     ".webp": "WEBP",
     ".gif": "GIF",
-    ".tif": "TIFF",
+    ".bmp": "BMP",
     ".pdf": "PDF",
 }
+PICTURES |= {".tif": "TIFF", ".tiff": "TIFF"}
 
 
 def write_samples(cfg: DictConfig, run: Path, step: int, generator: Generator) -> Path:
@@ -108,7 +109,8 @@ def write_picture(cfg: DictConfig, generator: Generator, label: int | None, out:
     if generator.vocabulary and out.suffix == ".txt":
         return write_lines(x, generator.vocabulary, out)
     if out.suffix.lower() not in PICTURES:
-        if any(letter.isalpha() for letter in out.suffix):
+        chosen = cfg.out is not None and out.name == local_path(cfg.out).name  # not by name_of, whose names have points
+        if chosen and any(letter.isalpha() for letter in out.suffix):
             raise ValueError(f"out={out}: samples are written as .npy, .csv, .txt, {', '.join(PICTURES)}: choose one")
         out = out.with_name(f"{out.name}.png")  # also of "step_1.5"
     names = generator.class_names

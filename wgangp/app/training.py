@@ -22,6 +22,7 @@ from wgangp.metrics.objective import higher_is_better, monitored
 from wgangp.metrics.scores import Scores
 from wgangp.observer import Observer
 from wgangp.progress import shows_bar
+from wgangp.run_dir import evaluation
 from wgangp.run_dir.checkpoint import Checkpoints, all_checkpoints, set_aside_later
 from wgangp.run_dir.claim import Claim, remove_if_empty
 from wgangp.run_dir.environment import record_environment
@@ -131,8 +132,9 @@ def device_line(trainer: Trainer, threads: int) -> str:
 
 
 def accept(run: Path, started_with: Record, trainer: Trainer) -> None:
-    """Writes what the run is started with. Checkpoints after the one that it starts from are renamed to .later."""
+    """Writes what the run is started with. Later checkpoints and scores than those that it starts from become .later."""
     set_aside_later(run, trainer.step)
+    evaluation.set_aside_later(run, trainer.step)
     write_record(run, started_with)
     record_environment(run, trainer.device, trainer.dataset.describe())
 

@@ -64,12 +64,16 @@ def compile_if_equal(
 def or_eager(compiled: Callable[..., Any], eager: Callable[..., Any]) -> Callable[..., Any]:
     """Returns the compiled function, which becomes the eager one when a plain number in it has had too many values."""
 
+    name = getattr(eager, "__name__", "this part")
+
     def function(*args: Any) -> Any:
         nonlocal compiled
         try:
             return compiled(*args)
         except torch._dynamo.exc.FailOnRecompileLimitHit as error:  # before anything is computed
-            log.warning("a number changes from step to step, so this run is not compiled: keep it in a tensor")
+            log.warning(
+                "a number changes from step to step, so %s is not compiled from now on: keep it in a tensor", name
+            )
             log.debug("compiling", exc_info=error)
             compiled = eager
             return eager(*args)
@@ -115,8 +119,8 @@ def watched(guards: Sequence[Any]) -> list[bool]:
 
 
 def largest_difference(one: list[list[Tensor]], other: list[list[Tensor]]) -> float:
-    """Returns the largest of the lists' relative differences: a list of small gradients hides behind no other."""
-    return max(relative_difference(*pair) for pair in zip(one, other, strict=True))
+    """Returns the largest of the lists' relative differences, NaN if one is: no list hides behind another."""
+    return float(torch.tensor([relative_difference(*pair) for pair in zip(one, other, strict=True)]).max())
 
 
 def relative_difference(one: list[Tensor], other: list[Tensor]) -> float:

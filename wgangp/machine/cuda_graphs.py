@@ -29,14 +29,18 @@ class Constants:
             (object, name, value)
             for object in objects
             if not type(object).__module__.startswith("torch.")
-            for name, value in vars(object).items()
+            for name, value in getattr(object, "__dict__", {}).items()
             if isinstance(value, bool | int | float | str) and name not in getattr(object, "counters", ())
         ]
 
     def changed(self) -> str:
         """Returns the name of the first one that has another value now, such as MeanNorm.weight; "" if none has."""
-        moved = ((object, name) for object, name, value in self.values if getattr(object, name, None) != value)
+        moved = ((object, name) for object, name, value in self.values if differs(getattr(object, name, None), value))
         return next((f"{type(object).__name__}.{name}" for object, name in moved), "")
+
+
+def differs(now: object, before: object) -> bool:
+    return now is not before and now != before  # a NaN is itself
 
 
 @dataclass

@@ -29,6 +29,13 @@ def record(run: Path, step: int, measured_with: dict[str, Any], results: list[Re
     return file
 
 
+def set_aside_later(run: Path, step: int) -> None:
+    """Renames the scores of steps after this one, of a future that is given up, to .later."""
+    for file in (run / "evaluation.json", *run.glob("evaluation_step_*.json")):
+        if (found := _sound(file)) is not None and found["step"] > step:
+            file.replace(file.with_suffix(".later"))
+
+
 def kept(run: Path, step: int) -> Path:
     return run / f"evaluation_step_{step:08d}.json"
 

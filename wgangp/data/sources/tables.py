@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 ROWS = 2**16  # that are read at once
 WHOLE = re.compile(r"\s*[+-]?\d+\s*")
 QUOTED = re.compile(r'"[^"]*"')
-COMMENT = re.compile(r"#\s*(?=[^\s,;|])")  # before the names of the columns, as np.savetxt writes it
+COMMENT = re.compile(r"^#\s+(?=[^\s,;|])")  # before the names of the columns, as np.savetxt writes it
 UNNAMED = re.compile(r"(Unnamed: \d+(_level_\d+)?)?")  # as pandas calls columns without a name
 THOUSANDS = re.compile(r"\s*-?[1-9]\d{0,2}(,\d{3})+(\.\d*)?\s*")
 DECIMAL_COMMA = re.compile(r"\s*-?\d+,\d+\s*")
@@ -164,11 +164,12 @@ def text_of(value: object) -> str:
 
 
 def check_names(path: Path, labels: str | None, y: np.ndarray | None) -> None:
-    """Raises ValueError if a column of classes has measurements: numbers with fractions."""
+    """Raises ValueError if a column of classes has measurements: numbers with fractions, most of which differ."""
     if y is None or y.dtype.kind != "U" or not all(_is_number(value) for value in y):
         return
     numbers = y.astype(np.float64)
-    if (fractions := y[np.isfinite(numbers) & (numbers != numbers.round())]).size:
+    fractions = y[np.isfinite(numbers) & (numbers != numbers.round())]
+    if len(set(fractions)) > len(y) / 2:
         raise ValueError(
             f"dataset.path={shown(path)}: the column {shown(labels)} has measurements, such as {shown(fractions[0])}, "
             f"and classes are names or whole numbers: give it as dataset.condition={shown(labels)}, or leave it out"
@@ -266,6 +267,6 @@ def _read_parquet(path: Path, labels: str | None, columns: Sequence[str] | None,
         )
     if y is not None and (missing := [i for i, value in enumerate(y) if is_blank(str(value))]):
         raise _no_class(path, labels, missing[0])
-    y = np.array([text_of(value) for value in y]) if y is not None and y.dtype.kind not in "iu" else y
+    y = np.array([text_of(value) for value in y]) if y is not None and y.dtype.kind not in "biu" else y
     check_names(path, labels, y)
     return Content(np.stack([column.astype(np.float64) for column in found], 1), y, tuple(wanted))
