@@ -38,9 +38,7 @@ def part_with_defaults(part: str, node: dict[str, Any]) -> dict[str, Any]:
     """
     if not str(node.get("_target_")).startswith("wgangp."):
         return node
-    files = sorted(
-        (CONF / PARTS[part]).glob("*.yaml"), key=lambda file: (len(bases(file)), file.name)
-    )  # a base before what has it
+    files = sorted((CONF / PARTS[part]).glob("*.yaml"), key=lambda file: (len(bases(file)), file.name))
     options = [option_of(part, file) for file in files]
     alike = [option for option in options if option.get("_target_") == node["_target_"]]
     nearest = max(alike, key=lambda option: len([k for k in node if option.get(k) == node[k]]), default={})

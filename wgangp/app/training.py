@@ -132,7 +132,7 @@ def device_line(trainer: Trainer, threads: int) -> str:
 
 
 def accept(run: Path, started_with: Record, trainer: Trainer) -> None:
-    """Writes what the run is started with. Later checkpoints and scores than those that it starts from become .later."""
+    """Writes what the run is started with. Checkpoints and scores of later steps are renamed to .later."""
     set_aside_later(run, trainer.step)
     evaluation.set_aside_later(run, trainer.step)
     write_record(run, started_with)

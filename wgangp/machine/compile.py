@@ -71,9 +71,7 @@ def or_eager(compiled: Callable[..., Any], eager: Callable[..., Any]) -> Callabl
         try:
             return compiled(*args)
         except torch._dynamo.exc.FailOnRecompileLimitHit as error:  # before anything is computed
-            log.warning(
-                "a number changes from step to step, so %s is not compiled from now on: keep it in a tensor", name
-            )
+            log.warning("a number changes from step to step, so %s is eager from now on: keep it in a tensor", name)
             log.debug("compiling", exc_info=error)
             compiled = eager
             return eager(*args)
