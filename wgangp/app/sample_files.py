@@ -34,9 +34,10 @@ PICTURES = {
     ".webp": "WEBP",
     ".gif": "GIF",
     ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
     ".pdf": "PDF",
 }
-PICTURES |= {".tif": "TIFF", ".tiff": "TIFF"}
 
 
 def write_samples(cfg: DictConfig, run: Path, step: int, generator: Generator) -> Path:
