@@ -1,5 +1,6 @@
 """Updates replayed as graphs equal eager ones; where there is no CUDA, graphs are emulated operation by operation."""
 
+import math
 import warnings
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -13,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from wgangp.machine import distributed
-from wgangp.machine.cuda_graphs import Replayed, copy_batches, make_capturable
+from wgangp.machine.cuda_graphs import Constants, Replayed, copy_batches, make_capturable
 from wgangp.machine.device import be_deterministic
 from wgangp.models import dcgan
 from wgangp.observer import Observer
@@ -145,6 +146,17 @@ def test_a_number_that_changes_ends_the_graphs_and_not_the_training(emulated, ca
     for _ in range(6):
         assert torch.equal(eager.train_step()["critic/loss"], fast.train_step()["critic/loss"])
     assert "Rising.factor changes from step to step" in caplog.text
+
+
+def test_counters_are_no_constants_and_a_nan_is_itself():
+    penalty = Rising(**PENALTY)
+    penalty.calls, penalty.factor = 0, math.nan
+    constants = Constants([penalty])
+    assert constants.changed() == ""
+    penalty.calls = 1
+    assert constants.changed() == "Rising.calls"
+    penalty.counters = ("calls",)
+    assert Constants([penalty, object()]).changed() == ""
 
 
 def test_batches_of_other_shapes_are_refused_and_none_are_none():

@@ -289,3 +289,12 @@ def test_scores_of_another_checkpoint_are_kept(call):
     assert code == 0 and json.loads(Path("run/evaluation_step_00000004.json").read_text()) == json.loads(scores), text
     assert call("evaluate", "run=run", "n=100", "metrics=[modes]")[0] == 0
     assert json.loads(Path("run/evaluation.json").read_text())["metrics"].keys() >= json.loads(scores)["metrics"].keys()
+
+
+def test_hydras_own_folder_leaves_no_second_directory(call):
+    code, text = call("train", *SMALL, "steps=1", "hydra.output_subdir=.hydra")
+    assert code == 0, text
+    (run,) = (
+        Path("outputs/gaussians25").iterdir() if Path("outputs/gaussians25").exists() else Path("outputs").glob("*/*")
+    )
+    assert (run / ".hydra" / "config.yaml").exists()

@@ -116,7 +116,7 @@ def command(task: Callable[..., Any], config_name: str) -> None:
         return
     refuse_unknown_options(arguments)
     arguments = options_last(arguments)
-    arguments = [a for a in arguments if not a.lstrip("+").startswith("hydra.output_subdir=")]  # we write .hydra
+    arguments = [a for a in arguments if a != "hydra.output_subdir=.hydra"]  # Hydra's default; the run writes it itself
     debug = wants_traceback(arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors, and we report them
     logging.raiseExceptions = False  # of a closed terminal, `| head -1`: the run goes on, and train.log has the lines
