@@ -1,14 +1,17 @@
 """What a run writes down stays bounded, and nothing that is kept is lost."""
 
 import json
+import logging
 import math
 import os
+import sys
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
+from wgangp.app.training import lines_above_bar
 from wgangp.run_dir import logger
 
 
@@ -114,3 +117,12 @@ def test_scoring_and_drawing_do_not_count_in_the_throughput(tmp_path, monkeypatc
     (row,) = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
     assert row["throughput/steps_per_second"] == 2
     assert row["throughput/images_per_second"] == 16
+
+
+def test_above_the_bar_are_no_lines_for_the_file_alone(capsys, monkeypatch):
+    root, log = logging.getLogger(), logging.getLogger("wgangp.some")
+    monkeypatch.setattr(root, "handlers", [logging.StreamHandler(sys.stdout)])
+    monkeypatch.setattr(logging.getLogger("wgangp"), "level", logging.DEBUG)
+    with lines_above_bar():
+        log.debug("for the file"), log.info("for all")
+    assert capsys.readouterr().out == "for all\n"

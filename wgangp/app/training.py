@@ -98,7 +98,7 @@ def _train_once(
     run: Path, cfg: DictConfig, started_with: Record, job: RunningJob, start: Path | None, rollbacks: int | None
 ) -> float:
     """Trains until the end or a divergence; `rollbacks` of the run before, None: as many as its checkpoint says."""
-    redirected = logging_redirect_tqdm() if shows_bar() else nullcontext()
+    redirected = lines_above_bar() if shows_bar() else nullcontext()
     with StopSignals() as signals, redirected, ExitStack() as stack:
         with Earlier() as earlier:
             prepared = prepare(cfg, run, start or run, job, rollbacks)
@@ -123,6 +123,17 @@ def _train_once(
                 file_only.error("%s", shown(error))
             raise
         return finish(run, cfg, loop, prepared.scores, signals)
+
+
+@contextmanager
+def lines_above_bar() -> Iterator[None]:
+    """Prints the log above the progress bar, without what is for train.log alone: tqdm's handler has no level."""
+    root = logging.getLogger()
+    before = root.handlers[:]
+    with logging_redirect_tqdm():
+        for handler in [handler for handler in root.handlers if handler not in before]:
+            handler.setLevel(logging.INFO)
+        yield
 
 
 def device_line(trainer: Trainer, threads: int) -> str:
