@@ -389,6 +389,14 @@ def test_bad_input_gets_one_clear_line(call, arguments, message):
     assert message in lines[-1] and len([line for line in lines if "step/s" not in line]) == 1, text
 
 
+def test_a_configuration_that_does_not_build_on_ours_is_refused(call):
+    Path("mine.yaml").write_text("steps: 2\n")
+    code, text = call("train", "--config-dir=.", "--config-name=mine", "hydra.run.dir=run")
+    assert code == 1 and text.strip().splitlines() == [
+        "the configuration has no key name: begin your own with `defaults: [train, _self_]`"
+    ]
+
+
 def test_an_unknown_key_of_the_scores_is_pointed_to_their_own_help(call):
     code, text = call("evaluate", "run=x", "colour=red")
     assert code == 1 and text.strip() == "colour: there is no such key. wgangp-evaluate --help lists all."

@@ -415,6 +415,13 @@ def test_frozen_weights_stay_and_the_others_learn():
     assert not moved[0] and sum(moved) >= len(others) - 1  # the last bias has no gradient
 
 
+@pytest.mark.parametrize("name", ["generator", "critic"])
+def test_a_network_with_no_weights_to_train_is_refused(name):
+    network = getattr(small_trainer(), name).requires_grad_(False)
+    with pytest.raises(ValueError, match=f"the {name} has no weights .*{name}_optimizer.lr=0"):
+        small_trainer(**{name: network})
+
+
 class Returns(nn.Module):
     """A network that returns function(its output)."""
 

@@ -11,6 +11,20 @@ from wgangp.machine.distributed import average_gradients
 Gradients = list[Tensor | None]  # of a network's weights
 
 
+def trainable(network: nn.Module, name: str) -> list[nn.Parameter]:
+    """Returns the weights that are trained: not those that a network has frozen by requires_grad=False.
+
+    Raises ValueError if all are.
+    """
+    weights = [p for p in network.parameters() if p.requires_grad]
+    if not weights:
+        raise ValueError(
+            f"the {name} has no weights with requires_grad=True: leave some, or keep all as they are by "
+            f"{name}_optimizer.lr=0"
+        )
+    return weights
+
+
 def gradients_of(loss: Tensor, params: list[nn.Parameter]) -> Gradients:
     """Returns the gradient of a scalar loss at each weight; None where the loss does not depend on it."""
     return list(torch.autograd.grad(loss, params, allow_unused=True))

@@ -21,7 +21,7 @@ from wgangp.machine.state import load_state, state_of
 from wgangp.models import ConditionedCritic, Generator
 from wgangp.models.layers import couples_samples
 from wgangp.models.real_plus_noise import fakes
-from wgangp.optimizers import Gradients, gradients_of, lr_scale, set_lr, update
+from wgangp.optimizers import Gradients, gradients_of, lr_scale, set_lr, trainable, update
 from wgangp.penalties import Penalty
 from wgangp.penalties.gradients import ScoreFunction, at_least_float32
 
@@ -36,11 +36,6 @@ class Functions(NamedTuple):
     critic_gradients: Callable[..., tuple[Gradients, Logs]]
     generator_gradients: Callable[..., tuple[Gradients, Logs]]
     updates: Callable[[tuple[bool, ...], Batches], Logs]
-
-
-def trainable(network: nn.Module) -> list[nn.Parameter]:
-    """Returns the weights that are trained: not those that a network has frozen by requires_grad=False."""
-    return [p for p in network.parameters() if p.requires_grad]
 
 
 class Trainer:
@@ -87,7 +82,8 @@ class Trainer:
         self.generator = in_layout(generator.to(device), len(dataset.shape), layout)
         self.critic = in_layout(critic.to(device), len(dataset.shape), layout)
         self.classes = dataset.num_classes if generator.num_classes else 0  # that both networks know of
-        self.generator_params, self.critic_params = trainable(generator), trainable(critic)
+        self.generator_params = trainable(generator, "generator")
+        self.critic_params = trainable(critic, "critic")
         self.generator_optimizer = check_optimizer(generator_optimizer(self.generator_params))
         self.critic_optimizer = check_optimizer(critic_optimizer(self.critic_params))
         self.ema = EMA(generator, ema_decay, device)

@@ -82,6 +82,13 @@ def test_the_script_refuses_data_without_labels_in_one_line(train_classifier, ca
     )
 
 
+@pytest.mark.parametrize("override", ["epochs=2", "steps=3", "batch_size=64"])
+def test_the_script_refuses_overrides_that_nothing_reads(train_classifier, capsys, override):
+    with pytest.raises(SystemExit, match="1"):
+        train_classifier("dataset=mnist", override)
+    assert capsys.readouterr().err.startswith(f"{override}: give dataset=NAME")
+
+
 @pytest.mark.parametrize(
     ("images", "option", "answer"),
     [

@@ -32,6 +32,10 @@ def test_lines_without_ngrams_are_refused():
         divergences(counts(["abc"]), counts(["abcd"]))
 
 
+def test_lengths_that_no_real_line_has_are_left_out():
+    assert divergences(counts(["ab"]), counts(["ab"])) == {"ngram_js_1": 0, "ngram_js_2": 0}
+
+
 class Lines(Dataset):
     """Two letters in training, and as many lines of others held out."""
 

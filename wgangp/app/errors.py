@@ -19,7 +19,7 @@ from hydra.errors import (
     OverrideParseException,
 )
 from omegaconf import OmegaConf
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf.errors import ConfigAttributeError, MissingMandatoryValue
 
 from wgangp.app.paths import CONF, PACKAGE, VERSION_BASE
 from wgangp.machine.text import printable, shown
@@ -67,6 +67,8 @@ def one_line(error: BaseException) -> str:
         where, error = f"{found[1]}: " if found else where, error.__cause__
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} is missing: give {error.full_key}=..."
+    if isinstance(error, ConfigAttributeError) and "." not in str(error.full_key):
+        return f"the configuration has no key {error.full_key}: begin your own with `defaults: [train, _self_]`"
     text = shown(error)
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{shown(error.filename)}: {error.strerror}"

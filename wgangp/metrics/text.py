@@ -52,7 +52,8 @@ def counts(lines: list[str]) -> list[Counter[str]]:
 
 
 def divergences(fake: list[Counter[str]], real: list[Counter[str]]) -> dict[str, float]:
-    return {f"ngram_js_{n}": jensen_shannon(p, q) for n, p, q in zip(LENGTHS, fake, real, strict=True)}
+    """Returns the divergence of each of LENGTHS that the real lines have."""
+    return {f"ngram_js_{n}": jensen_shannon(p, q) for n, p, q in zip(LENGTHS, fake, real, strict=True) if q}
 
 
 def ngrams(lines: Iterable[str], n: int) -> Counter[str]:
