@@ -392,9 +392,8 @@ def test_bad_input_gets_one_clear_line(call, arguments, message):
 def test_a_configuration_that_does_not_build_on_ours_is_refused(call):
     Path("mine.yaml").write_text("steps: 2\n")
     code, text = call("train", "--config-dir=.", "--config-name=mine", "hydra.run.dir=run")
-    assert code == 1 and text.strip().splitlines() == [
-        "the configuration has no key name: begin your own with `defaults: [train, _self_]`"
-    ]
+    assert code == 1 and len(text.strip().splitlines()) == 1
+    assert "the configuration has no key " in text and "begin your own with `defaults: [train, _self_]`" in text
 
 
 def test_an_unknown_key_of_the_scores_is_pointed_to_their_own_help(call):
