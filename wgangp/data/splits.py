@@ -1,5 +1,6 @@
 """Samples with labels or conditions as one tensor, on the training device where it fits, and their batches."""
 
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -102,17 +103,25 @@ class Resident:
 class Streamed:
     """A split too large for the device: a thread gathers the next batches in pinned memory while this one is used."""
 
-    AHEAD = 8  # batches
+    AHEAD = 8  # batches that are gathered before they are asked for
+    BEHIND = 64  # batches whose copies the device may not have made yet: each keeps its pinned memory until then
 
     def __init__(self, split: Split, seed: int, device: torch.device) -> None:
         self.split, self.order, self.device = split, Order(len(split), seed, torch.device("cpu")), device
         self.thread = ThreadPoolExecutor(1, "gather")
         self.coming: dict[tuple[int, int], Future[list[Tensor]]] = {}
+        self.copies: deque[torch.cuda.Event] = deque()
 
     def fetch(self, index: int, n: int) -> tuple[Tensor, ...]:
         wanted = [(i, n) for i in range(index, index + 1 + self.AHEAD)]
         self.coming = {key: self.coming.get(key) or self.thread.submit(self._gather, *key) for key in wanted}
-        return tuple(t.to(self.device, non_blocking=True) for t in self.coming[index, n].result())
+        batch = tuple(t.to(self.device, non_blocking=True) for t in self.coming[index, n].result())
+        if self.device.type == "cuda":
+            self.copies.append(torch.cuda.Event())
+            self.copies[-1].record()
+            if len(self.copies) > self.BEHIND:
+                self.copies.popleft().synchronize()
+        return batch
 
     def rows(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return images, labels
