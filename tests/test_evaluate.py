@@ -23,7 +23,7 @@ from wgangp.metrics.scores import Scores, choose
 from wgangp.metrics.text import NgramJS
 from wgangp.metrics.toy import Modes, Wasserstein1
 from wgangp.run_dir.checkpoint import load_checkpoint, newest_checkpoint
-from wgangp.run_dir.evaluation import record
+from wgangp.run_dir.evaluation import set_aside_later, write_scores
 
 CPU = torch.device("cpu")
 CATALOGUE = {"modes": Modes(samples=2500), "wasserstein1": Wasserstein1(samples=2000, draws=5), "ngram_js": NgramJS()}
@@ -388,11 +388,19 @@ def test_data_of_a_folder_of_datasets_are_found_there_and_nothing_is_downloaded_
     assert code == 1 and "this run's dataset has no path; try dataset.root=FOLDER" in text
 
 
+def test_scores_of_two_futures_that_were_given_up_are_both_kept(tmp_path):
+    for value in (1.0, 2.0):
+        write_scores(tmp_path, 10, {}, [Result({"fid": value}, {"samples": 5})])
+        set_aside_later(tmp_path, 5)
+    kept = [json.loads((tmp_path / name).read_text()) for name in ("evaluation.later", "evaluation.later.2")]
+    assert [scores["metrics"]["eval/fid"] for scores in kept] == [1.0, 2.0]
+
+
 @pytest.mark.parametrize("content", ["", "[1]", '{"step": 3}', '{"step": 3, "metrics": [], "measured_with": {}}', "{"])
 def test_a_foreign_evaluation_is_replaced_as_a_whole(tmp_path, content):
     (tmp_path / "evaluation.json").write_text(content)
     result = Result({"a": 1.0, "b": 2.0}, {"samples": 5}, {"b": {"floor": {"mean": 1.0, "std": 0.5}}})
-    assert record(tmp_path, 3, {"seed": 0}, [result]) == tmp_path / "evaluation.json"
+    assert write_scores(tmp_path, 3, {"seed": 0}, [result]) == tmp_path / "evaluation.json"
     assert evaluation(tmp_path) == {
         "step": 3,
         "metrics": {"eval/a": 1.0, "eval/b": 2.0},

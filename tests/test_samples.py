@@ -164,6 +164,7 @@ def test_a_column_called_class_is_beside_the_classes(call, tmp_path):
     assert call("sample", "run=run", "format=csv", "n=5", "label=true", "out=s.csv")[0] == 0
     head, *lines = Path("s.csv").read_text().splitlines()
     assert head == "class,b,label" and all(line.endswith(",true") for line in lines)
+    assert call("sample", "run=run", "format=csv", "n=5", "out=S.CSV")[0] == 0 and Path("S.CSV").is_file()
 
 
 def test_interpolations_are_pictures_or_arrays(run, call):

@@ -14,12 +14,12 @@ import wgangp
 from wgangp.app.build import make_dataset
 from wgangp.app.command_line import options_last
 from wgangp.app.compose import load_config
-from wgangp.app.quoting import as_typed
+from wgangp.app.quoting import with_quoted_path
 from wgangp.app.records import to_record
 from wgangp.machine import device
 from wgangp.run_dir.claim import Claim, remove_if_empty
 from wgangp.run_dir.record import read_record
-from wgangp.run_dir.status import read_status, write_status
+from wgangp.run_dir.status import Status, read_status, write_status
 from wgangp.trainer import Trainer
 from wgangp.training_loop import TrainingLoop
 
@@ -101,6 +101,14 @@ def test_a_run_is_resumed_from_its_best_checkpoint(call, tmp_path):
     assert read_status(tmp_path / "run").step == 5
     steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4, 5]
+
+
+def test_a_status_with_wrong_types_is_none(tmp_path):
+    write_status(tmp_path, Status("done", step=4))
+    assert read_status(tmp_path).step == 4
+    for wrong in ('"step": "4"', '"seconds": "long"', '"monitor": 3', '"higher_is_better": null'):
+        (tmp_path / "status.json").write_text(f'{{"state": "done", {wrong}}}')
+        assert read_status(tmp_path) is None
 
 
 def test_the_best_of_a_future_that_is_given_up_is_set_aside(call, tmp_path):
@@ -201,7 +209,7 @@ def test_names_of_files_may_be_numbers_in_python(tmp_path, monkeypatch):
 )
 def test_paths_are_taken_as_they_are_typed(typed, several, read, monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
-    assert as_typed(typed, several) == read
+    assert with_quoted_path(typed, several) == read
 
 
 def test_multirun_may_stand_between_other_arguments(call, tmp_path):
@@ -229,7 +237,7 @@ def test_a_run_without_its_key_is_named(name, call):
 
 @pytest.mark.parametrize("path", ["d\\x/t.csv", "a b\\", "a\\'b c", "it's\\\\'x", "x\\\\y z", "we\\ird", "\\"])
 def test_paths_with_backslashes_and_quotes_are_as_typed(path):
-    parsed = OverridesParser.create().parse_override(as_typed(f"dataset.path={path}"))
+    parsed = OverridesParser.create().parse_override(with_quoted_path(f"dataset.path={path}"))
     assert parsed.value() == path
 
 

@@ -3,6 +3,7 @@
 import logging
 import signal
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,12 +13,12 @@ from torch import nn
 from wgangp.app import build
 from wgangp.app.checks import check
 from wgangp.app.compose import config_and_choices, load_config
-from wgangp.app.paths import default_directory, named
+from wgangp.app.paths import default_directory, with_run_name
 from wgangp.app.records import to_record
 from wgangp.app.training import train as train_run
 from wgangp.data import Dataset
-from wgangp.machine.device import kept_random_state, kept_settings, plain_torch
 from wgangp.machine.paths import local_path
+from wgangp.machine.settings import kept_random_state, kept_settings, plain_torch
 from wgangp.models import Generator
 from wgangp.penalties import Penalty
 from wgangp.run import Run
@@ -38,24 +39,10 @@ def train(*config: str | DictConfig, run_dir: str | Path | None = None) -> Run:
     Raises ValueError or OSError if the start is refused, as while another training runs in this process. Ctrl-C saves
     the run after its step, then raises KeyboardInterrupt.
     """
-    given = config[0] if len(config) == 1 and isinstance(config[0], DictConfig) else None
-    overrides = [c for c in config if isinstance(c, str)]
-    if given is None and len(overrides) < len(config):
-        raise ValueError(
-            "give overrides as strings, train('dataset=mnist', 'steps=100'), or one configuration of load_config"
-        )
-    if hydras := [o for o in overrides if o.lstrip("+~").startswith(("hydra.", "hydra/", "-"))]:
-        raise ValueError(
-            f"{hydras[0]} is for the command line: here overrides are key=value, and run_dir=... the run's directory"
-        )
     if run_dir is not None and not (isinstance(run_dir, str | Path) and str(run_dir)):
         raise ValueError(f"run_dir={run_dir!r}: give a path")
-    cfg, choices = (given, {}) if given is not None else config_and_choices(overrides)
-    if sweep := choices.get("sweep"):
-        log.warning("sweep=%s is for the command line: this is a single run", sweep)
-    check(cfg)
-    record = Record(to_record(cfg), overrides, choices)
-    wanted = local_path(run_dir) if run_dir is not None else named(default_directory(record.choices), cfg.name)
+    cfg, record = composed(config)
+    wanted = local_path(run_dir) if run_dir is not None else with_run_name(default_directory(record.choices), cfg.name)
     if not TRAINING.acquire(blocking=False):
         raise ValueError(
             "another training runs in this process, and torch's random numbers are shared: wait for it, or give each "
@@ -71,6 +58,26 @@ def train(*config: str | DictConfig, run_dir: str | Path | None = None) -> Run:
     finally:
         TRAINING.release()
     return Run(run, objective, cfg.allow)
+
+
+def composed(config: Sequence[object]) -> tuple[DictConfig, Record]:
+    """Returns the checked configuration that `train` is given, or that its overrides make, and the run's record."""
+    if len(config) == 1 and isinstance(config[0], DictConfig):
+        check(config[0])
+        return config[0], Record(to_record(config[0]))
+    overrides = [override for override in config if isinstance(override, str)]
+    if len(overrides) < len(config):
+        raise ValueError(
+            "give overrides as strings, train('dataset=mnist', 'steps=100'), or one configuration of load_config"
+        )
+    if hydras := [o for o in overrides if o.lstrip("+~").startswith(("hydra.", "hydra/", "-"))]:
+        raise ValueError(
+            f"{hydras[0]} is for the command line: here overrides are key=value, and run_dir=... the run's directory"
+        )
+    cfg, choices = config_and_choices(overrides)
+    if sweep := choices.get("sweep"):
+        log.warning("sweep=%s is for the command line: this is a single run", sweep)
+    return cfg, Record(to_record(cfg), overrides, choices)
 
 
 def make_trainer(

@@ -10,12 +10,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wgangp.machine import distributed
+
 
 def found(value: Any) -> str:
     """Returns what a part has returned, in words: (8, 2), or a dict."""
     if not isinstance(value, Tensor):
         return f"a {type(value).__name__}"
     return str(tuple(value.shape)) if value.ndim else "one number"
+
+
+def check_batch_size(n: int) -> None:
+    """Raises ValueError if the processes cannot share a batch of n samples equally."""
+    if n % distributed.WORLD_SIZE:
+        raise ValueError(f"batch_size={n}: give a multiple of {distributed.WORLD_SIZE}, the number of processes")
+
+
+def check_content(content: str, sees_conditions: bool) -> None:
+    """Raises ValueError if a content loss is asked for, and no sample belongs to what the generator is given."""
+    if content != "none" and not sees_conditions:
+        raise ValueError(
+            f"content={content} compares G(z, y) with the sample that y belongs to: give the data a "
+            "dataset.condition, and set conditional=true"
+        )
 
 
 def check_batch(made: Any, n: int, shape: Sequence[int], weights: torch.dtype) -> tuple[Tensor, Tensor]:

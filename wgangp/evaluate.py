@@ -32,7 +32,7 @@ def evaluate(cfg: DictConfig) -> None:
     from wgangp.metrics.scores import leave_out, score
     from wgangp.run import generator_of
     from wgangp.run_dir.checkpoint import load_newest, run_of
-    from wgangp.run_dir.evaluation import record
+    from wgangp.run_dir.evaluation import write_scores
     from wgangp.run_dir.files import refuse_links
     from wgangp.run_dir.header import header_of
     from wgangp.sampling import draw_for_metrics
@@ -54,11 +54,11 @@ def evaluate(cfg: DictConfig) -> None:
     for line in beside_the_paper(header.config, state["step"], {name for r in results for name in r.values}):
         log.info("%s", shown(line))
     which = {"generator": "ema" if cfg.ema else "last", "batchnorm": cfg.batchnorm, "seed": cfg.seed}
-    log.info("%s", record(run, state["step"], which, results))
+    log.info("%s", write_scores(run, state["step"], which, results))
 
 
 def choose_metrics(cfg: DictConfig, dataset: "Dataset") -> "dict[str, Metric]":
-    """Returns the named metrics, or all that suit the data. Raises ValueError if none of them uses the classifier."""
+    """Returns the named metrics, or all that suit the data. Raises ValueError if a classifier is given and unused."""
     from wgangp.app.metrics import catalogue
     from wgangp.metrics.scores import check, choose, leave_out
 

@@ -1,4 +1,4 @@
-"""What a training run shows of itself: norms, scores, samples and pictures."""
+"""Measures a training run: gradient norms, validation loss, scores, samples and pictures."""
 
 from collections.abc import Callable
 from typing import Any
@@ -125,8 +125,8 @@ class Observer:
         t, data = self.trainer, self.trainer.dataset
         x, y = (part[:PAIRS] for part in data.held_out(0, PAIRS) or data.batch(0, t.batch_size))
         fake = generate_chunk(frozen(t.ema.module), t.noise(len(x)), y)
-        bounded = data.conditions is not None and data.conditions.units.bounded, data.bounded
-        return pictures.pairs(y, fake, x, bounded=bounded, title=f"step {t.step:,}")
+        conditions_bounded = data.conditions is not None and data.conditions.units.bounded
+        return pictures.pairs(y, fake, x, bounded=(conditions_bounded, data.bounded), title=f"step {t.step:,}")
 
     def fixed(self) -> Tensor:
         """Returns 64 samples (n, *) of latents and conditions that are the same every time."""

@@ -1,7 +1,6 @@
 """A run directory as an object, and the generator in it."""
 
 import json
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -17,11 +16,12 @@ from wgangp.app.build import build, with_output
 from wgangp.app.checks import CHOICES
 from wgangp.app.defaults import part_with_defaults
 from wgangp.app.trust import no_larger_than
-from wgangp.machine.device import kept_random_state, seed_step
+from wgangp.machine.device import seed_step
 from wgangp.machine.paths import local_path
+from wgangp.machine.settings import kept_random_state
 from wgangp.models import Generator
 from wgangp.models.layers import use_batch_statistics
-from wgangp.run_dir.checkpoint import State, load_newest
+from wgangp.run_dir.checkpoint import State, load_newest, run_of
 from wgangp.run_dir.header import header_of
 from wgangp.run_dir.logger import whole_lines
 from wgangp.run_dir.record import Record, read_record
@@ -34,7 +34,7 @@ class Run:
     """A run directory, or one checkpoint of it: `Run("outputs/mnist/2026-01-31_12-00-00")`.
 
     `allow` names packages beside wgangp whose networks you trust. Raises FileNotFoundError if there is no such
-    directory or file.
+    directory or file, and ValueError if it is a file that is no .pt.
     """
 
     def __init__(self, path: str | Path, objective: float | None = None, allow: Sequence[str] = ()) -> None:
@@ -50,7 +50,7 @@ class Run:
     @property
     def directory(self) -> Path:
         """The run directory, also if this is a checkpoint in it."""
-        return Path(os.path.normpath(self.path / ".." / "..")) if self.path.is_file() else self.path
+        return run_of(self.path)
 
     @property
     def status(self) -> Status | None:

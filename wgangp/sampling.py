@@ -46,11 +46,6 @@ def latents_of(generator: Generator, samples: list[int]) -> tuple[Tensor, Tensor
     return torch.cat(kept), torch.cat([CHUNK * i + torch.arange(CHUNK) for i in sorted(wanted)])
 
 
-def truncated(z: Tensor, at: float | None) -> Tensor:
-    """Returns `at` times the latents: fewer odd samples, less variety. StyleGAN does so in w, here it is in z."""
-    return z if at is None else at * z
-
-
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """Returns points (n, k, nz) at t (k,) on the great circles from a to b, both (n, nz) (White 2016).
 

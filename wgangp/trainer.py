@@ -9,10 +9,18 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from wgangp.augmentation import augmented, check_augmentation
-from wgangp.contracts import check_batch, check_fakes, check_optimizer, check_penalty, check_scalar, check_scores
+from wgangp.contracts import (
+    check_batch,
+    check_batch_size,
+    check_content,
+    check_fakes,
+    check_optimizer,
+    check_penalty,
+    check_scalar,
+    check_scores,
+)
 from wgangp.data import Dataset
 from wgangp.losses import Loss, class_loss, content_loss
-from wgangp.machine import distributed
 from wgangp.machine.cuda_graphs import Batches, Replayed
 from wgangp.machine.device import in_layout, memory_format, seed_step
 from wgangp.machine.distributed import local_shard
@@ -73,10 +81,7 @@ class Trainer:
         self.one_pass = not couples_samples(critic)
         penalty.check(critic)
         dataset.batch(0, batch_size)  # raises ValueError if the batch is larger than the dataset
-        if batch_size % distributed.WORLD_SIZE:
-            raise ValueError(
-                f"batch_size={batch_size}: give a multiple of {distributed.WORLD_SIZE}, the number of processes"
-            )
+        check_batch_size(batch_size)
         self.dataset, self.loss, self.penalty = dataset, loss, penalty.to(device)
         layout = memory_format(len(dataset.shape), device, precision)
         self.generator = in_layout(generator.to(device), len(dataset.shape), layout)
@@ -95,11 +100,7 @@ class Trainer:
         self.content, self.content_weight, self.lr_decay, self.precision = content, content_weight, lr_decay, precision
         sees_conditions = dataset.conditions is not None and getattr(generator, "condition_shape", None)
         self.generator_batches = generator_batch_multiple if sees_conditions else 0  # of data; 0: random labels
-        if content != "none" and not self.generator_batches:
-            raise ValueError(
-                f"content={content} compares G(z, y) with the sample that y belongs to: give the data a "
-                "dataset.condition, and set conditional=true"
-            )
+        check_content(content, bool(self.generator_batches))
         check_augmentation(augment, dataset.shape, (dataset.condition_shape if sees_conditions else None) or ())
         self.logs: Logs = {}  # of the last step; a lazy penalty's are of the last penalised update
         self.functions = Functions(self.critic_gradients, self.generator_gradients, self.updates)

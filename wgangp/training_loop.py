@@ -63,7 +63,8 @@ class TrainingLoop:
         self.intervals, self.stop, self.save, self.trial, self.step = intervals, stop, save, trial, step
         self.latest: dict[str, float] = {}  # scalars of the last log step, and of the last evaluation
         self.pruned, self.not_drawn = False, ""  # the reason of the last picture that failed
-        self.before = (trainer.step and read_status(checkpoints.run)) or Status("running")  # of earlier processes
+        found = read_status(checkpoints.run) if trainer.step else None
+        self.before = found or Status("running")  # of earlier processes
         if self.before.value is not None and self.before.step <= trainer.step:  # no score of a future that is given up
             name = self.before.monitor
             self.latest[name if "/" in name else f"eval/{name}"] = self.before.value
@@ -201,8 +202,8 @@ def resume_from_checkpoint(trainer: Trainer, path: Path, state: State, config: d
     for key in sorted(before):  # keys that are new in today's conf/ have their defaults
         if before[key] != now.get(key):
             log.info("resuming with %s=%s (it was %s)", key, typed(now.get(key)), shown(typed(before[key])))
-    images = state["step"] * before["n_critic"] * before["batch_size"]  # which older checkpoints do not say
-    state.setdefault("images_seen", images)
+    if "images_seen" not in state:  # of an older checkpoint
+        state["images_seen"] = state["step"] * before["n_critic"] * before["batch_size"]
     if before.get("penalty.weight") != now.get("penalty.weight"):
         state.get("penalty", {}).pop("schedule.value", None)  # an adaptive weight begins at the new one
     trainer.load_state(state)

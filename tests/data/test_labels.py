@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from wgangp.app.build import make_dataset
 from wgangp.app.conditions import as_in_data, class_number
-from wgangp.data.labels import draw_evenly, number, wanted_labels
+from wgangp.data.labels import draw_evenly, renumbered, wanted_labels
 from wgangp.data.sources import torchvision_dataset
 
 AS_IS = {"size": None, "channels": None, "classes": None, "limit": None, "flip": False, "dequantise": False}
@@ -174,5 +174,5 @@ def test_data_without_classes_say_so(tmp_path):
 
 
 def test_numbers_of_a_huge_label_take_little_memory():
-    table, names = number(torch.tensor([0, 65535]), [0, 65535], None)
+    table, names = renumbered(torch.tensor([0, 65535]), [0, 65535], None)
     assert len(table) == 65536 and table[65535] == 1 and names == ("0", "65535")

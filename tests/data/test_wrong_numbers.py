@@ -138,9 +138,10 @@ def test_scores_ask_for_classes_as_often_as_the_data_have_them(tmp_path):
     assert y.float().mean() == pytest.approx(0.05, abs=0.01)
 
 
-def test_a_file_that_is_in_no_run_has_no_metrics(tmp_path):
+def test_a_file_that_is_in_no_run_is_not_taken_for_one(tmp_path):
     (tmp_path / "h.pt").write_bytes(b"")
-    assert len(wgangp.Run("h.pt").metrics()) == 0
+    with pytest.raises(ValueError, match=r"h\.pt"):
+        wgangp.Run("h.pt").metrics()
 
 
 def test_large_seeds_have_orders_of_their_own():

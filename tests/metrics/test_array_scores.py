@@ -99,6 +99,16 @@ def test_the_spectrum_of_white_noise_is_flat_and_of_twice_the_noise_four_times_i
     assert log_ratio(power, power).abs().max() == 0
 
 
+def test_channels_without_variation_are_left_out_of_the_spectrum(load):
+    x = rng.normal(size=(400, 3, 16))
+    x[:, 1], x[:, 2] = 3.7, x[:, 2, :1]  # constant everywhere, and within each sample
+    data = load(x, axes="nct")
+    assert scored("spectrum", data.reference()[0], data).values == {"spectrum_difference": 0}
+    data = load(x[:, 1:], axes="nct")
+    with pytest.raises(ValueError, match="no channel varies"):
+        scored("spectrum", data.reference()[0], data)
+
+
 def test_scores_do_not_depend_on_the_units_of_a_column(load):
     x = rng.normal(size=(400, 3)) @ np.array([[1, 0.5, 0], [0, 1, 0], [0, 0, 1]])
     fake = x[rng.permutation(400)] + 0.3 * rng.normal(size=x.shape)

@@ -231,6 +231,17 @@ def test_a_forged_cache_runs_no_code_and_a_folder_that_cannot_be_written_to_stop
     torch.testing.assert_close(kept_features(real, extractor, CPU), first)
 
 
+def test_a_full_disk_loses_no_score(file, tmp_path, monkeypatch):
+    def save(content, path):
+        path.write_bytes(b"half of it")
+        raise RuntimeError("unexpected pos 64 vs 0")  # torch's, of a disk that is full
+
+    real, extractor = pictures(20, seed=2), classifier(str(file))
+    monkeypatch.setattr(torch, "save", save)
+    assert len(kept_features(real, extractor, CPU)) == 20
+    assert not list((tmp_path / "torch" / "wgangp_features").iterdir())
+
+
 def test_grey_images_are_read_as_rgb_and_rgb_is_refused_by_a_grey_classifier(file, tmp_path):
     grey = pictures(20, seed=1, channels=1)
     assert by_classifier(grey.expand(-1, 3, -1, -1), grey, file) == by_classifier(grey, grey, file)
@@ -346,6 +357,9 @@ def test_triples_of_digits_are_counted(monkeypatch, tmp_path):
     assert score(triples[:10].repeat(3, 1)) == {"stacked_modes": 10, "stacked_kl": pytest.approx(math.log(100))}
     assert score(torch.tensor([[1, 2, 3], [3, 2, 1]]))["stacked_modes"] == 2  # the order of the channels counts
     assert not StackedModes(None).suits(data(pictures(2, seed=0, channels=1)))
+    coloured = Split(pictures(4, seed=0, channels=3), torch.arange(4) % 2)
+    options = {"class_names": ("a", "b"), "flip": False, "dequantise": False, "seed": 0, "device": CPU}
+    assert not StackedModes(None).suits(Images(coloured, None, 2, **options))
 
 
 def test_the_directions_known_by_name_are_those_of_the_metrics():

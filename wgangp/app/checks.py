@@ -30,6 +30,12 @@ AT_LEAST = {
     **dict.fromkeys(("keep_checkpoints", "n", "frames"), 1),
     **dict.fromkeys(("seed", "log_every", "sample_every", "evaluate_every", "checkpoint_every", "rollbacks"), 0),
 }
+
+
+def is_list_of_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
 Rule = tuple[Callable[[Any], bool], str]  # what is allowed, in code and in words
 RULES: dict[str, Rule] = {
     "ema_decay": (lambda v: is_number(v) and 0 <= v < 1, "give a number from 0 to below 1"),
@@ -38,8 +44,8 @@ RULES: dict[str, Rule] = {
     "truncation": (lambda v: v is None or (is_number(v) and 0 < v <= 1), "give a number above 0, at most 1, or null"),
     "device": (lambda v: isinstance(v, str), "give auto, cpu, cuda, a GPU such as cuda:1, or mps"),
     "monitor": (lambda v: isinstance(v, str), "give the name of a scalar, such as critic/wasserstein"),
-    "allow": (lambda v: is_list_of_names(v), "give a list of names, as in allow=[{value}]"),
-    "augment": (lambda v: is_list_of_names(v), "give a list of names, as in augment=[{value}]"),
+    "allow": (is_list_of_names, "give a list of names, as in allow=[{value}]"),
+    "augment": (is_list_of_names, "give a list of names, as in augment=[{value}]"),
     "seeds": (lambda v: v is None or isinstance(v, list), "give a list, as in seeds=[{value}]"),
     "threads": (lambda v: v == "auto" or (type(v) is int and v >= 1), "give a whole number of at least 1, or auto"),
     "profile_steps": (
@@ -48,10 +54,6 @@ RULES: dict[str, Rule] = {
     ),
 }
 LARGEST = 2**53  # whole numbers beyond it change when YAML, JSON or TensorBoard make floats of them
-
-
-def is_list_of_names(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def check(cfg: DictConfig) -> None:
@@ -75,8 +77,6 @@ def check(cfg: DictConfig) -> None:
         if key in values and not allowed(values[key]):
             example = "NAME" if values[key] is None or isinstance(values[key], list) else typed(values[key])
             raise ValueError(f"{key}={typed(values[key])}: {advice.format(value=example)}")
-    if cfg.get("conditional") and cfg.generator.get("norm") == "none" and cfg.generator.get("condition") == "norm":
-        raise ValueError("generator.norm=none has no norm to give a condition to: set generator.condition=concat")
     for key, value in flatten(values).items():
         if isinstance(value, str) and (known := value.encode("utf-8", "backslashreplace").decode()) != value:
             raise ValueError(

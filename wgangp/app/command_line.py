@@ -1,4 +1,4 @@
-"""What is typed at a command: paths as they are, help and errors in one line, and the way to Hydra."""
+"""Command lines: help, errors in one line, paths, and the call of Hydra."""
 
 import functools
 import importlib
@@ -23,7 +23,7 @@ from wgangp.app.compose import refuse_overrides
 from wgangp.app.errors import MULTIRUN, explain, groups, near, one_line, wants_traceback
 from wgangp.app.help import page
 from wgangp.app.paths import CONF, VERSION_BASE
-from wgangp.app.quoting import PATHS, as_typed
+from wgangp.app.quoting import PATHS, with_quoted_path
 from wgangp.machine.signals import interrupted
 from wgangp.run_dir.claim import remove_if_empty
 
@@ -111,7 +111,7 @@ def command(task: Callable[..., Any], config_name: str) -> None:
     An error becomes one line and exit code 1; debug=true shows its traceback.
     """
     several = bool(MULTIRUN & set(sys.argv))
-    arguments = [as_typed(a, several) for a in sys.argv[1:]]
+    arguments = [with_quoted_path(a, several) for a in sys.argv[1:]]
     if answered(arguments, lambda: page(CONF, config_name, chosen_options(arguments))):
         return
     refuse_unknown_options(arguments)
@@ -164,8 +164,7 @@ def merge_arguments(defaults: DictConfig, arguments: Sequence[str], file: Any) -
             raise ValueError(f"{argument}: give key=value")
         if key not in defaults.keys():  # noqa: SIM118  (`in` calls a key without a value absent)
             raise ValueError(f"{key}: there is no such key.{near(key, [str(k) for k in defaults])}")
-        typed = OmegaConf.from_dotlist([f"x={value}"]).x if key != "sweep" else value
-        given[key] = typed
+        given[key] = value if key in PATHS else OmegaConf.from_dotlist([f"x={value}"]).x
     cfg = OmegaConf.merge(defaults, given)
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise ValueError(f"give {missing[0]}=...: {file.read_text().splitlines()[0].lstrip('# ')}")

@@ -6,13 +6,13 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import hydra
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from wgangp.app.checks import check
+from wgangp.app.composing import composing
 from wgangp.app.errors import explain
-from wgangp.app.paths import CONF, PLUGINS, VERSION_BASE
-from wgangp.app.quoting import as_typed
+from wgangp.app.paths import CONF, PLUGINS
+from wgangp.app.quoting import with_quoted_path
 
 sys.path.append(str(PLUGINS))  # where Hydra finds our sweeper
 
@@ -48,15 +48,12 @@ def load_config(*overrides: str, config_name: str = "train") -> DictConfig:
 
 def config_and_choices(overrides: Sequence[str], config_name: str = "train") -> tuple[DictConfig, dict[str, str]]:
     """Returns the configuration of `load_config`, and the option of each group, such as {"dataset": "mnist"}."""
-    overrides = [as_typed(override) for override in overrides]
-    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # inside a job, or of the caller
+    overrides = [with_quoted_path(override) for override in overrides]
     try:
-        with hydra.initialize_config_dir(str(CONF), version_base=VERSION_BASE):
+        with composing():
             cfg = hydra.compose(config_name, overrides=overrides, return_hydra_config=True)
     except Exception as error:
         raise ValueError(explain(error, config_name, overrides)) from error
-    finally:
-        GlobalHydra.instance().hydra = running
     with open_dict(cfg):
         choices = cfg.pop("hydra").runtime.choices
     refuse_overrides(cfg, overrides, choices, config_name)

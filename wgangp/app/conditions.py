@@ -132,7 +132,7 @@ def held_out(cfg: DictConfig, n: int) -> Tensor:
     return part[1]
 
 
-def sweep(asked: Any, y: Tensor, known: Conditions) -> Tensor:
+def swept_conditions(asked: Any, y: Tensor, known: Conditions) -> Tensor:
     """Returns 8 conditions (8, k) for each of y (n, k): one number goes through most of its range, (8 n, k).
 
     Raises ValueError if there is no number of this name or position.

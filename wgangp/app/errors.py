@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import Any
 
 import hydra
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import (
     ConfigCompositionException,
     InstantiationException,
@@ -21,7 +20,8 @@ from hydra.errors import (
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, MissingMandatoryValue
 
-from wgangp.app.paths import CONF, PACKAGE, VERSION_BASE
+from wgangp.app.composing import composing
+from wgangp.app.paths import CONF, PACKAGE
 from wgangp.machine.text import printable, shown
 from wgangp.run_dir.record import flatten, parse_yaml
 
@@ -91,55 +91,62 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -
 
     `arguments` are the command line's, whose options have keys of their own.
     """
+    text = str(error)
     if isinstance(error, OSError) and error.filename is not None:
-        return (
-            f"{printable(str(error.filename))}: {error.strerror}; give a folder that can be written by hydra.run.dir="
-        )
-    if primary := re.match(r"Cannot find primary config '(.+?)'", str(error)):
-        return (
-            f"there is no configuration {printable(primary[1])}: give the folder that yours is in by --config-dir=DIR"
-        )
+        place = printable(str(error.filename))
+        return f"{place}: {error.strerror}; give a folder that can be written by hydra.run.dir="
+    if primary := re.match(r"Cannot find primary config '(.+?)'", text):
+        name = printable(primary[1])
+        return f"there is no configuration {name}: give the folder that yours is in by --config-dir=DIR"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return no_such_option(error.missing_cfg_file, arguments)
-    key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", str(error))
+    key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text)
     if isinstance(error, ConfigCompositionException) and key:
-        name = key[1] or key[2]
-        if (inner := re.search(r"full_key: (\S+)", str(error.__cause__))) and inner[1].startswith(f"{name}."):
-            name = inner[1]  # of a mapping that was given as the value
-        if config_name == "train" and (ours := THEIR_NAMES.get(name)):
-            return f"{name}: there is no such key. Did you mean {ours}?"
-        swept = {group for group, _, several in (a.partition("=") for a in arguments) if "," in several}
-        over = sorted({name.partition(".")[0], "experiment"} & swept) if "." in name else []
-        if over and MULTIRUN & set(arguments):
-            return f"{name}: the default {over[0]} has no such key. In a sweep over {over[0]}, write +{name}=..."
-        others = {theirs: ours for theirs, ours in THEIR_NAMES.items() if ours != name and config_name == "train"}
-        known = [key for key in keys(config_name, arguments) if key != name]
-        return f"{name}: there is no such key.{near(name, known, config_name, others)}"
-    if "Config group override must be a string" in str(error):
+        return no_such_key(error, key[1] or key[2], config_name, arguments)
+    if "Config group override must be a string" in text:
         null = [group for group in groups() if f"{group}=null" in arguments]
         return "; ".join(f"{g}=null: choose {', '.join(sorted(options(g)))}" for g in null) or one_line(error)
-    if ambiguous := re.match(r"Ambiguous value for argument '(.+)'", str(error)):
+    if ambiguous := re.match(r"Ambiguous value for argument '(.+)'", text):
         name, _, values = ambiguous[1].partition("=")
-        several = f"{ambiguous[1]}: these are several values: add -m for a sweep"
-        return (
-            several if name.partition("@")[0] in groups() else f"{several}, or give a list, as in '{name}=[{values}]'"
-        )
-    if merged := re.match(r"Error merging override (.+)", str(error)):
+        advice = "" if name.partition("@")[0] in groups() else f", or give a list, as in '{name}=[{values}]'"
+        return f"{ambiguous[1]}: these are several values: add -m for a sweep{advice}"
+    if merged := re.match(r"Error merging override (.+)", text):
         return f"{printable(merged[1])}: give a value of the default's kind; wgangp-{config_name} --help shows it"
     if isinstance(error, OverrideParseException):
-        name, equals, value = error.override.partition("=")
-        if not equals and not error.override.startswith("~"):
-            wanted = {"sample": "run=DIR", "evaluate": "run=DIR"}.get(config_name, "key=value, or group=option")
-            return f"{printable(error.override)}: give {wanted}"
-        parts = value[1:-1].split(",") if value[:1] + value[-1:] == "[]" else []
-        quoted = f"[{','.join(map(in_quotes, parts))}]" if parts else in_quotes(value)
-        return (
-            f"{error.override}: Hydra cannot read this value: put quotes around it, and others for the shell, "
-            f"as in '{name}={quoted}'"
-        )
+        return no_override(error.override, config_name)
     if added := [a for a in arguments if a.startswith("+") and a.lstrip("+").partition("=")[0] in groups()]:
         return f"{added[0]}: write it without +, for this group has a choice already"
-    return one_line(error) if not str(error) else printable(str(error).splitlines()[0])
+    return printable(text.splitlines()[0]) if text else one_line(error)
+
+
+def no_such_key(error: Exception, name: str, config_name: str, arguments: Sequence[str]) -> str:
+    """Returns the line for an unknown key, with what may be meant."""
+    if (inner := re.search(r"full_key: (\S+)", str(error.__cause__))) and inner[1].startswith(f"{name}."):
+        name = inner[1]  # of a mapping that was given as the value
+    theirs = THEIR_NAMES if config_name == "train" else {}
+    if name in theirs:
+        return f"{name}: there is no such key. Did you mean {theirs[name]}?"
+    swept = {group for group, _, values in (a.partition("=") for a in arguments) if "," in values}
+    over = sorted({name.partition(".")[0], "experiment"} & swept) if "." in name else []
+    if over and MULTIRUN & set(arguments):
+        return f"{name}: the default {over[0]} has no such key. In a sweep over {over[0]}, write +{name}=..."
+    others = {other: ours for other, ours in theirs.items() if ours != name}
+    known = [key for key in keys(config_name, arguments) if key != name]
+    return f"{name}: there is no such key.{near(name, known, config_name, others)}"
+
+
+def no_override(override: str, config_name: str) -> str:
+    """Returns the line for an argument that Hydra cannot parse."""
+    name, equals, value = override.partition("=")
+    if not equals and not override.startswith("~"):
+        wanted = "run=DIR" if config_name in ("sample", "evaluate") else "key=value, or group=option"
+        return f"{printable(override)}: give {wanted}"
+    parts = value[1:-1].split(",") if value[:1] + value[-1:] == "[]" else []
+    quoted = f"[{','.join(map(in_quotes, parts))}]" if parts else in_quotes(value)
+    return (
+        f"{override}: Hydra cannot read this value: put quotes around it, and others for the shell, "
+        f"as in '{name}={quoted}'"
+    )
 
 
 def no_such_option(file: str, arguments: Sequence[str]) -> str:
@@ -194,15 +201,11 @@ def groups() -> list[str]:
 def keys(config_name: str, arguments: Sequence[str]) -> list[str]:
     """Returns every key of the configuration with the command line's choices; of wgangp-train the groups, too."""
     chosen = [a for a in arguments if a.partition("=")[0] in groups() and "," not in a]
-    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # a sweep's, which goes on
-    try:
-        with hydra.initialize_config_dir(str(CONF), version_base=VERSION_BASE):
-            try:
-                cfg: Any = hydra.compose(config_name, overrides=chosen)
-            except Exception:  # they are wrong, too
-                cfg = hydra.compose(config_name)
-    finally:
-        GlobalHydra.instance().hydra = running
+    with composing():
+        try:
+            cfg: Any = hydra.compose(config_name, overrides=chosen)
+        except Exception:  # they are wrong, too
+            cfg = hydra.compose(config_name)
     if config_name != "train":
         return list(flatten(OmegaConf.to_container(cfg)))  # type: ignore[arg-type]
     defaults = parse_yaml((CONF / f"{config_name}.yaml").read_text(), config_name)["defaults"]

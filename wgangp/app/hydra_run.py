@@ -9,7 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from wgangp.app.compose import of_groups
-from wgangp.app.paths import named
+from wgangp.app.paths import with_run_name
 from wgangp.app.prepare import RunningJob
 from wgangp.app.recorded import changed
 from wgangp.app.records import to_record
@@ -33,7 +33,7 @@ def train_composed(cfg: DictConfig, trial: Trial | None = None) -> float:
     chosen = any(override.partition("=")[0].lstrip("+") == "hydra.run.dir" for override in hydra.overrides.hydra)
     if not chosen and cfg.name is not None:
         remove_if_empty(wanted)  # Hydra has created it without the run's name
-        wanted = named(wanted, cfg.name)
+        wanted = with_run_name(wanted, cfg.name)
     return train(cfg, wanted, record, may_rename=not chosen)[1]
 
 
@@ -57,9 +57,6 @@ def record_of(run: Path) -> Record:
 
 
 def number_among_jobs() -> int | None:
-    """Returns the number of this job if jobs run side by side; None if they do not, or there is no sweep."""
-    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
-        return None
-    side_by_side = HydraConfig.get().runtime.choices["hydra/launcher"] != "basic"
-    number: int | None = HydraConfig.get().job.num if side_by_side else None
-    return number
+    """Returns the number of this job of a sweep if its jobs run side by side; else None."""
+    hydra = HydraConfig.get()
+    return int(hydra.job.num) if hydra.runtime.choices["hydra/launcher"] != "basic" else None

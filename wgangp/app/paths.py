@@ -17,7 +17,7 @@ def default_directory(choices: dict[str, str]) -> Path:
     return Path("outputs") / choices.get("dataset", "run") / time.strftime(NOW)
 
 
-def named(wanted: Path, name: str | None) -> Path:
+def with_run_name(wanted: Path, name: str | None) -> Path:
     """Adds the run's name, if it has one. Raises ValueError if no file can have it."""
     if name is None:
         return wanted

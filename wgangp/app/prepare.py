@@ -1,4 +1,4 @@
-"""What must hold before a run starts: its parts are built, its checkpoint is loaded, and nothing is written."""
+"""Builds the parts of a run and loads its checkpoint; refuses the start before anything is written."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ def prepare(cfg: DictConfig, run: Path, start: Path, job: RunningJob, rollbacks:
         check_kind_of_data(run, before, cfg)
         use_as_recorded(dataset, before)
     header = header_to_save(cfg, dataset)
-    scores = make_scores(cfg, dataset, device)  # before the trainer: missing files are told before minutes of compiling
+    scores = make_scores(cfg, dataset, device)  # before the trainer: missing files come before minutes of compiling
     decided = plain(cfg) | {"precision": precision_of(cfg, before, device)}
     with no_larger_than(found[1]) if found else nullcontext():
         trainer = make_trainer(DictConfig(decided), dataset, device)

@@ -16,7 +16,7 @@ PLAIN = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z_./][\w./-]*", re.IGNO
 SWEEP = re.compile(r"['\"\[$?]|(choice|range|interval|glob|shuffle|sort|tag)\(")  # written in Hydra's own syntax
 
 
-def as_typed(argument: str, several: bool = False) -> str:
+def with_quoted_path(argument: str, several: bool = False) -> str:
     """Returns an argument whose value is a path with quotes around it, if Hydra would read it as something else.
 
     2024_01_31 and 7 are numbers to Hydra, and ~ and spaces are errors. Of `several` values of a sweep each is quoted.

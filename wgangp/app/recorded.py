@@ -11,7 +11,7 @@ from wgangp.app.checks import check
 from wgangp.app.compose import load_config, refuse_overrides
 from wgangp.app.defaults import with_defaults
 from wgangp.app.errors import groups, near, options
-from wgangp.app.quoting import as_typed
+from wgangp.app.quoting import with_quoted_path
 from wgangp.app.records import plain, to_record
 from wgangp.run_dir.record import Record, flatten
 
@@ -24,7 +24,7 @@ def changed(record: Record, changes: Sequence[str]) -> tuple[DictConfig, Record]
     Nothing of the record is composed or resolved again. Keys that today's conf/ has beyond the recorded ones get their
     defaults. Raises ValueError if a change is wrong.
     """
-    parsed = [parse(as_typed(change)) for change in changes]
+    parsed = [parse(with_quoted_path(change)) for change in changes]
     chosen = {group_of(o): str(o.value()) for o in parsed if o.key_or_group in groups()}
     for group, option in chosen.items():
         if group.partition("@")[0] in FIXED:

@@ -1,4 +1,4 @@
-"""Configurations as plain containers, and what of them a run records."""
+"""Configurations as plain containers, and the part of them that a run records."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a run says of itself: at its start the configuration and the HParams row, at its end the scores."""
+"""Writes the configuration and the HParams row at the start of a run, and the scores at its end."""
 
 import logging
 from pathlib import Path
@@ -10,7 +10,7 @@ from wgangp.app.records import plain
 from wgangp.machine.distributed import is_main
 from wgangp.metrics import names_of
 from wgangp.metrics.scores import Scores
-from wgangp.run_dir.evaluation import record
+from wgangp.run_dir.evaluation import write_scores
 from wgangp.run_dir.logger import Logger
 from wgangp.run_dir.record import Record, flatten
 from wgangp.training_loop import TrainingLoop
@@ -38,7 +38,7 @@ def report(run: Path, cfg: DictConfig, loop: TrainingLoop, scores: Scores) -> No
     if final and is_main():
         measured_with = {"generator": "ema", "batchnorm": "batch", "seed": cfg.seed}
         try:
-            record(run, loop.trainer.step, measured_with, scores.results)
+            write_scores(run, loop.trainer.step, measured_with, scores.results)
         except OSError as error:
             log.error("evaluation.json is not written: %s", error)
     for name, value in final.items():

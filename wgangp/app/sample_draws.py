@@ -4,10 +4,9 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from wgangp import sampling
-from wgangp.app.conditions import STEPS, conditions_for, sweep
+from wgangp.app.conditions import STEPS, conditions_for, swept_conditions
 from wgangp.models import Generator
-from wgangp.sampling import class_rows, generate, slerp, to_data
+from wgangp.sampling import class_rows, generate, latents_of, slerp, to_data
 
 GOLDEN = (5**0.5 - 1) / 2
 
@@ -23,8 +22,9 @@ def numbers_of(cfg: DictConfig) -> list[int]:
 def wanted_latents(cfg: DictConfig, generator: Generator, label: int | None) -> tuple[Tensor, Tensor, Tensor]:
     """Returns z (m, nz) and labels or conditions y (m, *) in whole chunks, and the rows (n,) of the wanted samples."""
     wanted = numbers_of(cfg)
-    z, numbers = sampling.latents_of(generator, wanted)
-    z, rows = sampling.truncated(z, cfg.truncation), torch.searchsorted(numbers, torch.tensor(wanted))
+    z, numbers = latents_of(generator, wanted)
+    z = z if cfg.truncation is None else cfg.truncation * z  # fewer odd samples; StyleGAN does so in w, here it is in z
+    rows = torch.searchsorted(numbers, torch.tensor(wanted))
     if (given := conditions_for(cfg, generator, numbers)) is not None:
         return z, given, rows
     if label is not None:
@@ -45,7 +45,7 @@ def stepped(cfg: DictConfig, generator: Generator, z: Tensor, y: Tensor, rows: T
     if cfg.interpolate:
         z = slerp(first, first.roll(-1, 0), torch.linspace(0, 1, STEPS)).flatten(0, 1)
     elif known is not None:
-        y = sweep(cfg.sweep_condition, of_row, known)
+        y = swept_conditions(cfg.sweep_condition, of_row, known)
     return z, y, torch.arange(len(z))
 
 

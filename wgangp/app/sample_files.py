@@ -81,6 +81,11 @@ def destination(cfg: DictConfig, run: Path, step: int, a_folder: bool) -> Path:
     return out
 
 
+def with_ending(out: Path, ending: str) -> Path:
+    """Returns a file's name with this ending, added if it is not there."""
+    return out if out.suffix.lower() == ending else out.with_name(f"{out.name}{ending}")
+
+
 def check_rows(cfg: DictConfig) -> None:
     """Raises ValueError if rows are asked for in two ways, or in a file that has none."""
     ways = ["interpolate=true"] * bool(cfg.interpolate)
@@ -107,7 +112,7 @@ def write_picture(cfg: DictConfig, generator: Generator, label: int | None, out:
     if x.ndim == 2 and in_steps(cfg):
         kinds = "npy" if generator.data_units is None else "npy or csv"
         raise ValueError(f"steps of points, or of rows of a table, cannot be seen in a picture: take format={kinds}")
-    if generator.vocabulary and out.suffix == ".txt":
+    if generator.vocabulary and out.suffix.lower() == ".txt":
         return write_lines(x, generator.vocabulary, out)
     if out.suffix.lower() not in PICTURES:
         chosen = cfg.out is not None and out.name == local_path(cfg.out).name  # not by name_of, whose names have points
@@ -135,7 +140,7 @@ def write_picture(cfg: DictConfig, generator: Generator, label: int | None, out:
 def write_array(cfg: DictConfig, generator: Generator, label: int | None, out: Path) -> Path:
     """Writes all samples as one .npy, as `as_array` has them, and beside it their labels or conditions."""
     z, y, rows = stepped(cfg, generator, *wanted_latents(cfg, generator, label))
-    out = out if out.suffix == ".npy" else out.with_name(f"{out.name}.npy")
+    out = with_ending(out, ".npy")
     arrays = {out: as_array(samples_of(generator, z, y, rows), generator)}
     if generator.num_classes:
         arrays[out.with_name(f"{out.stem}_labels.npy")] = as_in_data(y[rows], generator)
@@ -155,7 +160,7 @@ def write_table(cfg: DictConfig, generator: Generator, label: int | None, out: P
         raise ValueError("a .csv is for tables: choose format=npy for an array")
     x = as_array(samples_of(generator, z, y, rows), generator)
     x = (x if units.axes.startswith("n") else x.T).reshape(len(rows), -1)  # a row for each sample
-    out = out if out.suffix == ".csv" else out.with_name(f"{out.name}.csv")
+    out = with_ending(out, ".csv")
     names, parts = [*(units.names or (f"x{i}" for i in range(x.shape[1])))], [x]
     if generator.num_classes:
         free = next(name for name in ("class", "label", "class of the sample") if name not in names)
@@ -190,7 +195,7 @@ def write_files(x: Tensor, generator: Generator, out: Path) -> Path:
 
 def write_lines(x: Tensor, vocabulary: str, out: Path) -> Path:
     """Writes text to a file of lines."""
-    out = out if out.suffix == ".txt" else out.with_name(f"{out.name}.txt")
+    out = with_ending(out, ".txt")
     with open_for_writing(out) as file:
         file.write("".join(f"{line}\n" for line in decode(x, vocabulary)))
     return out
@@ -216,7 +221,7 @@ def write_film(cfg: DictConfig, generator: Generator, label: int | None, out: Pa
             log.info("drawing %s frames: a smaller n= or frames= makes a shorter film", f"{len(x):,}")
         shown, fps = [pictures.draw(frame[None], units=generator.data_units) for frame in x], cfg.frames
     content = pictures.encoded(shown, kind, fps)
-    out = out if out.suffix.lower() == f".{kind}" else out.with_name(f"{out.name}.{kind}")
+    out = with_ending(out, f".{kind}")
     with open_for_writing(out, "wb") as file:
         file.write(content)
     return out

@@ -97,7 +97,7 @@ def draw_evenly(labels: Tensor, limit: int | None) -> Tensor:
     return shuffled[quantiles.argsort(stable=True)[:limit]].sort().values
 
 
-def number(labels: Tensor, wanted: Sequence[int], names: Sequence[str] | None) -> tuple[Tensor, tuple[str, ...]]:
+def renumbered(labels: Tensor, wanted: Sequence[int], names: Sequence[str] | None) -> tuple[Tensor, tuple[str, ...]]:
     """Returns a table (highest label + 1,) of new numbers, -1 for labels that do not occur, and the classes' names.
 
     The labels that occur are numbered from 0, in the wanted order. One class alone counts as none: it has no name.

@@ -41,7 +41,7 @@ def limits_of(split: Split) -> Limits:
     return Limits(low, high, positive)
 
 
-def joined(a: Limits, b: Limits) -> Limits:
+def union(a: Limits, b: Limits) -> Limits:
     """Returns the limits of two parts together."""
     low, positive = torch.minimum(a.low, b.low), torch.minimum(a.positive, b.positive)
     return Limits(low, torch.maximum(a.high, b.high), positive)
@@ -76,48 +76,52 @@ def fit_units(
     """
     if scaling not in SCALINGS:
         raise ValueError(f"dataset.scaling={scaling}: choose auto, {', '.join(SCALINGS)}")
-    low, high = limits.low, limits.high
-    shift, constant = torch.zeros_like(low), low == high
-    if scaling == "none":
-        centre, width = torch.zeros_like(low), torch.ones_like(low)
-    elif scaling == "minmax":
-        centre, width = low / 2 + high / 2, high / 2 - low / 2
-    else:
-        if scaling == "log":
-            both = limits if held_out is None else joined(limits, limits_of(held_out))
-            shift = _shift(both, names)
-
-        def moved(x: Tensor) -> Tensor:
-            return (x + shift[:, None]).log() if scaling == "log" else x
-
-        mean = mean_of(split, moved)
-        width = mean_of(split, lambda x: (moved(x) - mean[:, None]).square()).sqrt().where(~constant, 0)
-        centre = mean.where(~constant, moved(low[:, None])[:, 0])  # exactly, where it is constant
+    shift = torch.zeros_like(limits.low)
+    if scaling == "log":
+        shift = _shift(limits if held_out is None else union(limits, limits_of(held_out)), names)
+    centre, width = _centre_and_width(scaling, split, limits, shift)
     kind = "column" if split.images.ndim == 2 else "channel"
 
     def which(wrong: Tensor) -> str:
         return f"{kind} {listed([names[i] if names else str(i) for i in wrong.nonzero().flatten().tolist()])}"
 
+    constant = limits.low == limits.high
     if (lost := ~width.isfinite() | (width == 0) & ~constant).any():
         raise ValueError(
             f"dataset.scaling={scaling}: the spread of {which(lost)} is too large or too small for float64: divide "
             "the numbers by a constant"
         )
-    if constant.any() and scaling != "none":
-        log.warning(if_constant, which(constant))
-    if scaling == "none" and (lost := ~high.float().isfinite() | ~low.float().isfinite() | beyond(low, high)).any():
+    if scaling == "none" and (lost := rounded(limits.low, limits.high)).any():
         raise ValueError(
             f"dataset.scaling=none: float32, in which the networks are, does not hold the numbers of {which(lost)}: "
             "choose standard"
         )
+    if constant.any() and scaling != "none":
+        log.warning(if_constant, which(constant))
     exact = split.images.dtype not in (torch.float64, torch.int64, torch.int32)
-    table = torch.stack([centre, width, shift])
-    return Units(scaling, table, axes, names, "float32" if exact else "float64")
+    return Units(scaling, torch.stack([centre, width, shift]), axes, names, "float32" if exact else "float64")
 
 
-def beyond(low: Tensor, high: Tensor) -> Tensor:
-    """Whether different numbers (k,) float64 are the same in float32."""
-    return (low != high) & (low.float() == high.float())
+def _centre_and_width(scaling: str, split: Split, limits: Limits, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns what is subtracted from a channel and what it is divided by, (k,) each; 0 is the width of a constant."""
+    low, high = limits.low, limits.high
+    if scaling == "none":
+        return torch.zeros_like(low), torch.ones_like(low)
+    if scaling == "minmax":
+        return low / 2 + high / 2, high / 2 - low / 2
+
+    def moved(x: Tensor) -> Tensor:
+        return (x + shift[:, None]).log() if scaling == "log" else x
+
+    mean, varies = mean_of(split, moved), low != high
+    variance = mean_of(split, lambda x: (moved(x) - mean[:, None]).square())
+    return mean.where(varies, moved(low[:, None])[:, 0]), variance.sqrt().where(varies, 0)  # a constant exactly
+
+
+def rounded(low: Tensor, high: Tensor) -> Tensor:
+    """Whether float32 does not hold the numbers from low to high (k,): infinity, or two different ones as the same."""
+    infinite = ~low.float().isfinite() | ~high.float().isfinite()
+    return infinite | (low != high) & (low.float() == high.float())
 
 
 def _shift(limits: Limits, names: tuple[str, ...]) -> Tensor:

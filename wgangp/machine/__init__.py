@@ -1,1 +1,1 @@
-"""The machine: devices, processes, compilation, CUDA graphs, finite checks, averages of weights; only torch below."""
+"""Devices, processes, compilation, CUDA graphs, checks for NaN, averages of weights. It imports torch alone."""

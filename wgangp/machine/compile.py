@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 # Before each call, compiled code checks its guards: that what it was compiled for is still so. The guards on values are
 # kept (tensors' shapes, numbers, flags). Those on functions, modules and hooks, which do not change in a run, are not:
-# checking hundreds of them takes longer than a small network's kernels. They would tell two runs in one process apart;
+# checking hundreds of them takes longer than a small network's kernels. They would distinguish two runs in one process;
 # with_own_code does that.
 WATCHED = ("TENSOR_MATCH", "CONSTANT_MATCH", "EQUALS_MATCH", "GRAD_MODE", "GLOBAL_STATE", "DETERMINISTIC_ALGORITHMS")
 

@@ -29,7 +29,7 @@ class Convolutions(CustomGraphPass):
                     ask_for_channels_last(tensor)
 
     def uuid(self) -> bytes:
-        """Returns what the compiler's cache tells this pass by."""
+        """Returns the key of this pass in the compiler's cache."""
         return get_hash_for_files((__file__,))
 
 

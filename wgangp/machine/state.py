@@ -37,16 +37,7 @@ def load_state(parts: Mapping[str, Part], state: Mapping[str, Any]) -> None:
     for name, part in parts.items():
         try:
             if isinstance(part, torch.optim.Optimizer):
-                now, before = part.state_dict(), state[name]
-                options = before.get("defaults", before["param_groups"][0])  # which older checkpoints lack
-                groups = [*zip(now["param_groups"], before["param_groups"], strict=True)]
-                if any(len(new["params"]) != len(old["params"]) for new, old in groups):
-                    raise ValueError("it is of other numbers of trained weights")
-                merged = [new | moved(old, options) for new, old in groups]
-                others = {key: value for key, value in before.items() if key != "defaults"}
-                part.load_state_dict(others | {"param_groups": merged})
-                match_layouts(part)
-                check_moments(part)
+                load_optimizer(part, state[name])
             else:
                 part.load_state_dict(state[name])
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
@@ -54,6 +45,18 @@ def load_state(parts: Mapping[str, Part], state: Mapping[str, Any]) -> None:
                 f"the checkpoint's {name} does not fit the configured one: leave the architecture, the dataset's "
                 f"shape and the optimizers as they were ({f'{error} '.splitlines()[-1].strip()})"
             ) from error
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, before: Mapping[str, Any]) -> None:
+    """Loads a state of `state_of`. Raises ValueError, KeyError or other errors if it is of another optimizer."""
+    options = before.get("defaults", before["param_groups"][0])  # which older checkpoints lack
+    groups = [*zip(optimizer.state_dict()["param_groups"], before["param_groups"], strict=True)]
+    if any(len(new["params"]) != len(old["params"]) for new, old in groups):
+        raise ValueError("it is of other numbers of trained weights")
+    others = {key: value for key, value in before.items() if key != "defaults"}
+    optimizer.load_state_dict(others | {"param_groups": [new | moved(old, options) for new, old in groups]})
+    match_layouts(optimizer)
+    check_moments(optimizer)
 
 
 def moved(group: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -90,7 +90,11 @@ class Spectrum(ArrayMetric):
     def compare(
         self, fake: Tensor, real: Tensor, names: list[str]
     ) -> tuple[dict[str, float], dict[str, dict[str, object]]]:
-        ratio = log_ratio(power_spectrum(fake), power_spectrum(real))  # (c, k)
+        places = real.flatten(2)
+        varies = (places.amax(2) > places.amin(2)).any(0)  # (c,); the others have no power
+        if not varies.any():
+            raise ValueError("spectrum_difference: no channel varies within a sample")
+        ratio = log_ratio(power_spectrum(fake[:, varies]), power_spectrum(real[:, varies]))  # (c, k)
         details: dict[str, object] = {"ratio": [round(r, 4) for r in ratio.mean(0).exp().tolist()]}
         return {"spectrum_difference": ratio.abs().mean().item()}, {"spectrum_difference": details}
 

@@ -80,15 +80,21 @@ def inception(path: str | None) -> Extractor:
             f"the Inception weights cannot be downloaded ({error}): fetch {URL_INCEPTION_V3} elsewhere and put it "
             f"to {cached}, or set weights=FILE"
         )
-    file = Path(path) if path else cached
-    if not file.is_file():
-        raise FileNotFoundError(f"weights={file}: there is no such file; fetch {URL_INCEPTION_V3}")
-    if sha256(file) != INCEPTION_SHA256:
-        raise ValueError(
-            f"{file} does not hold the reference Inception (its sha256 is not {INCEPTION_SHA256[:8]}...), and a score "
-            f"from another network is not called FID or IS: fetch {URL_INCEPTION_V3}"
-        )
+    advice = f"fetch {URL_INCEPTION_V3}"
+    file = weights_file("weights", path or cached, INCEPTION_SHA256, "the reference Inception", "FID or IS", advice)
     return Extractor("inception-v3-compat", file, 3, _load_inception)
+
+
+def weights_file(option: str, path: str | Path, digest: str, network: str, score: str, advice: str) -> Path:
+    """Returns an option's file. Raises FileNotFoundError or ValueError if it is not the one whose sha256 begins so."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{option}={path}: there is no such file; {advice}")
+    if not sha256(Path(path)).startswith(digest):
+        raise ValueError(
+            f"{option}={path} does not hold {network} (its sha256 does not begin with {digest[:8]}), and a score "
+            f"from another network is not called {score}: {advice}"
+        )
+    return Path(path)
 
 
 @functools.cache  # several metrics ask, and each try may wait for a network that does not answer
@@ -119,11 +125,9 @@ def vgg16(path: str) -> Extractor:
     from torchvision.models import VGG16_Weights
 
     url = VGG16_Weights.IMAGENET1K_V1.url
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"scores.prc_vgg16.weights={path}: there is no such file; fetch {url}")
-    if not sha256(Path(path)).startswith(VGG16_SHA256):
-        raise ValueError(f"scores.prc_vgg16.weights={path} does not hold torchvision's VGG16: fetch {url}")
-    return Extractor("vgg16", Path(path), 3, _load_vgg16)
+    network, score = "torchvision's VGG16", "precision_vgg16"
+    file = weights_file("scores.prc_vgg16.weights", path, VGG16_SHA256, network, score, f"fetch {url}")
+    return Extractor("vgg16", file, 3, _load_vgg16)
 
 
 def _load_vgg16(weights: Path) -> nn.Module:
@@ -141,16 +145,9 @@ def i3d(path: str, most: int) -> Extractor:
     is a program, so no other file is loaded.
     """
     need_torch_fidelity()
-    if not Path(path).is_file():
-        raise FileNotFoundError(
-            f"scores.fvd.weights={path}: there is no such file; give StyleGAN-V's i3d_torchscript.pt"
-        )
-    if sha256(Path(path)) != I3D_SHA256:
-        raise ValueError(
-            f"scores.fvd.weights={path} does not hold StyleGAN-V's i3d_torchscript.pt (its sha256 is not "
-            f"{I3D_SHA256[:8]}...), and a score from another network is not called FVD"
-        )
-    return Extractor("i3d", Path(path), 3, I3D, clips=True, batch=I3D_BATCH, most=most)
+    network = "StyleGAN-V's i3d_torchscript.pt"
+    file = weights_file("scores.fvd.weights", path, I3D_SHA256, network, "FVD", f"give {network}")
+    return Extractor("i3d", file, 3, I3D, clips=True, batch=I3D_BATCH, most=most)
 
 
 class I3D(nn.Module):

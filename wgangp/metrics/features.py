@@ -80,9 +80,11 @@ def kept_features(images: Tensor, extractor: Extractor, device: torch.device) ->
         if kept.ndim == 2 and len(kept) == len(images):
             return torch.as_tensor(kept)
     found = extractor(images, device)[0]
-    with suppress(OSError):  # a folder that cannot be written to, a full disk: the next evaluation extracts them again
+    partial = file.with_name(f"{name}.{secrets.token_hex(4)}.partial")
+    with suppress(OSError, RuntimeError):  # no permission; of a full disk torch makes a RuntimeError
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f"{name}.{secrets.token_hex(4)}.partial")
         torch.save(found, partial)
         os.replace(partial, file)
+    with suppress(OSError):
+        partial.unlink()
     return found

@@ -227,7 +227,8 @@ class StackedModes(Metric):
         self.missing = None if classifier else "classifier=FILE; python -m wgangp.train_classifier dataset=mnist"
 
     def suits(self, dataset: Dataset) -> bool:
-        return len(dataset.shape) == 3 and dataset.shape[0] == 3 and dataset.units is None
+        """Whether images have three channels and no classes, as stacked digits have."""
+        return len(dataset.shape) == 3 and dataset.shape[0] == 3 and dataset.units is None and not dataset.num_classes
 
     def check(self) -> None:
         super().check()

@@ -1,4 +1,4 @@
-"""Parts that stand for a whole, and values that are computed once."""
+"""Random subsets of samples, and values that are computed once per dataset."""
 
 from collections.abc import Callable, MutableMapping
 from typing import Any, Generic, TypeVar

@@ -113,11 +113,11 @@ def reason(error: Exception) -> str:
 
 
 class Scores:
-    """The metrics of a training run. One that cannot be computed is told once, and tried again the next time."""
+    """The metrics of a training run. Why one cannot be computed is logged once; it is tried again the next time."""
 
     def __init__(self, dataset: Dataset, metrics: Mapping[str, Metric], n: int, device: torch.device) -> None:
         self.dataset, self.metrics, self.n, self.device = dataset, dict(metrics), n, device
-        self.told = set[str]()  # the reasons that were reported
+        self.reported = set[str]()  # the reasons that were reported
         self.results: list[Result] = []  # of the last evaluation
 
     def __call__(self, draw: Callable[[int], tuple[Any, Tensor | None]]) -> dict[str, float]:
@@ -128,6 +128,6 @@ class Scores:
             return {}
         samples, asked = found
         self.results, errors = score(self.metrics, samples, asked, self.dataset, self.device)
-        warn({name: error for name, error in errors.items() if reason(error) not in self.told})
-        self.told |= {reason(error) for error in errors.values()}
+        warn({name: error for name, error in errors.items() if reason(error) not in self.reported})
+        self.reported |= {reason(error) for error in errors.values()}
         return {name: value for result in self.results for name, value in result.values.items()}

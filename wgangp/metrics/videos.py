@@ -39,13 +39,13 @@ class Motion(Metric):
         return dataset.is_video and dataset.shape[1] > 2
 
     def __call__(self, samples: Tensor, asked: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
-        generated, training = random_rows(samples, self.samples), training_samples(dataset, self.samples)
-        fake, real = measured(generated), measured(random_rows(training, self.samples))
+        generated = random_rows(samples, self.samples)
+        fake, real = measured(generated), measured(training_samples(dataset, self.samples))
         if min(real.values()) < STILL:
             raise ValueError("motion: the centre of brightness of the data does not move, or never turns")
         values = {name: abs(fake[name] / real[name] - 1) for name in fake}
         details = {name: {"generated": fake[name], "real": real[name]} for name in fake}
-        return Result(values, {"samples": min(len(samples), self.samples), "reference": "train"}, details)
+        return Result(values, {"samples": len(generated), "reference": "train"}, details)
 
 
 def measured(clips: Tensor) -> dict[str, float]:

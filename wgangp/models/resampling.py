@@ -4,7 +4,6 @@ A size is a tuple, one length an axis. `factors` says which axes are resampled: 
 An axis is halved with rounding up: 7 to 4. On the way up 4 becomes 8, of which 7 are kept.
 """
 
-import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -103,7 +102,8 @@ def upsample_conv(layer: Convolution, x: Tensor, factors: Size) -> Tensor:
 
 def _spread(weight: Tensor, factors: Size) -> Tensor:
     """Returns the sum of a kernel at its places in one that is longer by 1 on each axis of factor 2."""
-    last_first = factors[::-1]  # F.pad counts axes from the last
-    places = itertools.product(*(range(f) for f in last_first))
-    pads = ([p for place, f in zip(at, last_first, strict=True) for p in (place, f - 1 - place)] for at in places)
-    return functools.reduce(torch.add, (F.pad(weight, pad) for pad in pads))
+    for axis, factor in enumerate(factors, start=2):
+        if factor == 2:
+            others = [0, 0] * (weight.ndim - 1 - axis)  # F.pad counts axes from the last
+            weight = F.pad(weight, [*others, 0, 1]) + F.pad(weight, [*others, 1, 0])
+    return weight

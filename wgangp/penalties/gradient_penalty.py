@@ -12,7 +12,7 @@ from wgangp.models import ConditionedCritic
 from wgangp.models.layers import couples_samples
 from wgangp.penalties.base import COUPLED, IntervalPenalty
 from wgangp.penalties.gradients import ScoreFunction, at_least_float32, gradient_norm
-from wgangp.penalties.points import COSTS, POINTS, REDUCTIONS, Cost, Points, Reduction, interpolates, named
+from wgangp.penalties.points import COSTS, POINTS, REDUCTIONS, Cost, Points, Reduction, by_name, interpolates
 from wgangp.schedules import Schedule
 
 
@@ -51,9 +51,9 @@ class GradientPenalty(IntervalPenalty):
         super().__init__(weight, schedule, interval)
         if norm < 1 or not 1 <= power < math.inf:
             raise ValueError(f"penalty.norm is {norm}, penalty.power {power}: they must be >= 1 (a norm may be inf)")
-        self.points: Points = named("points", points, POINTS)
-        self.cost: Cost = named("cost", cost, COSTS)
-        self.reduction: Reduction = named("reduction", reduction, REDUCTIONS)
+        self.points: Points = by_name("points", points, POINTS)
+        self.cost: Cost = by_name("cost", cost, COSTS)
+        self.reduction: Reduction = by_name("reduction", reduction, REDUCTIONS)
         self.norm, self.power = norm, power
 
     def term(self, critic: ScoreFunction, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:

@@ -82,7 +82,7 @@ REDUCTIONS: dict[str, Reduction] = {"mean": torch.mean, "max": batch_max}
 Function = TypeVar("Function", bound=Callable[..., Tensor])
 
 
-def named(key: str, choice: str | Function, known: dict[str, Function]) -> Function:
+def by_name(key: str, choice: str | Function, known: dict[str, Function]) -> Function:
     """Returns the callable itself, or the known one of that name. Raises ValueError if the name is unknown."""
     if not isinstance(choice, str):
         return choice

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wgangp import style
-from wgangp.pictures.points import FAKE, MOST_ROWS, REAL, finite, histogram, interval, signals, vectors
+from wgangp.pictures.points import MOST_ROWS, finite_parts, histogram, interval, signals, vectors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +38,7 @@ def arrays(
 def marginals(fake: Tensor, real: Tensor | None = None, title: str = "", names: Sequence[str] = ()) -> np.ndarray:
     """Vectors (n, d) as the histograms of their first 20 columns, (h, w, 3) uint8."""
     d, k = fake.shape[1], min(MARGINALS, fake.shape[1])
-    parts = [(x, *look) for x, look in ((finite(real), REAL), (finite(fake), FAKE)) if len(x)]
+    parts = finite_parts(fake, real)
     rows = math.ceil(k / CORNER)
     with style.apply():
         figure = style.figure(11, 1.7 * rows + 0.7, layout=None)

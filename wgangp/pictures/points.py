@@ -26,7 +26,7 @@ def scatter(
 
     With the same real points, every picture has the same axes and colours, so that pictures make a film.
     """
-    parts = [(x, *look) for x, look in ((finite(real), REAL), (finite(fake), FAKE)) if len(x)]
+    parts = finite_parts(fake, real)
     limit = _limit(parts[0][0]) if parts else 1.0
     if lost := len(fake) - len(finite(fake)):
         title = f"{title}   {lost} of {len(fake)} samples are not finite".strip()
@@ -52,6 +52,11 @@ def finite(x: Tensor | None) -> Tensor:
         return torch.empty(0, 2)
     x = x.detach().cpu().double()
     return x[x.isfinite().all(dim=1)]
+
+
+def finite_parts(fake: Tensor, real: Tensor | None) -> list[tuple[Tensor, str, str, int]]:
+    """Returns (finite rows, name, colour, size) of the real samples, then of the generated ones, if there are any."""
+    return [(x, *look) for x, look in ((finite(real), REAL), (finite(fake), FAKE)) if len(x)]
 
 
 def _limit(x: Tensor) -> float:
@@ -98,7 +103,7 @@ def vectors(fake: Tensor, real: Tensor | None = None, title: str = "", names: Se
     """
     d = fake.shape[1]
     k, names = (d, names) if names else (min(SHOWN, d), [f"x[{i}]" for i in range(d)])
-    parts = [(x, *look) for x, look in ((finite(real), REAL), (finite(fake), FAKE)) if len(x)]
+    parts = finite_parts(fake, real)
     ranges = [interval(parts[0][0][:, i]) if parts else (-1.0, 1.0) for i in range(k)]
     with style.apply():
         figure = style.figure(*(5.0, 3.4) if k == 1 else (2.2 * k, 2.2 * k))

@@ -11,7 +11,6 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain, count
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,7 +20,7 @@ from torch import Tensor
 from wgangp.machine.bounded import load_bounded
 from wgangp.machine.distributed import is_main
 from wgangp.metrics.objective import monitored
-from wgangp.run_dir.files import read_json, read_regular, replace_json, replacing
+from wgangp.run_dir.files import free, read_json, read_regular, replace_json, replacing
 from wgangp.run_dir.header import header_of, is_int
 
 log = logging.getLogger(__name__)
@@ -88,12 +87,6 @@ def set_aside_later(run: Path, step: int) -> None:
     if best_of(run).get("step", 0) > step and best.exists():
         best.rename(free(best.with_suffix(".later")))
         best.with_suffix(".json").unlink()
-
-
-def free(path: Path) -> Path:
-    """Returns a name that no file has: this one, or the first of NAME.2, NAME.3 and so on."""
-    names = (path.with_name(f"{path.name}.{i}") for i in count(2))
-    return next(name for name in chain([path], names) if not name.exists())
 
 
 def best_of(run: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Run directories of new runs: each has a name of its own, and is removed again if the start is refused."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -18,8 +19,7 @@ class Claim:
         run owns it, a run that `may_rename` takes the name with -2, -3 ... added; otherwise that run is continued.
         Raises ValueError if the directory cannot be created.
         """
-        for i in count(1):
-            run = self.wanted if i == 1 else self.wanted.with_name(f"{self.wanted.name}-{i}")
+        for run in numbered(self.wanted):
             try:
                 run.mkdir(parents=True, exist_ok=True)
                 (run / ".hydra").mkdir()
@@ -34,7 +34,7 @@ class Claim:
                 raise ValueError(f"{run} cannot be created ({error.strerror}): {advice}") from error
             self.run = run.absolute()
             return self.run
-        raise AssertionError("count never ends")
+        raise AssertionError("the names never end")
 
     def release(self) -> None:
         """Removes what a refused start has left: empty directories, and the lock. A run's record keeps everything."""
@@ -44,6 +44,12 @@ class Claim:
             (self.run / ".hydra").rmdir()  # fails if a record is in it
             (self.run / ".lock").unlink(missing_ok=True)
             remove_if_empty(self.run)
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """Yields NAME, NAME-2, NAME-3 and so on."""
+    yield path
+    yield from (path.with_name(f"{path.name}-{i}") for i in count(2))
 
 
 def remove_if_empty(folder: Path) -> None:

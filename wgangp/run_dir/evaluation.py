@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from wgangp.metrics import Result
-from wgangp.run_dir.files import read_json, replace_json
+from wgangp.run_dir.files import free, read_json, replace_json
 from wgangp.run_dir.lock import in_turn
 
 
-def record(run: Path, step: int, measured_with: dict[str, Any], results: list[Result]) -> Path:
+def write_scores(run: Path, step: int, measured_with: dict[str, Any], results: list[Result]) -> Path:
     """Writes each score and how it was measured; scores of the same step that were there stay. Returns the file.
 
     Those of another step are in evaluation_step_N.json from then on.
@@ -33,7 +33,7 @@ def set_aside_later(run: Path, step: int) -> None:
     """Renames the scores of steps after this one, of a future that is given up, to .later."""
     for file in (run / "evaluation.json", *run.glob("evaluation_step_*.json")):
         if (found := _sound(file)) is not None and found["step"] > step:
-            file.replace(file.with_suffix(".later"))
+            file.rename(free(file.with_suffix(".later")))
 
 
 def kept(run: Path, step: int) -> Path:

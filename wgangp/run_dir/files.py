@@ -7,6 +7,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +21,12 @@ def refuse_links(run: Path, *more: Path) -> None:
     for path in (*map(Path, NO_LINKS), *more):
         if (run / path).is_symlink():
             raise ValueError(f"{run / path} is a link: replace it by what it leads to, or remove it")
+
+
+def free(path: Path) -> Path:
+    """Returns a name that no file has: this one, or the first of NAME.2, NAME.3 and so on."""
+    names = (path.with_name(f"{path.name}.{i}") for i in count(2))
+    return next(name for name in chain([path], names) if not name.exists())
 
 
 def open_for_writing(path: Path, mode: str = "w") -> IO[Any]:

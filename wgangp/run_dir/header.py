@@ -1,4 +1,4 @@
-"""What a checkpoint says beside its weights: the configuration, and what the data decided. It may be forged."""
+"""The header of a checkpoint: configuration, shape, classes and units. The file may be forged, so all is checked."""
 
 import math
 from collections.abc import Mapping

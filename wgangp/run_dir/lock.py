@@ -12,7 +12,7 @@ try:
 except ImportError:  # on Windows
     fcntl = None  # type: ignore[assignment]
 
-LOOK = 0.5  # seconds: `is_locked` of other processes, as of a summary, takes the lock for less
+LOOK = 0.5  # seconds to wait: `is_locked` of another process, such as a summary, holds the lock for less
 
 
 def run_lock(run: Path) -> FileLock:

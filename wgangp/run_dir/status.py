@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import get_type_hints
 
 from wgangp.run_dir.files import read_json, replace_json
 from wgangp.run_dir.lock import is_locked
@@ -24,8 +25,11 @@ class Status:
     error: str = ""
     monitor: str = ""
     higher_is_better: bool = False
-    value: float | None = None
-    seconds: float = 0.0
+    value: float | int | None = None
+    seconds: float | int = 0.0
+
+
+TYPES = get_type_hints(Status)
 
 
 def write_status(run: Path, status: Status) -> None:
@@ -34,16 +38,16 @@ def write_status(run: Path, status: Status) -> None:
 
 
 def read_status(run: Path) -> Status | None:
-    """The run's status; None if it has no readable status.json.
+    """The run's status; None if it has no readable status.json, or one of other types: a file may be forged.
 
     A run that claims to be running, while no process holds its lock, has failed: its process died.
     """
     try:
         found = read_json(run / "status.json")
         status = Status(**{field.name: found[field.name] for field in fields(Status) if field.name in found})
-        if status.state not in STATES:
-            return None
     except (OSError, ValueError, TypeError):
+        return None
+    if status.state not in STATES or not all(isinstance(getattr(status, name), kind) for name, kind in TYPES.items()):
         return None
     if status.state == "running" and not is_locked(run):
         reason = f"its process died; the newest checkpoint is of step {status.step}"

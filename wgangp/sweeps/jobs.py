@@ -17,7 +17,7 @@ from wgangp.run_dir.status import Status, read_status
 from wgangp.sweeps.plan import read_plan
 from wgangp.sweeps.reading import read_job_record, read_rows
 
-ENOUGH = 6  # scores, of which a bootstrap tells more than their range
+ENOUGH = 6  # scores; of fewer, the range says as much as a bootstrap
 ENDED = ("done", "pruned")  # the states of jobs whose last score counts
 
 
@@ -56,7 +56,7 @@ def read_job(directory: Path, sweep: Path | None = None) -> Job:
         status = _status(directory, record.config, rows)
     except ValueError as error:
         status = Status("failed", reason=f"{error}")
-    monitor = _text(record.config.get("monitor")) or _text(status.monitor)
+    monitor = _text(record.config.get("monitor")) or shown(status.monitor)
     recorded = status.higher_is_better if status.monitor == monitor else None
     return Job(
         directory=directory,
@@ -64,10 +64,10 @@ def read_job(directory: Path, sweep: Path | None = None) -> Job:
         name=_text(record.config.get("name")),
         overrides={key: value for key, _, value in map(_partition, record.overrides)},
         monitor=monitor,
-        higher_is_better=recorded if type(recorded) is bool else monitors.higher_is_better(monitor, ()),
+        higher_is_better=monitors.higher_is_better(monitor, ()) if recorded is None else recorded,
         status=status.state,
-        step=max([status.step if type(status.step) is int else 0, *(int(row["step"]) for row in rows[-1:])]),
-        reason=shown(str(status.reason)) if status.state == "failed" else "",
+        step=max([status.step, *(int(row["step"]) for row in rows[-1:])]),
+        reason=shown(status.reason) if status.state == "failed" else "",
         seconds=_seconds(directory, status),
         rows=rows,
     )
@@ -188,7 +188,7 @@ def _status(run: Path, config: dict[str, Any], rows: list[dict[str, float]]) -> 
 def _seconds(run: Path, status: Status) -> float:
     """The recorded time, or the time from the first file's to the last's."""
     metrics, overrides = run / "metrics.jsonl", run / ".hydra" / "overrides.yaml"
-    if isinstance(status.seconds, int | float) and 0 < status.seconds < math.inf:
+    if 0 < status.seconds < math.inf:
         return float(status.seconds)
     try:
         return max(0.0, metrics.stat().st_mtime - overrides.stat().st_mtime)

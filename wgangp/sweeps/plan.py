@@ -1,14 +1,15 @@
-"""What a sweep set out to do: sweep.json in its directory, from which a killed sweep's missing jobs are known."""
+"""The plan of a sweep, sweep.json: shows which jobs of a killed sweep are missing."""
 
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import count
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
+from wgangp.run_dir.claim import numbered
 from wgangp.run_dir.files import read_json, replace_json
 from wgangp.run_dir.record import has_record
 from wgangp.sweeps.reading import read_job_record
@@ -43,6 +44,11 @@ def read_plan(sweep: Path) -> Plan | None:
         return Plan(str(found["started"]), jobs, int(found["trials"]))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
+
+
+def started_at(plan: Plan | None) -> str:
+    """Returns the date and time of the sweep's first start: now, if it has no plan."""
+    return plan.started if plan else f"{datetime.now():%Y-%m-%d %H:%M}"
 
 
 def check_names(jobs: Sequence[PlannedJob]) -> None:
@@ -102,8 +108,8 @@ def set_aside(judged: Path, earlier: Path, jobs: Sequence[Sequence[str]]) -> Non
 
     if (plan := read_plan(judged)) and values(list(plan.jobs.values())) != values(jobs):
         earlier.mkdir(exist_ok=True)
-        names = (earlier / (judged.name if i == 1 else f"{judged.name}-{i}") for i in count(1))
-        judged.rename(place := next(name for name in names if not name.exists()))
+        place = next(path for path in numbered(earlier / judged.name) if not path.exists())
+        judged.rename(place)
         log.info("%s: the search has found better values; the seeds of the former ones are in %s", judged.name, place)
 
 

@@ -91,11 +91,8 @@ class Study:
         if before.removeprefix("eval/") != monitor.removeprefix("eval/"):
             raise ValueError(f"{file} is a search for monitor={before}: give it again, or another hydra.sweep.dir")
         self.study.set_user_attr("monitor", monitor)
-        asked = {
-            key: str(self.distributions[key]) if key in self.distributions else override.get_value_element_as_str()
-            for override, key in self._keys()
-            if key != "monitor"
-        }
+        asked = self._values({key: str(distribution) for key, distribution in self.distributions.items()})
+        asked.pop("monitor", None)  # compared above: with eval/ before it, it is the same
         if self.study.get_trials() and self.study.user_attrs.get("asked", asked) != asked:
             raise other_sweep(folder)
         self.study.set_user_attr("asked", asked)
@@ -140,11 +137,12 @@ class Study:
         return self._with_values(self.study.best_trial.params)
 
     def _with_values(self, params: dict[str, Any]) -> list[str]:
-        values = [params[k] if k in self.distributions else o.get_value_element_as_str() for o, k in self._keys()]
-        return [f"{key}={value}" for (_, key), value in zip(self._keys(), values, strict=True)]
+        return [f"{key}={value}" for key, value in self._values(params).items()]
 
-    def _keys(self) -> list[tuple[Override, str]]:
-        return [(override, override.get_key_element()) for override in self.overrides]
+    def _values(self, searched: dict[str, Any]) -> dict[str, Any]:
+        """Returns the value of each override by its key; those that are searched have theirs in `searched`."""
+        overrides = {o.get_key_element(): o for o in self.overrides}
+        return {k: searched[k] if k in searched else o.get_value_element_as_str() for k, o in overrides.items()}
 
     def best(self) -> str:
         if not self.study.get_trials(states=(self.optuna.trial.TrialState.COMPLETE,)):

@@ -3,12 +3,10 @@
 With dataset.axes=nthw, or with c for channels, arrays of uint8 are clips.
 """
 
-import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,12 +21,12 @@ from wgangp.data.sources.content import (
     as_tensor,
     check_numbers,
     check_pixels,
+    concatenated,
     in_order,
-    joined,
     named_for,
 )
 from wgangp.data.sources.files import read_arrays
-from wgangp.data.sources.source import ImageSource, Part, array_part
+from wgangp.data.sources.source import ImageSource, Part, array_part, source_function
 from wgangp.data.sources.tables import read_table
 from wgangp.data.statistics import fit_units, limits_of
 from wgangp.machine.paths import local_path
@@ -56,7 +54,7 @@ class Array(ImageSource):
 
     def dataset(self) -> Images | Arrays:
         samples = max(0, (self.axes or "n").find("n"))
-        content = joined([self._read(path) for path in _listed(self.path)], along=samples)
+        content = concatenated([self._read(path) for path in _listed(self.path)], along=samples)
         content = replace(content, where=f"dataset.path={shown(self.path)}")
         if self.condition is not None and self.labels is not None:
             raise ValueError(f"dataset.labels={self.labels} and {self._given}: give classes or a condition, not both")
@@ -208,6 +206,4 @@ def _listed(path: str | Sequence[str]) -> list[str | Path]:
     return paths
 
 
-@functools.wraps(Array, updated=())
-def array(**options: Any) -> Images | Arrays:
-    return Array(**options).dataset()
+array = source_function(Array)

@@ -1,4 +1,4 @@
-"""What a file of arrays holds."""
+"""The arrays of a file: samples, labels, column names, conditions, and their checks."""
 
 import math
 import re
@@ -43,7 +43,7 @@ def named_for(option: str) -> Iterator[None]:
         raise ValueError(str(error).replace("dataset.path=", f"dataset.{option}=")) from error
 
 
-def joined(contents: list[Content], along: int = 0) -> Content:
+def concatenated(contents: list[Content], along: int = 0) -> Content:
     """Returns the content of several files as one, where axis `along` counts the samples.
 
     Raises ValueError if they differ in more than their length.
@@ -64,7 +64,7 @@ def joined(contents: list[Content], along: int = 0) -> Content:
         raise ValueError("dataset.path: the files have other columns, or some have no labels: make them alike")
     labels = None if first.labels is None else np.concatenate([c.labels for c in contents if c.labels is not None])
     tests, given = ([c for c in parts if c] for parts in zip(*((c.test, c.condition) for c in contents), strict=True))
-    test, condition = (joined(parts, along) if parts else None for parts in (tests, given))
+    test, condition = (concatenated(parts, along) if parts else None for parts in (tests, given))
     x = np.concatenate([c.x for c in contents], along)
     return Content(x, labels, first.names, test, condition)
 

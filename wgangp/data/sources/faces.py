@@ -11,7 +11,7 @@ import torch
 from wgangp.data.files import Files
 from wgangp.data.labels import listed
 from wgangp.data.sources.folders import FileSource
-from wgangp.data.sources.source import Part, image_source
+from wgangp.data.sources.source import Part, source_function
 from wgangp.machine.paths import local_path
 from wgangp.machine.text import shown
 
@@ -55,7 +55,7 @@ class CelebA(FileSource):
         return self.part(files, names, labels, files.path.parent, f"celeba_{kind}", notes)
 
 
-celeba = image_source(CelebA)
+celeba = source_function(CelebA)
 
 
 def _places(root: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from wgangp.data.files import Encoded, Files, decode
 from wgangp.data.labels import listed
 from wgangp.data.sources.layout import read_layout
-from wgangp.data.sources.source import ImageSource, Part, image_source
+from wgangp.data.sources.source import ImageSource, Part, source_function
 from wgangp.machine.paths import local_path
 from wgangp.machine.text import shown
 
@@ -111,4 +111,4 @@ def _passed_over(files: Files) -> list[str]:
     return [shown(f"passed over, since they are no images: {listed(kinds)}{advice}")] if kinds else []
 
 
-image_folder = image_source(ImageFolder)
+image_folder = source_function(ImageFolder)

@@ -15,7 +15,7 @@ from wgangp.data.labels import listed
 from wgangp.data.sources.content import as_labels
 from wgangp.data.sources.folders import FileSource
 from wgangp.data.sources.layout import zeros
-from wgangp.data.sources.source import Part, image_source
+from wgangp.data.sources.source import Part, source_function
 from wgangp.machine.paths import local_path
 from wgangp.machine.text import shown
 
@@ -143,4 +143,4 @@ def the_only(names: Sequence[str]) -> str | None:
     return names[0] if len(names) == 1 else None
 
 
-huggingface = image_source(HuggingFace)
+huggingface = source_function(HuggingFace)

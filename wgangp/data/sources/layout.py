@@ -70,14 +70,14 @@ def _labelled(train: list[Parts], held_out: list[Parts], start: int, notes: list
         notes.append(f"the images have no classes, since most are in none of the folders {shown(listed(folders))}")
         depth = None
     if depth is None:
-        return Layout(joined(train), zeros(len(train)), joined(held_out), zeros(len(held_out)), None, notes)
+        return Layout(names_of(train), zeros(len(train)), names_of(held_out), zeros(len(held_out)), None, notes)
     notes += _strays(train, depth)
     number = {name: i for i, name in enumerate(folders)}
     train, known = ([p for p in part if folder_at(p, depth) in number] for part in (train, held_out))
     if others := len(held_out) - len(known):
         notes.append(f"left out {others} of {len(held_out)} held-out images, which are in no folder of a class")
     labels, held_out_labels = (torch.tensor([number[p[depth]] for p in part]).long() for part in (train, known))
-    return Layout(joined(train), labels, joined(known), held_out_labels, [*map(shown, folders)], notes)
+    return Layout(names_of(train), labels, names_of(known), held_out_labels, [*map(shown, folders)], notes)
 
 
 def zeros(n: int) -> Tensor:
@@ -108,12 +108,12 @@ def by_numbers(name: str) -> tuple[list[str | int], str]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name
 
 
-def joined(parts: Sequence[Parts]) -> list[str]:
+def names_of(parts: Sequence[Parts]) -> list[str]:
     return ["/".join(p) for p in parts]
 
 
 def _strays(parts: Sequence[Parts], depth: int) -> list[str]:
-    strays = joined([p for p in parts if folder_at(p, depth) is None])
+    strays = names_of([p for p in parts if folder_at(p, depth) is None])
     few = shown(listed(strays))
     return (
         [f"left out {len(strays)} of {len(parts)} images, which are in none of the class folders: {few}"]

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wgangp.data.sources.published import read_parts
-from wgangp.data.sources.source import ImageSource, Part, array_part, image_source
+from wgangp.data.sources.source import ImageSource, Part, array_part, source_function
 from wgangp.machine.paths import local_path
 
 SIDE, STEP = 64, 0.1  # pixels of the official square; of the room, the way from frame to frame
@@ -93,4 +93,4 @@ def render(digits: Tensor, places: Tensor, size: int) -> Tensor:
     return clips[:, None]
 
 
-moving_digits = image_source(MovingDigits)
+moving_digits = source_function(MovingDigits)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wgangp.data.sources.source import ImageSource, Part, array_part, image_source
+from wgangp.data.sources.source import ImageSource, Part, array_part, source_function
 from wgangp.machine.paths import local_path
 
 IDX_FILES = "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte"
@@ -54,8 +54,8 @@ def stacked(digits: Part, n: int) -> Part:
     return array_part(images[:, 0][picked], None)
 
 
-torchvision_dataset = image_source(TorchvisionDataset)
-stacked_digits = image_source(StackedDigits)
+torchvision_dataset = source_function(TorchvisionDataset)
+stacked_digits = source_function(StackedDigits)
 
 
 def read_parts(name: str, root: Path, download: bool) -> tuple[Part, Part, Sequence[str]]:

@@ -1,4 +1,4 @@
-"""What all sources of images have in common: the options, and the way from files or arrays to `Images`."""
+"""The options that all image sources share, and how files or arrays become a dataset."""
 
 import functools
 import logging
@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from wgangp.data import Dataset
 from wgangp.data.images import Images, brightest, resize
-from wgangp.data.labels import choose, number
+from wgangp.data.labels import choose, renumbered
 from wgangp.data.splits import Split, hold_out
 from wgangp.units import LARGEST_SAMPLE
 
@@ -60,7 +61,7 @@ class ImageSource:
         """Returns the training part, the held-out part if there is one, and the names of the labels if known."""
         raise NotImplementedError
 
-    def images(self) -> Images:
+    def dataset(self) -> Dataset:
         return self.images_of(*self.read())
 
     def images_of(self, train: Part, held_out: Part | None, names: Sequence[str] | None) -> Images:
@@ -89,7 +90,7 @@ class ImageSource:
         self.check_held_out(held_out is not None)
         positions, wanted = choose(train.labels, self.classes, self.limit, names)
         split = self._split(train, positions)
-        table, class_names = number(split.labels, wanted, names)
+        table, class_names = renumbered(split.labels, wanted, names)
         split = replace(split, labels=table[split.labels])
         if self.held_out is not None:
             return *hold_out(split, self.held_out, class_names), class_names
@@ -141,11 +142,11 @@ def array_part(images: Tensor, labels: Tensor | None, conditions: Tensor | None 
     return Part(split.labels, load, conditions)
 
 
-def image_source(source: type[ImageSource]) -> Callable[..., Images]:
-    """Returns the function that conf/dataset names: it takes the fields of the source and returns its `Images`."""
+def source_function(source: type[ImageSource]) -> Callable[..., Dataset]:
+    """Returns the function that conf/dataset names: it takes the fields of the source and returns its dataset."""
 
     @functools.wraps(source, updated=())
-    def build(**options: Any) -> Images:
-        return source(**options).images()
+    def build(**options: Any) -> Dataset:
+        return source(**options).dataset()
 
     return build

@@ -255,18 +255,20 @@ def _read_parquet(path: Path, labels: str | None, columns: Sequence[str] | None,
             found[i] = _numbers(["" if value is None else str(value) for value in column], _naming(path, name, 0))
         if column.dtype.kind in "iu" and len(column):
             check_whole(f"dataset.path={shown(path)}: the column {shown(name)}", int(column.min()), int(column.max()))
-    y = None
-    if label is not None:
-        column = table.column(names[label])
-        if column.null_count:  # categories have them beside their values
-            raise _no_class(path, labels, column.is_null().to_pylist().index(True))
-        y = column.to_numpy()
-    if y is not None and y.dtype.kind == "O" and any(isinstance(value, np.ndarray | dict) for value in y):
-        raise ValueError(
-            f"dataset.path={shown(path)}: the column {shown(labels)} has lists: classes are names or whole numbers"
-        )
-    if y is not None and (missing := [i for i, value in enumerate(y) if is_blank(str(value))]):
-        raise _no_class(path, labels, missing[0])
-    y = np.array([text_of(value) for value in y]) if y is not None and y.dtype.kind not in "biu" else y
+    y = None if label is None else _parquet_classes(path, names[label], table.column(names[label]))
     check_names(path, labels, y)
     return Content(np.stack([column.astype(np.float64) for column in found], 1), y, tuple(wanted))
+
+
+def _parquet_classes(path: Path, name: str, column: Any) -> np.ndarray:
+    """Returns the classes of a column of pyarrow. Raises ValueError if one is missing, or is a list."""
+    if column.null_count:  # categories have them beside their values
+        raise _no_class(path, name, column.is_null().to_pylist().index(True))
+    y: np.ndarray = column.to_numpy()
+    if y.dtype.kind == "O" and any(isinstance(value, np.ndarray | dict) for value in y):
+        raise ValueError(
+            f"dataset.path={shown(path)}: the column {shown(name)} has lists: classes are names or whole numbers"
+        )
+    if missing := [i for i, value in enumerate(y) if is_blank(str(value))]:
+        raise _no_class(path, name, missing[0])
+    return y if y.dtype.kind in "biu" else np.array([text_of(value) for value in y])

@@ -14,9 +14,9 @@ from torch import Tensor
 from wgangp.data.files.listing import ENDINGS, walk
 from wgangp.data.files.videos import FILMS, VIDEOS, Film, decode_videos, needs_pyav
 from wgangp.data.images import Images
-from wgangp.data.labels import choose, listed, number
+from wgangp.data.labels import choose, listed, renumbered
 from wgangp.data.sources.layout import by_numbers, read_layout
-from wgangp.data.sources.source import ImageSource, image_source
+from wgangp.data.sources.source import ImageSource, source_function
 from wgangp.data.splits import Split, hold_out
 from wgangp.data.windows import Windows
 from wgangp.machine.paths import local_path
@@ -41,7 +41,7 @@ class VideoFolder(ImageSource):
     stride: int
     stacked: bool
 
-    def images(self) -> Images:
+    def dataset(self) -> Images:
         self._check()
         videos = self._listed()
         layout = read_layout([*videos])
@@ -54,7 +54,7 @@ class VideoFolder(ImageSource):
         train = kept(films, names, layout.labels[positions])
         if not len(train[1]):
             raise ValueError(f"dataset.path={self.path}: no video of the training part can be used")
-        table, class_names = number(train[1], wanted, layout.class_names)
+        table, class_names = renumbered(train[1], wanted, layout.class_names)
         test = kept(films, layout.held_out, layout.held_out_labels)
         test = part_of(test, torch.isin(test[1], (table >= 0).nonzero().flatten()).nonzero().flatten())
         if self.held_out is not None:
@@ -181,4 +181,4 @@ def say_rates(films: dict[str, Film]) -> None:
         log.warning("the videos have %.3g to %.3g frames a second, which are taken alike", min(rates), max(rates))
 
 
-video_folder = image_source(VideoFolder)
+video_folder = source_function(VideoFolder)

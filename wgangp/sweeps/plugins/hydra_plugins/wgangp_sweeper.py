@@ -5,13 +5,10 @@ It is here because Hydra takes plugins from modules of this name alone; wgangp.a
 
 import logging
 import math
-import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
-from datetime import datetime
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from wgangp.app.errors import explain
 from wgangp.machine.paths import local_path
 from wgangp.metrics.objective import Trial, higher_is_better
+from wgangp.run_dir.claim import numbered
 from wgangp.run_dir.lock import is_locked, locked
 from wgangp.run_dir.record import has_record
 from wgangp.run_dir.status import read_status
@@ -41,6 +39,7 @@ from wgangp.sweeps.plan import (
     directory_overrides,
     other_sweep,
     read_plan,
+    started_at,
     write_plan,
 )
 from wgangp.sweeps.progress import report_failures, report_progress, write_failure
@@ -99,13 +98,8 @@ class Sweeper(BasicSweeper):
 
     def make_folder(self) -> Path:
         """Creates the sweep's directory: a new one if its name has the time, else the one that the user named."""
-        given = [str(o) for o in self.raw("overrides", "hydra")]
-        typed = [o.partition("=")[2] for o in given if o.startswith("hydra.sweep.dir=")]
-        is_number = bool(typed) and re.fullmatch(r"[\d_]+", typed[-1])  # 2024_01_31 is a name
-        wanted = local_path(typed[-1] if is_number else self.cfg.hydra.sweep.dir)
         is_new = "${now:" in self.raw("sweep", "dir")
-        for i in count(1):
-            folder = wanted if i == 1 else wanted.with_name(f"{wanted.name}-{i}")
+        for folder in numbered(local_path(self.cfg.hydra.sweep.dir)):
             try:
                 folder.mkdir(parents=True, exist_ok=not is_new)
             except OSError as error:
@@ -116,7 +110,7 @@ class Sweeper(BasicSweeper):
             with read_write(self.cfg.hydra), open_dict(self.cfg.hydra):
                 self.cfg.hydra.sweep.dir = str(folder)
             return folder
-        raise AssertionError("count never ends")
+        raise AssertionError("the names never end")
 
     def raw(self, group: str, key: str) -> Any:
         """hydra.GROUP.KEY before its interpolations are resolved."""
@@ -133,9 +127,7 @@ class Sweeper(BasicSweeper):
         for job in jobs:
             check_same(folder, job, plan)
         waiting = [job for job in jobs if not self.has_ended(folder / job.name, job.overrides)]
-        started = plan.started if plan else f"{datetime.now():%Y-%m-%d %H:%M}"
-        OmegaConf.save(self.cfg, folder / "multirun.yaml")
-        write_plan(folder, Plan(started, jobs={job.name: job.overrides for job in jobs}))
+        self.record(folder, Plan(started_at(plan), jobs={job.name: job.overrides for job in jobs}))
         log.info("%s: %d jobs, %d of them done before", folder, len(jobs), len(jobs) - len(waiting))
         together = 1 if isinstance(self.launcher, BasicLauncher) else max(1, len(waiting))
         results, begin = list[JobReturn](), time.monotonic()
@@ -159,8 +151,7 @@ class Sweeper(BasicSweeper):
             raise other_sweep(folder)
         higher = higher_is_better(self.cfg.monitor, catalogue(self.cfg).values())
         study = Study(folder, overrides, self.cfg.monitor, higher, self.cfg.seed)
-        OmegaConf.save(self.cfg, folder / "multirun.yaml")
-        write_plan(folder, Plan(plan.started if plan else f"{datetime.now():%Y-%m-%d %H:%M}", trials=self.trials))
+        self.record(folder, Plan(started_at(plan), trials=self.trials))
         results, failed, begin = [], [], time.monotonic()
         for number in range(study.finished(), self.trials):
             trial, name = self.next_trial(folder, study)
@@ -177,6 +168,11 @@ class Sweeper(BasicSweeper):
         report_failures(folder, failed, self.trials)
         study.check_scored()
         return results, study
+
+    def record(self, folder: Path, plan: Plan) -> None:
+        """Writes the sweep's configuration and its plan."""
+        OmegaConf.save(self.cfg, folder / "multirun.yaml")
+        write_plan(folder, plan)
 
     def next_trial(self, folder: Path, study: "Study") -> "tuple[StudyTrial, str]":
         """The trial and its directory, which no other job has: a cut journal may have lost trials that ran."""
