@@ -20,6 +20,7 @@ from wgangp.data.toy import gaussians8, swissroll
 from wgangp.metrics import Result
 from wgangp.metrics.classifier import ResNet
 from wgangp.metrics.scores import Scores, choose
+from wgangp.metrics.scores import plain as plain_result
 from wgangp.metrics.text import NgramJS
 from wgangp.metrics.toy import Modes, Wasserstein1
 from wgangp.run_dir.checkpoint import load_checkpoint, newest_checkpoint
@@ -386,6 +387,23 @@ def test_data_of_a_folder_of_datasets_are_found_there_and_nothing_is_downloaded_
     assert code == 1 and "MNIST cannot be read" in text
     code, text = call("evaluate", *options, "dataset.path=here")
     assert code == 1 and "this run's dataset has no path; try dataset.root=FOLDER" in text
+
+
+def test_two_metrics_with_a_score_of_one_name_are_refused():
+    two = {"some": Modes(samples=100), "all": Modes(samples=2500)}
+    with pytest.raises(ValueError, match=r"some and all both give \w+: choose one of them"):
+        choose(two, gaussians8(seed=0, device=CPU), ["some", "all"], only_quick=False)
+    assert choose(two, gaussians8(seed=0, device=CPU), ["all"], only_quick=False) == {"all": two["all"]}
+
+
+def test_results_may_have_numbers_of_numpy_and_tensors():
+    how = {"samples": np.int64(5), "reference": "train"}
+    result = plain_result(
+        Result({"a": torch.tensor(1.5)}, how, {"a": {"curve": np.arange(3), "floor": np.float32(0.5)}})
+    )
+    assert result == Result({"a": 1.5}, {"samples": 5, "reference": "train"}, {"a": {"curve": [0, 1, 2], "floor": 0.5}})
+    with pytest.raises((TypeError, AttributeError)):
+        plain_result(Result({"a": 1.0}, {"samples": object()}))
 
 
 def test_scores_of_two_futures_that_were_given_up_are_both_kept(tmp_path):

@@ -435,6 +435,18 @@ def test_what_has_no_penalty_is_told(critic, real, message):
         gradient_penalty(critic, real, real)
 
 
+@pytest.mark.parametrize("wrap", [torch.jit.script, lambda critic: torch.jit.trace(critic, torch.zeros(4, 3))])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_the_penalty_of_scripted_code_keeps_its_gradient(wrap):
+    """By torch.func it had none from the second call on, silently."""
+    critic = torch.nn.Sequential(torch.nn.Linear(3, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
+    scripted, x = torch.nn.Sequential(wrap(critic)), torch.randn(4, 3)
+    (expected,) = torch.autograd.grad(gradient_norm(critic, x).sum(), critic[0].weight)
+    for _ in range(3):
+        (found,) = torch.autograd.grad(gradient_norm(scripted, x).sum(), next(scripted.parameters()))
+        torch.testing.assert_close(found, expected)
+
+
 def test_a_score_may_have_axes_of_length_one():
     x = torch.randn(5, 3)
     assert gradient_penalty(lambda x: x[:, :1, None, None], x, x + 1).item() == 0

@@ -190,6 +190,47 @@ def test_settings_of_the_caller_do_not_change_a_run(tmp_path):
     assert all(torch.equal(plain[name], value) for name, value in run.generator().state_dict().items())
 
 
+def test_settings_of_the_caller_do_not_change_samples(tmp_path):
+    small = ["steps=2", "batch_size=8", "generator.width=8", "critic.width=8", "device=cpu", "compile=false"]
+    run = wgangp.train(*small, "evaluate_every=0", "sample_every=0", run_dir=tmp_path / "run")
+    samples = run.samples(3)
+    try:
+        torch.set_default_dtype(torch.float64)
+        assert torch.equal(run.samples(3), samples)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.device("meta"):
+        assert torch.equal(run.samples(3), samples)
+        assert next(run.generator().parameters()).device.type == "cpu"
+
+
+def test_what_a_network_draws_and_does_not_save_is_drawn_again(tmp_path, monkeypatch):
+    """Fixed random features, as a plain tensor."""
+    (tmp_path / "my_features.py").write_text(
+        "import torch\n"
+        "from wgangp.models import Generator\n"
+        "class Mine(Generator):\n"
+        "    def __init__(self, shape, num_classes, nz):\n"
+        "        super().__init__()\n"
+        "        self.nz, self.num_classes = nz, num_classes\n"
+        "        self.features = torch.randn(nz, 64)\n"
+        "        self.linear = torch.nn.Linear(64, shape[0])\n"
+        "    def forward(self, z, y=None):\n"
+        "        return self.linear((z @ self.features).sin())\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = ["generator._target_=my_features.Mine", "allow=[my_features]", "~generator.width", "~generator.depth"]
+    own += ["~generator.output", "seed=5", "steps=2", "batch_size=8", "critic.width=8", "device=cpu", "compile=false"]
+    run = wgangp.train(*own, "evaluate_every=0", "sample_every=0", run_dir=tmp_path / "run")
+    trained = wgangp.make_trainer(*own).generator.features
+    assert torch.equal(run.generator().features, trained) and torch.equal(run.generator().features, trained)
+
+
+def test_a_configuration_of_another_command_is_refused():
+    with pytest.raises(ValueError, match="this is no configuration of wgangp-train: give one of load_config"):
+        wgangp.train(wgangp.load_config("run=r", config_name="sample"))
+
+
 def test_a_training_loop_of_ones_own_has_the_dtype_of_its_program():
     torch.set_default_dtype(torch.float64)
     try:

@@ -202,6 +202,7 @@ def test_names_of_files_may_be_numbers_in_python(tmp_path, monkeypatch):
         ("dataset.path=2024", False, "dataset.path='2024'"),
         ("hydra.run.dir=2024_01_31", False, "hydra.run.dir='2024_01_31'"),
         ("dataset.path=~/a,2024", True, "dataset.path='/home/me/a','2024'"),
+        ("dataset.path=daten/bücher.npz", False, "dataset.path='daten/bücher.npz'"),  # Hydra knows ASCII alone
         ("dataset.path=a,b", False, "dataset.path='a,b'"),
         ("dataset.path=choice(a,b)", True, "dataset.path=choice(a,b)"),
         ("seed=0,1", True, "seed=0,1"),

@@ -501,6 +501,66 @@ def test_parts_that_return_other_things_are_told_so(parts, said):
         small_trainer(**parts).train_step()
 
 
+class Classes(ChangedData):
+    """Points of three classes."""
+
+    num_classes = 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (torch.arange(8) % 3 + 1, "labels from 1 to 3, and num_classes is 3: number the classes from 0"),
+        (torch.arange(8) % 3 - 1, "labels from -1 to 1"),
+        ((torch.arange(8) % 3).int(), r"labels \(8,\) of torch.int32: make them \(8,\) of torch.int64"),
+        ((torch.arange(8) % 3)[:, None], r"labels \(8, 1\) of torch.int64"),
+        ((torch.arange(8) % 3).float(), r"labels \(8,\) of torch.float32"),
+    ],
+)
+def test_labels_of_other_kinds_are_told_so(labels, said):
+    with pytest.raises(ValueError, match=said):
+        small_trainer(dataset=Classes(lambda x, y: (x, labels)))
+
+
+def test_names_of_classes_and_what_is_fetched_are_looked_at(monkeypatch):
+    data = Classes(lambda x, y: (x, torch.arange(8) % 3))
+    data.class_names = ("a", "b")
+    with pytest.raises(ValueError, match="2 class_names, and num_classes is 3: name each class"):
+        small_trainer(dataset=data)
+    monkeypatch.setattr(data, "fetch", lambda index, n: torch.zeros(n))
+    with pytest.raises(ValueError, match=r"fetches \(8,\): make fetch return a tuple of what make takes"):
+        small_trainer(dataset=data)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda g: g.double(), "weights of torch.float64: make them torch.float32"),
+        (lambda g: g.bfloat16(), "weights of torch.bfloat16"),
+        (lambda g: normed(g, torch.nn.utils.spectral_norm), "take torch.nn.utils.parametrizations.spectral_norm"),
+    ],
+)
+def test_generators_that_cannot_be_trained_or_copied_are_refused(change, said):
+    with pytest.raises(ValueError, match=said):
+        small_trainer(generator=change(small_trainer().generator))
+
+
+def normed(network, norm):
+    norm(next(module for module in network.modules() if isinstance(module, nn.Linear)))
+    return network
+
+
+def test_complex_weights_need_an_optimizer_that_is_not_fused():
+    def critic():
+        network = small_trainer().critic
+        network.phase = nn.Parameter(torch.ones(3, dtype=torch.complex64))
+        return network
+
+    with pytest.raises(ValueError, match="fused=true takes no complex weights: set it to false"):
+        small_trainer(critic=critic(), critic_optimizer=partial(torch.optim.Adam, fused=True))
+    small_trainer(critic=critic(), critic_optimizer=torch.optim.Adam)
+
+
 def test_an_optimizer_that_needs_a_closure_is_refused():
     with pytest.raises(ValueError, match="LBFGS computes the loss several times a step: choose another optimizer"):
         small_trainer(critic_optimizer=torch.optim.LBFGS)

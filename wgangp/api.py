@@ -63,6 +63,8 @@ def train(*config: str | DictConfig, run_dir: str | Path | None = None) -> Run:
 def composed(config: Sequence[object]) -> tuple[DictConfig, Record]:
     """Returns the checked configuration that `train` is given, or that its overrides make, and the run's record."""
     if len(config) == 1 and isinstance(config[0], DictConfig):
+        if "steps" not in config[0]:
+            raise ValueError("this is no configuration of wgangp-train: give one of load_config(...)")
         check(config[0])
         return config[0], Record(to_record(config[0]))
     overrides = [override for override in config if isinstance(override, str)]

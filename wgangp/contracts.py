@@ -4,13 +4,16 @@ Each function raises ValueError in one line if a part of one's own is something 
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from wgangp.data import Dataset
 from wgangp.machine import distributed
+
+MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
 
 def found(value: Any) -> str:
@@ -35,8 +38,24 @@ def check_content(content: str, sees_conditions: bool) -> None:
         )
 
 
-def check_batch(made: Any, n: int, shape: Sequence[int], weights: torch.dtype) -> tuple[Tensor, Tensor]:
+def check_data(dataset: Dataset, n: int) -> None:
+    """Raises ValueError if the first batch is not what the dataset promises, or its labels are not those of classes."""
+    fetched, classes, names = dataset.fetch(0, n), dataset.num_classes, dataset.class_names
+    if not isinstance(fetched, tuple | list):
+        raise ValueError(f"the dataset fetches {found(fetched)}: make fetch return a tuple of what make takes")
+    _, y = check_batch(dataset.make(*fetched), n, dataset, torch.float64)
+    if classes and not y.is_floating_point() and not 0 <= int(y.min()) <= int(y.max()) < classes:
+        raise ValueError(
+            f"the dataset makes labels from {int(y.min())} to {int(y.max())}, and num_classes is {classes}: number the "
+            "classes from 0"
+        )
+    if names and len(names) != classes:
+        raise ValueError(f"the dataset has {len(names)} class_names, and num_classes is {classes}: name each class")
+
+
+def check_batch(made: Any, n: int, dataset: Dataset, weights: torch.dtype) -> tuple[Tensor, Tensor]:
     """Returns n samples (n, *shape) and labels (n,) or conditions (n, *), in float32, or float64 if `weights` are."""
+    shape = dataset.shape
     if not (isinstance(made, tuple | list) and len(made) == 2 and all(isinstance(part, Tensor) for part in made)):
         raise ValueError(f"the dataset makes {found(made)}: make it return samples and labels, two tensors")
     x, y = made
@@ -46,6 +65,8 @@ def check_batch(made: Any, n: int, shape: Sequence[int], weights: torch.dtype) -
     for part, tensor in {"samples": x, "conditions": y if y.is_floating_point() else x}.items():
         if tensor.dtype not in (torch.float32, dtype):
             raise ValueError(f"the dataset makes {part} of {tensor.dtype}: make them {dtype}")
+    if dataset.num_classes and dataset.conditions is None and (y.shape != (n,) or y.dtype != torch.int64):
+        raise ValueError(f"the dataset makes labels {found(y)} of {y.dtype}: make them {(n,)} of torch.int64")
     return x, y
 
 
@@ -83,8 +104,26 @@ def check_penalty(terms: Any) -> tuple[Tensor, Tensor]:
     return check_scalar(terms[0], "penalty"), check_scalar(terms[1], "penalty, as norm,")
 
 
-def check_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """Returns an optimizer whose step needs no function that computes the loss again."""
+def check_generator(generator: nn.Module) -> None:
+    """Raises ValueError if its weights are of another precision than latents and samples, or it cannot be copied."""
+    latents = torch.get_default_dtype()
+    for dtype in {p.dtype for p in generator.parameters() if p.is_floating_point()} - {latents}:
+        raise ValueError(
+            f"the generator has weights of {dtype}: make them {latents}, as latents are; precision=bfloat16 "
+            "computes in bfloat16"
+        )
+    hooks = [type(hook) for module in generator.modules() for hook in module._forward_pre_hooks.values()]
+    for hook in hooks:
+        if hook.__module__ in ("torch.nn.utils.spectral_norm", "torch.nn.utils.weight_norm"):
+            name = hook.__module__.rpartition(".")[2]
+            raise ValueError(f"the generator has {hook.__module__}: take torch.nn.utils.parametrizations.{name}")
+
+
+def make_optimizer(make: MakeOptimizer, weights: list[nn.Parameter], name: str) -> torch.optim.Optimizer:
+    """Returns the optimizer of the network of this name, whose step needs no function that computes the loss again."""
+    optimizer = make(weights)
+    if optimizer.defaults.get("fused") and any(p.is_complex() for p in weights):
+        raise ValueError(f"{name}_optimizer.fused=true takes no complex weights: set it to false")
     closure = inspect.signature(optimizer.step).parameters.get("closure")
     if closure is not None and closure.default is closure.empty:
         raise ValueError(f"{type(optimizer).__name__} computes the loss several times a step: choose another optimizer")

@@ -18,7 +18,7 @@ from wgangp.app.defaults import part_with_defaults
 from wgangp.app.trust import no_larger_than
 from wgangp.machine.device import seed_step
 from wgangp.machine.paths import local_path
-from wgangp.machine.settings import kept_random_state
+from wgangp.machine.settings import kept_random_state, plain_torch
 from wgangp.models import Generator
 from wgangp.models.layers import use_batch_statistics
 from wgangp.run_dir.checkpoint import State, load_newest, run_of
@@ -88,7 +88,7 @@ class Run:
         if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
             raise ValueError(f"n={n}: give a whole number of at least 1")
         generator = self.generator(batchnorm="batch")
-        with kept_random_state():
+        with kept_random_state(), plain_torch():
             seed_step(seed, 0, "sample")
             z, y = latents(generator, n)
             return torch.cat(generate(generator, z, y, to_data(generator)))[:n]
@@ -108,7 +108,7 @@ def load_generator(
     `allow` names packages beside wgangp whose networks you trust. Raises FileNotFoundError or ValueError if there is no
     sound checkpoint, or it is one of other networks.
     """
-    with kept_random_state():
+    with kept_random_state(), plain_torch():
         return Run(run, allow=allow).load(ema, batchnorm)[1]
 
 
@@ -127,6 +127,8 @@ def generator_of(state: State, ema: bool, batchnorm: str, allow: Sequence[str]) 
     with no_larger_than(weights):
         with torch.device("meta"), suppress(RuntimeError):
             make()  # without memory: a stranger's configuration may be of any width
+        seed = header.config.get("seed")
+        torch.manual_seed(seed if type(seed) is int else 0)  # as in training: a network may draw what it does not save
         generator: Generator = make()  # networks of one's own may compute while they are built, which "meta" cannot
     try:
         generator.load_state_dict(weights)

@@ -10,14 +10,17 @@ from torch.func import functional_call
 
 from wgangp.augmentation import augmented, check_augmentation
 from wgangp.contracts import (
+    MakeOptimizer,
     check_batch,
     check_batch_size,
     check_content,
+    check_data,
     check_fakes,
-    check_optimizer,
+    check_generator,
     check_penalty,
     check_scalar,
     check_scores,
+    make_optimizer,
 )
 from wgangp.data import Dataset
 from wgangp.losses import Loss, class_loss, content_loss
@@ -35,7 +38,6 @@ from wgangp.penalties.gradients import ScoreFunction, at_least_float32
 
 ROLLBACK = 1_000_000  # is added to the seed for each rollback
 Logs = dict[str, Tensor]  # detached scalars, on the device until somebody reads them
-MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
 
 class Functions(NamedTuple):
@@ -80,8 +82,9 @@ class Trainer:
         critic = penalty.wrap(critic)
         self.one_pass = not couples_samples(critic)
         penalty.check(critic)
-        dataset.batch(0, batch_size)  # raises ValueError if the batch is larger than the dataset
+        check_data(dataset, batch_size)
         check_batch_size(batch_size)
+        check_generator(generator)
         self.dataset, self.loss, self.penalty = dataset, loss, penalty.to(device)
         layout = memory_format(len(dataset.shape), device, precision)
         self.generator = in_layout(generator.to(device), len(dataset.shape), layout)
@@ -89,8 +92,8 @@ class Trainer:
         self.classes = dataset.num_classes if generator.num_classes else 0  # that both networks know of
         self.generator_params = trainable(generator, "generator")
         self.critic_params = trainable(critic, "critic")
-        self.generator_optimizer = check_optimizer(generator_optimizer(self.generator_params))
-        self.critic_optimizer = check_optimizer(critic_optimizer(self.critic_params))
+        self.generator_optimizer = make_optimizer(generator_optimizer, self.generator_params, "generator")
+        self.critic_optimizer = make_optimizer(critic_optimizer, self.critic_params, "critic")
         self.ema = EMA(generator, ema_decay, device)
         self.device, self.seed, self.step, self.steps = device, seed, 0, steps
         self.images_seen = 0  # real images of the critic's updates
@@ -179,9 +182,7 @@ class Trainer:
 
     def critic_loss(self, penalised: bool, z: Tensor, *fetched: Tensor) -> tuple[Tensor, Logs]:
         """Algorithm 1, lines 4 to 7."""
-        made = check_batch(
-            self.dataset.make(*fetched), self.batch_size, self.dataset.shape, self.critic_params[0].dtype
-        )
+        made = check_batch(self.dataset.make(*fetched), self.batch_size, self.dataset, self.critic_params[0].dtype)
         real, y = map(local_shard, made)  # (n, *), (n,) or (n, *)
         with torch.no_grad(), self.autocast():
             fake = check_fakes(fakes(self.generator, real, z, y), real)  # with the reals' labels or conditions

@@ -320,7 +320,7 @@ BAD = {
     "objects": (
         lambda: saved(np.array([[1, 2], [3]], object)),
         {},
-        "holds Python objects, such as rows of different l",
+        r"holds Python objects: save text by .astype\(str\), and rows of one l",
     ),
     "text": (lambda: saved(np.array([["a"], ["b"]])), {}, "has type <U1 .*: give an array of real numbers"),
     "nothing": (
@@ -379,6 +379,8 @@ def test_what_the_first_line_of_a_table_is(tmp_path, monkeypatch, caplog):
     assert (
         of_table(",a,b\n0,5,6\n1,7,9\n").units.names == ("a", "b") and "left out columns without a name" in caplog.text
     )
+    spectra = of_table(",400,402.5\n0,5,6\n1,7,9\n")  # by wavelength
+    assert spectra.units.names == ("400", "402.5") and len(spectra) == 2
     assert of_table(",a\n0,5\n1,7\n", columns=["", "a"]).units.names == ("", "a")
 
 
@@ -543,3 +545,21 @@ def test_one_sample_alone_is_not_held_out():
     saved(np.zeros((1, 2)))
     with pytest.raises(ValueError, match=r"dataset\.held_out=0\.5: there is one sample alone"):
         load(held_out=0.5)
+
+
+def test_fill_values_and_packed_numbers_of_hdf5_files():
+    h5py = pytest.importorskip("h5py")
+    x = np.arange(120, dtype=np.int16).reshape(30, 4)
+    with h5py.File("x.h5", "w") as file:
+        file.create_dataset("x", data=x).attrs.update({"scale_factor": 0.5, "add_offset": 273.15})
+    np.testing.assert_allclose(load("x.h5").reference()[0], 0.5 * x + 273.15, atol=1e-4)
+    with h5py.File("x.h5", "a") as file:
+        file["x"].attrs["_FillValue"] = np.int16(7)
+    with pytest.raises(ValueError, match="1 numbers that are missing"):
+        load("x.h5")
+
+
+def test_sparse_matrices_are_refused():
+    np.savez("s.npz", data=np.ones(3), indices=np.arange(3), indptr=np.arange(4), shape=(3, 5), format=b"csr")
+    with pytest.raises(ValueError, match="holds a sparse matrix: save its toarray"):
+        load("s.npz")

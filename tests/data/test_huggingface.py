@@ -70,6 +70,39 @@ def test_parquet_files_with_names_as_labels(call, hub):
     assert code == 0 and "6 images of 3x8x8, 2 classes: blue (2), red (4)" in text
 
 
+def test_a_data_set_may_have_a_format_of_its_own(hub, monkeypatch):
+    monkeypatch.chdir(hub)
+    split(4, 2, ["a", "b"] * 2).with_format("numpy", columns=["image"]).save_to_disk("folder")
+    cfg = load_config("dataset=huggingface", "dataset.name=folder", "dataset.label=label", "dataset.size=8")
+    assert make_dataset(cfg, torch.device("cpu")).class_names == ("a", "b")
+
+
+def test_labels_of_several_values_are_refused(hub, monkeypatch):
+    monkeypatch.chdir(hub)
+    Path("folder").mkdir()
+    split(4, 2, [[0, 1], [1], [0], []]).to_parquet("folder/train.parquet")
+    cfg = load_config("dataset=huggingface", "dataset.name=folder", "dataset.label=label", "dataset.size=8")
+    with pytest.raises(ValueError, match="has several values a sample"):
+        make_dataset(cfg, torch.device("cpu"))
+
+
+def test_images_beside_a_table_may_change(hub, monkeypatch):
+    monkeypatch.chdir(hub)
+
+    def save(value):
+        for i in range(4):
+            Image.new("RGB", (8, 8), (value, value, value)).save(f"{i}.png")
+
+    save(200)
+    Path("folder").mkdir()
+    data = datasets.Dataset.from_dict({"image": [str(Path(f"{i}.png").absolute()) for i in range(4)]})
+    data.cast_column("image", datasets.Image()).to_parquet("folder/train.parquet")
+    cfg = load_config("dataset=huggingface", "dataset.name=folder", "dataset.size=8")
+    assert make_dataset(cfg, torch.device("cpu")).train.images.unique().tolist() == [200]
+    save(90)
+    assert make_dataset(cfg, torch.device("cpu")).train.images.unique().tolist() == [90]
+
+
 def test_a_folder_of_images_and_a_subset_of_parquet_files(call, hub):
     """The package's own readings of a folder: classes by sub-folders, and the configurations of its README."""
     for i, pixels in enumerate(pictures(6, 3)):

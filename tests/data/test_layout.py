@@ -80,6 +80,16 @@ def test_train_and_val_are_parts(tmp_path, caplog, prefix, train, held_out):
     assert "left out 1 of 2 held-out images, which are in no folder of a class" in caplog.text
 
 
+def test_parts_below_the_classes_are_parts(tmp_path, caplog):
+    names = [*pair(("cat/train", "dog/train")), "cat/test/0.png", "dog/test/0.png"]
+    data = image_folder(path=tree(tmp_path / "x", names), **PHOTOS)
+    assert data.class_names == ("cat", "dog") and data.train.images[:, 0, 0, 0].tolist() == [100, 101, 102, 103]
+    assert data.train.labels.tolist() == [0, 0, 1, 1] and data.test.labels.tolist() == [0, 1]
+    assert data.test.images[:, 0, 0, 0].tolist() == [104, 105]
+    mixed = read_layout(pair(("cat/train", "cat/test", "cat/masks", "dog/train", "dog/test")))
+    assert len(mixed.train) == 10 and "the folders masks, test, train are no parts" in mixed.notes[0]
+
+
 def test_parts_without_classes_and_a_part_that_is_not_used(tmp_path, caplog):
     data = image_folder(path=tree(tmp_path / "x", pair(("train", "val", "test"))), **PHOTOS)
     assert data.num_classes == 0 and len(data) == 2 and data.test.images[:, 0, 0, 0].tolist() == [102, 103]
@@ -91,7 +101,7 @@ def test_parts_without_classes_and_a_part_that_is_not_used(tmp_path, caplog):
 def test_other_folders_beside_train_and_val_make_them_classes_and_that_is_said(tmp_path, caplog):
     data = image_folder(path=tree(tmp_path / "x", pair(("train", "val", "extra"))), **PHOTOS)
     assert data.class_names == ("extra", "train", "val")
-    assert "the folders extra, train, val are classes" in caplog.text
+    assert "the folders extra, train, val are no parts" in caplog.text
     assert read_layout(pair(("train", "car"))).notes == []  # a vehicle
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from wgangp.data.files.pixels import UPRIGHT, decode_bytes
+from wgangp.data.files.pixels import UPRIGHT, decode_bytes, say_outside
 from wgangp.data.sources import image_folder
 
 PHOTOS = {"size": 8, "channels": 3, "classes": None, "limit": None, "levels": None, "verify": False, "cache": None}
@@ -77,7 +77,6 @@ def deep(value, dtype, kind="PNG"):
         (deep(200, np.int32, "TIFF"), None, 0),
         (deep(2**30, np.int32, "TIFF"), 2**31 - 1, 128),
         (deep(0.5, np.float32, "TIFF"), 1.0, 128),
-        (deep(np.nan, np.float32, "TIFF"), 1.0, 0),
         (deep(1, np.uint8), 1, 255),
         (deep(1, np.uint8), 15, 17),
         (encoded(Image.new("RGB", (9, 9), (3, 3, 3)), "PNG"), 15, 51),
@@ -85,6 +84,21 @@ def deep(value, dtype, kind="PNG"):
 )
 def test_levels_tell_which_value_is_white(content, levels, expected):
     assert set(decode_bytes(content, "", 4, 1, levels).flat) == {expected}
+
+
+def test_missing_pixels_are_refused():
+    with pytest.raises(ValueError, match="pixels are missing"):
+        decode_bytes(deep(np.nan, np.float32, "TIFF"), "", 4, 1, 1.0)
+
+
+@pytest.mark.parametrize("value", [-100, 5000])
+def test_pixels_beyond_black_and_white_are_said_once(value, caplog):
+    say_outside.cache_clear()
+    for _ in range(2):
+        decode_bytes(deep(value, np.int32, "TIFF"), "", 4, 1, 4095)
+    assert [r.getMessage() for r in caplog.records] == [
+        "dataset.levels=4095: images have pixels below 0 or above it, which become black or white"
+    ]
 
 
 def png16(value):

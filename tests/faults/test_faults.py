@@ -331,6 +331,12 @@ class TestDivergence:
         with pytest.raises(Diverged, match=r"first critic\.running_var"):
             check_finite(1, {}, {"critic": network}, [], {})
 
+    def test_masks_of_attention_may_be_infinite(self):
+        network = torch.nn.Linear(2, 2)
+        network.register_buffer("mask", torch.full((4, 4), -torch.inf).triu(1))
+        network.register_buffer("phase", torch.ones(2, dtype=torch.complex64))
+        check_finite(1, {}, {"critic": network}, [], {})
+
     def test_a_run_that_diverges_stops_with_a_line_and_keeps_its_last_good_checkpoint(self, call, tmp_path):
         code, text = call("train", *RUN, "steps=2000", "critic_optimizer.lr=1e30")
         assert code == 1 and "tensors are not finite, first" in text and "Traceback" not in text

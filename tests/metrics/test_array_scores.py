@@ -67,6 +67,11 @@ def test_correlation_difference_of_known_matrices():
         correlation_difference(x[:, 1:], x[:, 1:])
 
 
+def test_correlations_of_many_columns_take_little_memory():
+    x = torch.from_numpy(rng.normal(size=(3, 20_000))).float()  # 3.2 GB for the correlations of all
+    assert correlation_difference(x, x) == 0
+
+
 def test_a_column_that_collapses_does_not_improve_the_correlations():
     """It was left out, and with it the correlation that it had lost."""
     real = torch.randn(2000, 3, generator=torch.Generator().manual_seed(0))

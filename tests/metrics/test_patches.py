@@ -67,3 +67,14 @@ def test_a_fault_is_seen_at_its_scale():
 def test_one_training_image_has_no_floor():
     result = Patches(samples=100, patches=4, projections=8)(pictures(3, 1), None, dataset(pictures(1, 0)), CPU)
     assert result.values["swd"] > 0 and "floor" not in result.how("swd") and result.how("swd")["samples"] == 1
+
+
+def test_channels_that_are_constant_in_the_data_are_left_out():
+    """As an opaque alpha, whose rounding would count as much as all else."""
+    real, fake = pictures(60, 0), pictures(60, 1)
+    opaque = torch.cat([real, torch.full_like(real[:, :1], 255)], 1)
+    nearly = torch.cat([fake, torch.full_like(fake[:, :1], 254)], 1)
+    metric = Patches(samples=30, patches=16, projections=16)
+    assert metric.distances(nearly, opaque) == metric.distances(fake, real)
+    with pytest.raises(ValueError, match="constant"):
+        metric.distances(fake, torch.zeros_like(real))

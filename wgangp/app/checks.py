@@ -43,6 +43,7 @@ RULES: dict[str, Rule] = {
     "content_weight": (lambda v: is_number(v) and v >= 0, "give a number of at least 0"),
     "truncation": (lambda v: v is None or (is_number(v) and 0 < v <= 1), "give a number above 0, at most 1, or null"),
     "device": (lambda v: isinstance(v, str), "give auto, cpu, cuda, a GPU such as cuda:1, or mps"),
+    "name": (lambda v: v is None or (isinstance(v, str | int | float) and str(v) != ""), "give a name, or null"),
     "monitor": (lambda v: isinstance(v, str), "give the name of a scalar, such as critic/wasserstein"),
     "allow": (is_list_of_names, "give a list of names, as in allow=[{value}]"),
     "augment": (is_list_of_names, "give a list of names, as in augment=[{value}]"),
@@ -104,6 +105,9 @@ def check_optimizer(key: str, node: DictConfig) -> None:
     for name in ("eps", "alpha", "weight_decay", "momentum"):
         if name in node and not (is_number(node[name]) and node[name] >= 0):
             raise ValueError(f"{key}.{name}={typed(node[name])}: give a number of at least 0")
+    for name in ("fused", "foreach", "capturable", "amsgrad", "maximize", "nesterov", "differentiable"):
+        if name in node and type(node[name]) is not bool and node[name] is not None:
+            raise ValueError(f"{key}.{name}={typed(node[name])}: choose true or false")
     if "betas" in node:
         betas = OmegaConf.to_container(node)["betas"]  # type: ignore[call-overload,index]
         if not (isinstance(betas, list) and len(betas) == 2 and all(is_number(b) and 0 <= b < 1 for b in betas)):

@@ -24,8 +24,15 @@ WITH_LOGITS = ("auto", "acgan")  # of labels
 
 
 def catalogue(cfg: DictConfig) -> dict[str, Metric]:
-    """Returns the metrics of conf/scores, and the user's own, by name."""
-    return {name: build(node, allow=cfg.allow) for name, node in cfg.scores.items()}
+    """Returns the metrics of conf/scores, and the user's own, by name. Raises ValueError if one is no Metric."""
+    metrics: dict[str, Metric] = {name: build(node, allow=cfg.allow) for name, node in cfg.scores.items()}
+    for name, metric in metrics.items():
+        if not isinstance(metric, Metric) or not hasattr(metric, "higher_is_better"):
+            raise ValueError(
+                f"scores.{name} is a {type(metric).__name__}: make it a subclass of wgangp.metrics.Metric that has "
+                "higher_is_better"
+            )
+    return metrics
 
 
 def make_scores(cfg: DictConfig, dataset: Dataset, device: torch.device) -> Scores:

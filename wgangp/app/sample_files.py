@@ -57,7 +57,8 @@ def write_samples(cfg: DictConfig, run: Path, step: int, generator: Generator) -
     if is_film(kind, cfg, generator):
         return write_film(cfg, generator, label, out, kind)
     if cfg.format == "files":
-        return write_files(samples_of(generator, *wanted_latents(cfg, generator, label)), generator, out)
+        z, y, rows = wanted_latents(cfg, generator, label)
+        return write_files(samples_of(generator, z, y, rows), y[rows], generator, out)
     write = {"npy": write_array, "csv": write_table}.get(kind, write_picture)
     return write(cfg, generator, label, out)
 
@@ -175,8 +176,8 @@ def write_table(cfg: DictConfig, generator: Generator, label: int | None, out: P
     return out
 
 
-def write_files(x: Tensor, generator: Generator, out: Path) -> Path:
-    """Writes each image to a file of its own, or text to one file of lines."""
+def write_files(x: Tensor, y: Tensor, generator: Generator, out: Path) -> Path:
+    """Writes each image to a file of its own, and their classes to labels.csv; text to one file of lines."""
     if generator.vocabulary:
         return write_lines(x, generator.vocabulary, out)
     if x.ndim != 4 or generator.data_units is not None:
@@ -190,6 +191,11 @@ def write_files(x: Tensor, generator: Generator, out: Path) -> Path:
     for i, image in enumerate(to_uint8(x)):
         with open_for_writing(out / f"{i:06d}.png", "wb") as file:
             Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).save(file, "PNG")
+    if generator.num_classes:
+        with open_for_writing(out / "labels.csv") as file:
+            lines = csv.writer(file, lineterminator="\n")
+            lines.writerow(["file", "class"])
+            lines.writerows([f"{i:06d}.png", name] for i, name in enumerate(as_in_data(y, generator).tolist()))
     return out
 
 

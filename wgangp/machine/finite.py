@@ -1,5 +1,6 @@
 """Finds losses, gradients, weights, buffers and optimizer states that are not finite, and names them."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -25,18 +26,21 @@ def check_finite(
     `latest` are the scalars of the last log step, which the message quotes.
     """
     values = dict(logs) | tensors_of(networks, optimizers)
-    if torch.stack([v.isfinite().all() for v in values.values()]).all():
+    buffers = {f"{part}.{name}": b for part, network in networks.items() for name, b in network.named_buffers()}
+    sound = {name: v.isfinite().all() for name, v in values.items()}
+    sound |= {name: (b.isfinite() | (b == -math.inf)).all() for name, b in buffers.items()}  # of a mask of attention
+    if torch.stack([*sound.values()]).all():
         return
-    wrong = [name for name, v in values.items() if not v.isfinite().all()]
+    wrong = [name for name, is_sound in sound.items() if not is_sound]
     last = ", ".join(f"{name} {value:.4g}" for name, value in latest.items() if name.endswith("loss"))
     raise Diverged(
-        f"step {step}: {len(wrong)} of {len(values)} tensors are not finite, first {wrong[0]}; the last log had "
+        f"step {step}: {len(wrong)} of {len(sound)} tensors are not finite, first {wrong[0]}; the last log had "
         f"{last or 'not been written yet'}. Try a smaller learning rate, or a heavier penalty"
     )
 
 
 def tensors_of(networks: Mapping[str, nn.Module], optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """Returns every gradient, weight, average of BatchNorm and optimizer state, by a name that a message can quote."""
+    """Returns every gradient, weight and optimizer state, by a name that a message can quote."""
     weights = {f"{part}.{name}": p for part, network in networks.items() for name, p in network.named_parameters()}
     gradients = {f"the gradient of {name}": p.grad for name, p in weights.items() if p.grad is not None}
     states = {p: state for optimizer in optimizers for p, state in optimizer.state.items()}
@@ -46,5 +50,4 @@ def tensors_of(networks: Mapping[str, nn.Module], optimizers: Sequence[torch.opt
         for key, value in states.get(p, {}).items()
         if isinstance(value, Tensor) and value.is_floating_point() and value.device == p.device  # not host's counters
     }
-    buffers = {f"{part}.{name}": b for part, network in networks.items() for name, b in network.named_buffers()}
-    return gradients | weights | moments | buffers
+    return gradients | weights | moments

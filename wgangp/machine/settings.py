@@ -47,13 +47,18 @@ def kept_settings() -> Iterator[None]:
 
 @contextmanager
 def plain_torch() -> Iterator[None]:
-    """Gradients are recorded, tensors are made in float32, and nothing is cast: whatever the caller has set."""
+    """Gradients are recorded, tensors are made in float32 on the CPU, and nothing is cast, whatever the caller has set.
+
+    Code that wants another device or dtype names it.
+    """
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
         with ExitStack() as settings:
             settings.enter_context(torch.inference_mode(False))
             settings.enter_context(torch.enable_grad())
+            if torch.get_default_device().type != "cpu":
+                settings.enter_context(torch.device("cpu"))  # only then: it slows each of torch's functions
             for kind in ("cpu", "cuda"):
                 if torch.is_autocast_enabled(kind):
                     settings.enter_context(torch.autocast(kind, enabled=False))

@@ -47,7 +47,15 @@ class Patches(Metric):
         )
 
     def distances(self, fake: Tensor, real: Tensor) -> list[float]:
-        """Returns 1,000 times the distance at each level of images (n, c, h, w) uint8, the finest first."""
+        """Returns 1,000 times the distance at each level of images (n, c, h, w) uint8, the finest first.
+
+        Channels that are constant in the real ones, such as an opaque alpha, are left out.
+        """
+        channels = real.movedim(1, 0).flatten(1)
+        varies = channels.amin(1) < channels.amax(1)
+        if not varies.any():
+            raise ValueError("swd: the training images are constant")
+        fake, real = fake[:, varies], real[:, varies]
         return [
             1000 * sliced_wasserstein(*normalised(*(random_patches(x, self.patches) for x in level)), self.projections)
             for level in zip(laplacian_pyramid(fake), laplacian_pyramid(real), strict=True)

@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,13 +25,26 @@ def choose(
     """
     suitable = {name: metric for name, metric in catalogue.items() if metric.suits(dataset)}
     if names is None:
-        return {n: m for n, m in suitable.items() if not m.missing and (m.quick or not only_quick)}
+        return distinct({n: m for n, m in suitable.items() if not m.missing and (m.quick or not only_quick)})
     for name in names_in(names):
         if name not in suitable:
             raise ValueError(f"metrics: {name} does not apply to this dataset: choose from {', '.join(suitable)}")
         if suitable[name].missing:
             raise ValueError(f"metrics: {name} lacks an option: set {suitable[name].missing}")
-    return {name: suitable[name] for name in names_in(names)}
+    return distinct({name: suitable[name] for name in names_in(names)})
+
+
+def distinct(metrics: dict[str, Metric]) -> dict[str, Metric]:
+    """Returns the metrics. Raises ValueError if two give a score of the same name: a run has one of each."""
+    giving: dict[str, str] = {}
+    for name, metric in metrics.items():
+        for score in metric.higher_is_better:
+            if (other := giving.setdefault(score, name)) != name:
+                raise ValueError(
+                    f"metrics: {other} and {name} both give {score}: choose one of them, or give your own metric "
+                    "another name for its score"
+                )
+    return metrics
 
 
 def names_in(option: Sequence[str] | str) -> list[str]:
@@ -68,14 +80,14 @@ def score(
 
 
 def plain(result: Result) -> Result:
-    """Returns a metric's result with floats for its scores, which may be tensors or NumPy's numbers.
+    """Returns a metric's result in Python's own numbers and lists: it may have tensors or NumPy's.
 
     Raises TypeError or ValueError if it is no Result, a score is no number, or JSON has no form for the rest.
     """
     if not isinstance(result, Result):
         raise TypeError(f"a metric returned a {type(result).__name__}: make it return a wgangp.metrics.Result")
-    json.dumps([result.measured_with, result.details])
-    return replace(result, values={str(name): float(value) for name, value in result.values.items()})
+    how, details = json.loads(json.dumps([result.measured_with, result.details], default=lambda x: x.tolist()))
+    return Result({str(name): float(value) for name, value in result.values.items()}, how, details)
 
 
 def leave_out(errors: Mapping[str, Exception], metrics: Mapping[str, Metric], *, strict: bool) -> dict[str, Metric]:

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 ScoreFunction = Callable[[Tensor], Tensor]
+WRAPPERS = ("torch.jit", "torch.nn.parallel", "torch.distributed")
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -39,9 +40,32 @@ def gradient_norm(critic: ScoreFunction, x: Tensor, order: float = 2) -> Tensor:
     NaN, nor does one that is cut off from x, as by detach(). torch.func differentiates the critic, so an
     autograd.Function of one's own needs `setup_context`, and torch.utils.checkpoint cannot be used in it.
     """
-    grad: Tensor = torch.func.grad(lambda x: scores(critic, x).sum())(x)  # (n, *shape)
+    differentiate = grad_of_wrapped if is_wrapped(critic) else torch.func.grad
+    grad: Tensor = differentiate(lambda x: scores(critic, x).sum())(x)  # (n, *shape)
     norm: Tensor = torch.linalg.vector_norm(at_least_float32(grad).flatten(1), ord=order, dim=1)  # (n,)
     return norm
+
+
+def is_wrapped(critic: ScoreFunction) -> bool:
+    """Whether a part of the critic is a wrapper of torch.jit or for several processes, such as DistributedDataParallel.
+
+    torch.func cannot differentiate these: scripted code silently loses the gradient in its weights.
+    """
+    if torch.compiler.is_compiling() or not isinstance(critic, nn.Module):
+        return False
+    return any(type(module).__module__.startswith(WRAPPERS) for module in critic.modules())
+
+
+def grad_of_wrapped(function: ScoreFunction) -> Callable[[Tensor], Tensor]:
+    """As torch.func.grad, by torch.autograd.grad: it cannot be compiled, and suits every critic."""
+
+    def grad(x: Tensor) -> Tensor:
+        x = x.detach().requires_grad_()
+        found: Tensor | None
+        (found,) = torch.autograd.grad(function(x), x, create_graph=True, allow_unused=True)
+        return torch.zeros_like(x) if found is None else found
+
+    return grad
 
 
 def jacobian_norm(function: ScoreFunction, x: Tensor) -> Tensor:

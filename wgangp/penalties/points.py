@@ -84,8 +84,8 @@ Function = TypeVar("Function", bound=Callable[..., Tensor])
 
 def by_name(key: str, choice: str | Function, known: dict[str, Function]) -> Function:
     """Returns the callable itself, or the known one of that name. Raises ValueError if the name is unknown."""
-    if not isinstance(choice, str):
+    if callable(choice):
         return choice
-    if choice not in known:
+    if not isinstance(choice, str) or choice not in known:
         raise ValueError(f"penalty.{key} is {choice!r}: choose {', '.join(known)}, or give a callable by _target_")
     return known[choice]

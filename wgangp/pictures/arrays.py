@@ -31,7 +31,7 @@ def arrays(
     if x.ndim <= 3:
         return signals(x, real, title, columns)
     if x.ndim == 5:
-        return fields(slices(x), None if real is None else slices(real[:1]), SLICES, title)
+        return fields(slices(x), None if real is None else slices(real[:1]), SLICES, title, each=SLICES)
     return fields(x, real, columns, title)
 
 
@@ -67,10 +67,12 @@ def slices(x: Tensor) -> Tensor:
     return x[:, :, depths].transpose(1, 2).flatten(0, 1)
 
 
-def fields(fake: Tensor, real: Tensor | None = None, columns: int | None = None, title: str = "") -> np.ndarray:
+def fields(
+    fake: Tensor, real: Tensor | None = None, columns: int | None = None, title: str = "", each: int = 1
+) -> np.ndarray:
     """Fields (n, c, h, w): for each of the first 4 channels a colour map with its bar, as (h, w, 3) uint8.
 
-    The first row holds real fields if given, whose numbers the colours are chosen by.
+    The first row holds real fields if given, whose numbers the colours are chosen by. A sample has `each` of them.
     """
     n, c = fake.shape[:2]
     square, k = min(8 if c == 1 else 4, math.ceil(math.sqrt(n))), min(c, CHANNELS)
@@ -90,7 +92,8 @@ def fields(fake: Tensor, real: Tensor | None = None, columns: int | None = None,
             if i == 0 and first:
                 axes.set_yticks([0.5 * sheet.shape[0] / len(rows)], ["real"])
         notes = [title, f"the first {k} of {c} channels" if k < c else ""]
-        notes += [f"{shown} of {n} samples" if (shown := sum(map(len, rows[len(first) :]))) < n else ""]
+        shown = sum(map(len, rows[len(first) :]))
+        notes += [f"{shown // each} of {n // each} samples" if shown < n else ""]
         figure.suptitle("   ".join(filter(None, notes)) or " ", x=0.02, ha="left")
         return style.pixels(figure)
 

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 PAGED = (".gif", ".tif", ".tiff", ".webp", ".apng")  # endings of files that may have several images
 ORIENTATION = 0x0112  # the EXIF tag
 PHOTOMETRIC, WHITE_IS_ZERO = 0x0106, 0  # a tag of TIFF files, and a value of it
+MANY = 0.01  # of an image's pixels
 UPRIGHT = {  # by the value of the tag
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -62,6 +63,12 @@ def reason_of(error: Exception) -> str:
 def say_pages(path: Path) -> None:
     """Logs once for a folder or zip that files have several pages or frames."""
     log.warning("%s has files of several pages or frames, and the first of each is taken", shown(path))
+
+
+@functools.cache
+def say_outside(levels: float) -> None:
+    """Logs once that pixels are cut off."""
+    log.warning("dataset.levels=%g: images have pixels below 0 or above it, which become black or white", levels)
 
 
 def decode_bytes(content: bytes, ending: str, size: int, channels: int, levels: float | None) -> np.ndarray:
@@ -126,8 +133,12 @@ def to_8_bits(image: Image.Image, deep: bool, levels: float | None) -> Image.Ima
         raise ValueError("floating-point pixels: set dataset.levels to the value of white, such as 1")
     if image.mode == "F" or image.mode.startswith("I"):
         x = np.asarray(image).astype(np.float64)
+        if np.isnan(x).any():
+            raise ValueError("pixels are missing (NaN)")
         clear = x == image.info.get("transparency", math.nan)  # the grey that a PNG calls transparent
-        x = np.floor(x / 256) if levels is None else np.rint(np.nan_to_num(x) * (255 / levels))
+        if levels is not None and ((x < 0) | (x > levels)).mean() > MANY:
+            say_outside(levels)
+        x = np.floor(x / 256) if levels is None else np.rint(x * (255 / levels))
         return Image.fromarray(np.where(clear, 255, x).clip(0, 255).astype(np.uint8))
     if "A" in image.getbands() or "transparency" in image.info:
         rgba = image.convert("RGBA")

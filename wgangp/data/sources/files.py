@@ -3,11 +3,11 @@
 import logging
 import math
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 LARGE = 2**28  # bytes from which an array is mapped: a file that is written anew while it is mapped ends the run
 NAMES = ("images", "x", "data", "samples")
 LABELS = "labels"
+FILLS = ("_FillValue", "missing_value")
+SPARSE = {"indptr", "row"}  # beside the data of scipy's sparse matrices
 PARTS = {
     "key": "set it to null",
     "labels": "give both as arrays of an .npz",
@@ -89,6 +91,8 @@ def _content(path: Path, names: Iterable[str], read: Read, keys: Keys) -> Conten
     if keys.key is None and len(found) != 1 and not likely:
         held = f"the arrays {shown(listed(names))}: choose one of them by dataset.key" if names else "no arrays"
         raise ValueError(f"dataset.path={shown(path)} has {held}")
+    if keys.key is None and SPARSE & set(names):
+        raise ValueError(f"dataset.path={shown(path)} holds a sparse matrix: save its toarray(), as by np.save")
     key = keys.key or (likely or found)[0]
     labels = None if condition else labels
     beside = keys.labels or keys.condition  # who names one knows of them
@@ -116,7 +120,7 @@ def _read_npy(what: str, open_file: Callable[[], IO[bytes]], size: int, mapped: 
             v1 = npy.read_magic(file) == (1, 0)
             shape, fortran, dtype = (npy.read_array_header_1_0 if v1 else npy.read_array_header_2_0)(file)
             if dtype.hasobject:
-                raise ValueError("it holds Python objects, such as rows of different lengths: make them of one length")
+                raise ValueError("it holds Python objects: save text by .astype(str), and rows of one length")
             if math.prod(shape) * dtype.itemsize != size - file.tell():  # before memory is taken
                 raise ValueError(f"shape {shape} of {dtype} is not what its size of {size:,} bytes can hold")
             if mapped is not None and size >= LARGE:
@@ -141,7 +145,7 @@ def _read_h5(path: Path, keys: Keys) -> Content:
                 data = file[name]
                 start = data.id.get_offset()  # None if it is in several pieces, or compressed
                 if start is not None and data.nbytes >= LARGE and data.dtype.kind in "biuf":
-                    return np.memmap(path, data.dtype, "r", start, data.shape)
+                    return in_units(np.memmap(path, data.dtype, "r", start, data.shape), data.attrs)
                 array = (
                     np.asarray(data.asstr("utf-8", "replace")[()], str)
                     if h5py.check_string_dtype(data.dtype)
@@ -149,8 +153,21 @@ def _read_h5(path: Path, keys: Keys) -> Content:
                 )
                 if array.dtype.hasobject:
                     raise ValueError(f"{name} holds rows of different lengths: make them of one length")
-                return np.asarray(array)
+                return in_units(np.asarray(array), data.attrs)
 
             return _content(path, found, read, keys)
     except (OSError, RuntimeError, KeyError, TypeError) as error:
         raise ValueError(f"dataset.path={shown(path)} is damaged or no HDF5 file ({shown(error)})") from error
+
+
+def in_units(array: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:
+    """Returns an array as netCDF's attributes mean it: fill values are NaN, and packed numbers are unpacked."""
+    if array.dtype.kind not in "biuf":
+        return array
+    fills = [value for name in FILLS if name in attributes for value in np.ravel(attributes[name])]
+    scale, offset = (attributes.get(name) for name in ("scale_factor", "add_offset"))
+    lost = np.isin(array, fills) if fills else np.zeros((), bool)
+    if scale is None and offset is None and not lost.any():
+        return array
+    unpacked = array * np.float64(1 if scale is None else scale) + np.float64(0 if offset is None else offset)
+    return np.where(lost, np.nan, unpacked)

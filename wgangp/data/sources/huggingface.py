@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,12 @@ class Rows:
         self.path, self.column = Path(name), column
         self.data = data.select_columns([column]).cast_column(column, Image(decode=False))
         self.names = [str(i) for i in range(len(data))]
-        self.stamps = {row: (int(data._fingerprint, 16), int(row)) for row in self.names}
+        first = self.data[0][column]
+        if first is not None and first["bytes"] is None:  # files beside the table, which may change
+            paths = self.data.flatten()[f"{column}.path"]
+            self.stamps = {row: stamp_of(path) for row, path in zip(self.names, paths, strict=True)}
+        else:
+            self.stamps = {row: (int(data._fingerprint, 16), int(row)) for row in self.names}
 
     def read(self, name: str) -> bytes:
         """Returns the content of an image file. Raises ValueError if the row has none."""
@@ -43,6 +49,14 @@ class Rows:
             raise ValueError("it is empty")
         content: bytes | None = image["bytes"]
         return Path(image["path"]).read_bytes() if content is None else content
+
+
+def stamp_of(path: str | None) -> tuple[int, int]:
+    """Returns the size and the time of a file, by which a change is found; zeros if there is none."""
+    if path is None or not os.path.isfile(path):
+        return 0, 0
+    found = os.stat(path)
+    return found.st_size, found.st_mtime_ns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +110,7 @@ class HuggingFace(FileSource):
             raise ValueError(f"{what} ({shown(error)})") from error
         finally:
             datasets.config.HF_HUB_OFFLINE = offline
+        found = found.with_format(None)  # all columns, as Python has them
         return found if isinstance(found, dict) else {self.split: found}
 
     def _column(self, option: str, name: str | None, possible: Sequence[str]) -> str:
@@ -130,6 +145,8 @@ def labelled(name: str, split: Any, label: str | None) -> Any:
     if label is None:
         return split
     y = split[label][:] if label in split.features else [None] * len(split)
+    if any(isinstance(value, list | dict) for value in y):
+        raise ValueError(f"dataset.label={shown(label)} has several values a sample: give one class for each")
     numbered = hasattr(split.features.get(label), "names") or set(y) == {-1}
     kept = [i for i, value in enumerate(y) if value is not None and not (numbered and value == -1)]
     if len(kept) == len(y):

@@ -11,7 +11,7 @@ from wgangp.data.labels import listed
 from wgangp.machine.text import shown
 
 TRAIN = ("train", "training", "train_set", "training_set")
-HELD_OUT = ("val", "valid", "validation", "val_set", "test", "testing", "test_set")  # the first that is there is used
+HELD_OUT = ("val", "valid", "validation", "val_set", "dev", "test", "testing", "test_set")  # the first found is used
 Parts = list[str]  # of a name: its folders, and the file
 
 
@@ -30,22 +30,26 @@ class Layout:
 def read_layout(names: Sequence[str]) -> Layout:
     """Returns the parts and the classes of images with these names.
 
-    Folders that are all called train, val or test are parts. Below them, or without them, the first folders of which
-    there are several are classes. Few images beside these folders are left out; if they are the most, all are used and
-    the images have no classes.
+    Folders that are all called train, val or test are parts, above the classes or below them. Other folders, the first
+    of which there are several, are classes. Few images beside these folders are left out; if they are the most, all are
+    used and the images have no classes.
     """
     parts, notes = [name.split("/") for name in names], list[str]()
     depth = branching(parts)
     if depth is None or not mostly_inside(parts, depth):
         return _labelled(parts, [], 0, notes)
-    train, held_out, left = _parts_among(sorted({p[depth] for p in parts if len(p) > depth + 1}), notes)
+    at = depth
+    train, held_out, left = _parts_among(folders_at(parts, at), notes)
+    if train is None and not notes:  # cat/train and dog/train
+        at = depth + 1
+        train, held_out, left = _parts_among(folders_at(parts, at), notes)
     if train is None:
         return _labelled(parts, [], 0, notes)
-    notes += _strays(parts, depth)
+    notes += _strays(parts, at)
     if left:
         notes.append(f"the images in {shown(listed(left))} are used neither for training nor as held-out images")
-    in_train, in_held_out = ([p for p in parts if folder_at(p, depth) == folder] for folder in (train, held_out))
-    return _labelled(in_train, in_held_out, depth + 1, notes)
+    in_train, in_held_out = ([p for p in parts if folder_at(p, at) == folder] for folder in (train, held_out))
+    return _labelled(in_train, in_held_out, depth + 1 if at == depth else depth, notes)
 
 
 def _parts_among(folders: list[str], notes: list[str]) -> tuple[str | None, str | None, list[str]]:
@@ -57,7 +61,8 @@ def _parts_among(folders: list[str], notes: list[str]) -> tuple[str | None, str 
         return train[0], held_out[0], held_out[1:]
     if len(known) > 1:
         notes.append(
-            f"the folders {shown(listed(folders))} are classes: for parts, keep only one train, and val or test"
+            f"the folders {shown(listed(folders))} are no parts, and all images are trained on: for parts, keep only "
+            "one train, and val or test"
         )
     return None, None, []
 
@@ -96,6 +101,10 @@ def branching(parts: Sequence[Parts], start: int = 0) -> int | None:
 def mostly_inside(parts: Sequence[Parts], depth: int) -> bool:
     """Returns whether more than half of the images are in a folder at this depth."""
     return 2 * sum(len(p) > depth + 1 for p in parts) > len(parts)
+
+
+def folders_at(parts: Sequence[Parts], depth: int) -> list[str]:
+    return sorted({p[depth] for p in parts if len(p) > depth + 1})
 
 
 def folder_at(parts: Parts, depth: int) -> str | None:

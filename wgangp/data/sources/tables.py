@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -131,6 +131,10 @@ def _names(path: Path, first: list[str]) -> tuple[list[str], list[list[str]]]:
     if numbers == positions[: len(numbers)] and not (len(first) == len(numbers) == 1):
         if numbers:
             log.info("%s: the first line, 0, 1 and so on, is taken for the columns' names", shown(path))
+        return first, []
+    values = [float(number) for number in numbers]
+    if missing == [first[0]] == [""] and all(a < b for a, b in pairwise(values)):  # pandas has no name for its index
+        log.info("%s: the first line, which has no first name, is taken for the columns' names", shown(path))
         return first, []
     if len(numbers) + len(missing) < len(first):
         log.warning(
@@ -271,4 +275,4 @@ def _parquet_classes(path: Path, name: str, column: Any) -> np.ndarray:
         )
     if missing := [i for i, value in enumerate(y) if is_blank(str(value))]:
         raise _no_class(path, name, missing[0])
-    return y if y.dtype.kind in "biu" else np.array([text_of(value) for value in y])
+    return y if y.dtype.kind in "iu" else np.array([text_of(value) for value in y])
