@@ -177,7 +177,7 @@ def write_table(cfg: DictConfig, generator: Generator, label: int | None, out: P
 
 
 def write_files(x: Tensor, y: Tensor, generator: Generator, out: Path) -> Path:
-    """Writes each image to a file of its own, and their classes to labels.csv; text to one file of lines."""
+    """Writes each image to a file of its own, and their classes to a table beside them; text to one file of lines."""
     if generator.vocabulary:
         return write_lines(x, generator.vocabulary, out)
     if x.ndim != 4 or generator.data_units is not None:
@@ -192,7 +192,7 @@ def write_files(x: Tensor, y: Tensor, generator: Generator, out: Path) -> Path:
         with open_for_writing(out / f"{i:06d}.png", "wb") as file:
             Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).save(file, "PNG")
     if generator.num_classes:
-        with open_for_writing(out / "labels.csv") as file:
+        with open_for_writing(out.with_name(f"{out.name}_labels.csv")) as file:
             lines = csv.writer(file, lineterminator="\n")
             lines.writerow(["file", "class"])
             lines.writerows([f"{i:06d}.png", name] for i, name in enumerate(as_in_data(y, generator).tolist()))
