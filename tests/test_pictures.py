@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_film
+from matplotlib.text import Text
 from PIL import Image
 from torchvision.utils import make_grid
 
 from wgangp import style
 from wgangp.pictures import arrays, draw, encoded, fonts, images, points, text
 from wgangp.pictures.images import LIMIT, to_rgb, to_uint8
+from wgangp.units import Units
 
 
 def noise(*shape):
@@ -221,6 +223,17 @@ def test_fields_have_a_pixel_for_each_value():
 def test_other_data_have_no_picture(x):
     with pytest.raises(ValueError, match=r"this data has no picture .*: give the dataset a picture\(\) method"):
         draw(x)
+
+
+@pytest.mark.parametrize(("shape", "axes"), [((6, 1, 20), "nct"), ((6, 2, 8, 8), "nchw"), ((6, 1, 6, 8, 8), "ncdhw")])
+def test_arrays_have_the_names_of_their_classes(shape, axes, monkeypatch):
+    written = []
+    monkeypatch.setattr(style, "pixels", lambda figure: written.extend(t.get_text() for t in figure.findobj(Text)))
+    names = ["ice", "sea $x_1", "land with a very long name"]
+    labels = torch.arange(3).repeat_interleave(2)
+    units = Units("none", torch.zeros(3, shape[1]), axes)
+    draw(noise(*shape), labels=labels, class_names=names, columns=2, units=units)
+    assert {"ice", "sea $x_1"} < set(written) and any(text.startswith("land with a") for text in written)
 
 
 # Text

@@ -18,21 +18,31 @@ if TYPE_CHECKING:
 VECTOR = 16  # numbers of a vector without names, at most; more are a signal
 CORNER, MARGINALS = 5, 20  # columns of which all pairs are shown, and columns that are shown
 CHANNELS, SLICES = 4, 4  # channels of a field, slices of a volume
+LETTERS = 16  # of the name of a class
 PANEL, LARGEST = 3.6, 10  # inches of a channel's longer side, at least and at most
 
 
 def arrays(
-    x: Tensor, names: Sequence[str] = (), real: Tensor | None = None, columns: int | None = None, title: str = ""
+    x: Tensor,
+    names: Sequence[str] = (),
+    real: Tensor | None = None,
+    columns: int | None = None,
+    title: str = "",
+    classes: Sequence[str] = (),
 ) -> np.ndarray:
-    """Samples x (n, d) or (n, c, *spatial), and real ones beside them if given, as (h, w, 3) uint8."""
+    """Samples x (n, d) or (n, c, *spatial), and real ones beside them if given, as (h, w, 3) uint8.
+
+    `names` are the columns' of vectors, `classes` the samples', which are written beside signals, fields and volumes.
+    """
     if x.ndim == 2 and (names or x.shape[1] <= VECTOR):
         draw = vectors if x.shape[1] <= CORNER else marginals
         return draw(x, real, title, [*names])
     if x.ndim <= 3:
-        return signals(x, real, title, columns)
+        return signals(x, real, title, columns, classes)
     if x.ndim == 5:
-        return fields(slices(x), None if real is None else slices(real[:1]), SLICES, title, each=SLICES)
-    return fields(x, real, columns, title)
+        classes = [name for name in classes for _ in range(SLICES)]
+        return fields(slices(x), None if real is None else slices(real[:1]), SLICES, title, classes, each=SLICES)
+    return fields(x, real, columns, title, classes)
 
 
 def marginals(fake: Tensor, real: Tensor | None = None, title: str = "", names: Sequence[str] = ()) -> np.ndarray:
@@ -68,29 +78,39 @@ def slices(x: Tensor) -> Tensor:
 
 
 def fields(
-    fake: Tensor, real: Tensor | None = None, columns: int | None = None, title: str = "", each: int = 1
+    fake: Tensor,
+    real: Tensor | None = None,
+    columns: int | None = None,
+    title: str = "",
+    classes: Sequence[str] = (),
+    each: int = 1,
 ) -> np.ndarray:
     """Fields (n, c, h, w): for each of the first 4 channels a colour map with its bar, as (h, w, 3) uint8.
 
-    The first row holds real fields if given, whose numbers the colours are chosen by. A sample has `each` of them.
+    The first row holds real fields if given, whose numbers the colours are chosen by. Each other row has the class of
+    its first field. A sample has `each` of them.
     """
     n, c = fake.shape[:2]
     square, k = min(8 if c == 1 else 4, math.ceil(math.sqrt(n))), min(c, CHANNELS)
     most, columns = (MOST_ROWS, columns) if columns else (max(square, 2), square)
     first = [] if real is None else [real[:columns]]
     rows = [*first, *fake.split(columns)][:most]
+    begins = [*classes[:n:columns]][: len(rows) - len(first)]
+    beside = ["real"] * len(first) + [name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}…" for name in begins]
+    margin = 0.6 if max(map(len, beside), default=0) < 6 else 1.6  # inches
     sheets = [tiles([row[:, i] for row in rows], columns) for i in range(k)]
     longest = max(sheets[0].shape)
     scale = min(max(PANEL, longest / style.DPI), LARGEST) / longest  # inches of a place: a pixel or more, if they fit
     tall, wide = (scale * places for places in sheets[0].shape)
     with style.apply():
-        figure = style.figure(k * (wide + 1.1) + 0.5, tall + 1, layout=None)
+        figure = style.figure(k * (wide + 1.1) + margin - 0.1, tall + 1, layout=None)
         for i, sheet in enumerate(sheets):
             limits = interval((fake if real is None else real)[:, i].flatten(), margin=0)
-            axes = _panel(figure, sheet, limits, (0.6 + i * (wide + 1.1), 0.3, wide, tall))
+            axes = _panel(figure, sheet, limits, (margin + i * (wide + 1.1), 0.3, wide, tall))
             axes.set_title(f"channel {i}" if c > 1 else "")
-            if i == 0 and first:
-                axes.set_yticks([0.5 * sheet.shape[0] / len(rows)], ["real"])
+            if i == 0:
+                middles = [(row + 0.5) * sheet.shape[0] / len(rows) for row in range(len(beside))]
+                axes.set_yticks(middles, beside, parse_math=False)
         notes = [title, f"the first {k} of {c} channels" if k < c else ""]
         shown = sum(map(len, rows[len(first) :]))
         notes += [f"{shown // each} of {n // each} samples" if shown < n else ""]

@@ -142,15 +142,22 @@ def interval(x: Tensor, margin: float = 0.1) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def signals(fake: Tensor, real: Tensor | None = None, title: str = "", columns: int | None = None) -> np.ndarray:
+def signals(
+    fake: Tensor,
+    real: Tensor | None = None,
+    title: str = "",
+    columns: int | None = None,
+    classes: Sequence[str] = (),
+) -> np.ndarray:
     """Signals (n, t) or (n, c, t), a line per channel, as (h, w, 3) uint8.
 
-    They are 16, the first 4 real ones if given; or up to MOST_ROWS rows of so many columns.
+    They are 16, the first 4 real ones if given; or up to MOST_ROWS rows of so many columns. Each has its class above.
     """
     most, columns = (MOST_ROWS * columns, columns) if columns else (SIGNALS, 4)
     real = fake[:0] if real is None else real[: SIGNALS // 4]
     drawn = [(x, *REAL[:2]) for x in real.cpu().double()]
-    drawn += [(x, *FAKE[:2]) for x in fake[: most - len(real)].cpu().double()]
+    shown = fake[: most - len(real)].cpu().double()
+    drawn += [(x, name, FAKE[1]) for x, name in zip(shown, classes or [FAKE[0]] * len(shown), strict=False)]
     low, high = interval(torch.cat([x[x.isfinite()] for x, _, _ in drawn]))
     rows = math.ceil(len(drawn) / columns)
     with style.apply():
@@ -159,7 +166,7 @@ def signals(fake: Tensor, real: Tensor | None = None, title: str = "", columns: 
         for axes, (x, name, colour) in zip(panels.flat, drawn, strict=False):
             for line in x.reshape(-1, x.shape[-1]).numpy():
                 axes.plot(line, linewidth=1, **{"color": colour} if x.ndim == 1 else {})
-            axes.set_title(name, fontsize=9, color=style.MUTED, fontweight="normal")
+            axes.set_title(name, fontsize=9, color=style.MUTED, fontweight="normal", parse_math=False)
             axes.set_ylim(low, high)
         for axes in panels.flat[len(drawn) :]:
             axes.axis("off")
