@@ -41,7 +41,7 @@ def draw(
     | points (n, 2) | a scatter plot | real (m, 2); critic: its level sets |
     | vectors (n, d), d <= 16 | histograms and scatter plots | real (m, d) |
     | signals (n, t) or (n, c, t) | line plots | real (m, t) or (m, c, t) |
-    | arrays, in their `units` | as the last two, colour maps with bars, slices of volumes | real; columns; class_names |
+    | arrays in their `units` | as the last two; colour maps with bars, volumes as slices | real, columns, class_names |
 
     `critic` takes points (m, 2) on x's device and returns (m, 1 + num_classes), with f(x) in its first column.
     Raises ValueError if x is none of these, or empty.
