@@ -417,7 +417,7 @@ CASES = {
         r"dataset.path=no\udcfftext/x.npy: this name is not UTF-8",
     ),
     "npy, code": (lambda: np.save("x.npy", np.array([Exploit()] * 9, object)), NPY, "x.npy is damaged or no array"),
-    "npy, code of its length": (objects, NPY, "it holds Python objects, such as rows of different lengths"),
+    "npy, code of its length": (objects, NPY, "it holds Python objects: save text by .astype(str)"),
     "npy, a pickle": (lambda: put("x.npy", pickle.dumps(Exploit()))(), NPY, "x.npy is damaged or no array"),
     "npy, code as header": (
         put("x.npy", npy_header("__import__('pathlib').Path('marker').touch()")),

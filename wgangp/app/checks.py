@@ -78,6 +78,8 @@ def check(cfg: DictConfig) -> None:
         if key in values and not allowed(values[key]):
             example = "NAME" if values[key] is None or isinstance(values[key], list) else typed(values[key])
             raise ValueError(f"{key}={typed(values[key])}: {advice.format(value=example)}")
+    if cfg.get("conditional") and cfg.generator.get("norm") == "none" and cfg.generator.get("condition") == "norm":
+        raise ValueError("generator.norm=none has no norm to give a condition to: set generator.condition=concat")
     for key, value in flatten(values).items():
         if isinstance(value, str) and (known := value.encode("utf-8", "backslashreplace").decode()) != value:
             raise ValueError(

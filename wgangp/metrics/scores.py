@@ -80,14 +80,21 @@ def score(
 
 
 def plain(result: Result) -> Result:
-    """Returns a metric's result in Python's own numbers and lists: it may have tensors or NumPy's.
+    """Returns a metric's result in Python's own numbers: it may have some of NumPy or tensors.
 
     Raises TypeError or ValueError if it is no Result, a score is no number, or JSON has no form for the rest.
     """
     if not isinstance(result, Result):
         raise TypeError(f"a metric returned a {type(result).__name__}: make it return a wgangp.metrics.Result")
-    how, details = json.loads(json.dumps([result.measured_with, result.details], default=lambda x: x.tolist()))
+    how, details = json.loads(json.dumps([result.measured_with, result.details], default=number))
     return Result({str(name): float(value) for name, value in result.values.items()}, how, details)
+
+
+def number(value: Any) -> float | int | bool:
+    """Returns one number of NumPy, or of a tensor, as Python's. Raises TypeError if it is something else."""
+    if getattr(value, "ndim", None) != 0:
+        raise TypeError(f"{type(value).__name__} is not JSON serializable: give numbers, text, lists and dicts")
+    return value.item()  # type: ignore[no-any-return]
 
 
 def leave_out(errors: Mapping[str, Exception], metrics: Mapping[str, Metric], *, strict: bool) -> dict[str, Metric]:
