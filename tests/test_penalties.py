@@ -442,9 +442,30 @@ def test_the_penalty_of_scripted_code_keeps_its_gradient(wrap):
     critic = torch.nn.Sequential(torch.nn.Linear(3, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
     scripted, x = torch.nn.Sequential(wrap(critic)), torch.randn(4, 3)
     (expected,) = torch.autograd.grad(gradient_norm(critic, x).sum(), critic[0].weight)
+    conditioned = ConditionedCritic(OfBoth(scripted), torch.zeros(4))
     for _ in range(3):
-        (found,) = torch.autograd.grad(gradient_norm(scripted, x).sum(), next(scripted.parameters()))
-        torch.testing.assert_close(found, expected)
+        for function in (scripted, conditioned):
+            (found,) = torch.autograd.grad(gradient_norm(function, x).sum(), next(scripted.parameters()))
+            torch.testing.assert_close(found, expected)
+        assert jacobian_norm(scripted, x).requires_grad
+        with torch.no_grad():  # as it is logged
+            torch.testing.assert_close(gradient_norm(scripted, x), gradient_norm(critic, x))
+    x.requires_grad_()
+    of_x = [torch.autograd.grad(gradient_norm(c, x).sum(), x)[0] for c in (critic, scripted)]
+    torch.testing.assert_close(*of_x)
+    with pytest.raises(ValueError, match="gradient normalisation cannot differentiate"):
+        GradientNormalisation().wrap(scripted)
+
+
+class OfBoth(torch.nn.Module):
+    """A critic that takes a condition, and needs none."""
+
+    def __init__(self, critic):
+        super().__init__()
+        self.critic = critic
+
+    def forward(self, x, y):
+        return self.critic(x)
 
 
 def test_a_score_may_have_axes_of_length_one():

@@ -519,14 +519,21 @@ class Classes(ChangedData):
 )
 def test_labels_of_other_kinds_are_told_so(labels, said):
     with pytest.raises(ValueError, match=said):
-        small_trainer(dataset=Classes(lambda x, y: (x, labels)))
+        conditional_trainer(Classes(lambda x, y: (x, labels)))
+    small_trainer(dataset=Classes(lambda x, y: (x, labels))).train_step()  # nothing reads them
+
+
+def conditional_trainer(dataset):
+    generator = mlp.Generator(shape=(2,), num_classes=3, nz=2, width=8, depth=2, output="auto")
+    critic = mlp.Critic(shape=(2,), num_classes=3, width=8, depth=2, spectral=False, condition="auto")
+    return small_trainer(dataset=dataset, generator=generator, critic=critic)
 
 
 def test_names_of_classes_and_what_is_fetched_are_looked_at(monkeypatch):
     data = Classes(lambda x, y: (x, torch.arange(8) % 3))
     data.class_names = ("a", "b")
     with pytest.raises(ValueError, match="2 class_names, and num_classes is 3: name each class"):
-        small_trainer(dataset=data)
+        conditional_trainer(data)
     monkeypatch.setattr(data, "fetch", lambda index, n: torch.zeros(n))
     with pytest.raises(ValueError, match=r"fetches \(8,\): make fetch return a tuple of what make takes"):
         small_trainer(dataset=data)
@@ -543,6 +550,20 @@ def test_names_of_classes_and_what_is_fetched_are_looked_at(monkeypatch):
 def test_generators_that_cannot_be_trained_or_copied_are_refused(change, said):
     with pytest.raises(ValueError, match=said):
         small_trainer(generator=change(small_trainer().generator))
+
+
+def test_a_generator_may_have_a_part_of_another_dtype_that_it_casts_itself():
+    class Mixed(nn.Module):
+        nz, num_classes = 2, 0
+
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(2, 4), nn.Linear(4, 2).bfloat16()
+
+        def forward(self, z, y=None):
+            return self.last(self.first(z).bfloat16()).float()
+
+    small_trainer(generator=Mixed()).train_step()
 
 
 def normed(network, norm):

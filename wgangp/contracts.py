@@ -38,35 +38,38 @@ def check_content(content: str, sees_conditions: bool) -> None:
         )
 
 
-def check_data(dataset: Dataset, n: int) -> None:
-    """Raises ValueError if the first batch is not what the dataset promises, or its labels are not those of classes."""
-    fetched, classes, names = dataset.fetch(0, n), dataset.num_classes, dataset.class_names
+def check_data(dataset: Dataset, n: int, classes: int) -> None:
+    """Raises ValueError if the first batch is not what the dataset promises, or its labels are not of `classes`."""
+    fetched, names = dataset.fetch(0, n), dataset.class_names
     if not isinstance(fetched, tuple | list):
         raise ValueError(f"the dataset fetches {found(fetched)}: make fetch return a tuple of what make takes")
-    _, y = check_batch(dataset.make(*fetched), n, dataset, torch.float64)
-    if classes and not y.is_floating_point() and not 0 <= int(y.min()) <= int(y.max()) < classes:
+    _, y = check_batch(dataset.make(*fetched), n, dataset, classes, torch.float64)
+    if classes and not 0 <= int(y.min()) <= int(y.max()) < classes:
         raise ValueError(
             f"the dataset makes labels from {int(y.min())} to {int(y.max())}, and num_classes is {classes}: number the "
             "classes from 0"
         )
-    if names and len(names) != classes:
+    if classes and names and len(names) != classes:
         raise ValueError(f"the dataset has {len(names)} class_names, and num_classes is {classes}: name each class")
 
 
-def check_batch(made: Any, n: int, dataset: Dataset, weights: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Returns n samples (n, *shape) and labels (n,) or conditions (n, *), in float32, or float64 if `weights` are."""
+def check_batch(made: Any, n: int, dataset: Dataset, classes: int, weights: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Returns n samples (n, *shape) and labels (n,) or conditions (n, *), in float32, or float64 if `weights` are.
+
+    Labels are looked at if the networks know of classes.
+    """
     shape = dataset.shape
     if not (isinstance(made, tuple | list) and len(made) == 2 and all(isinstance(part, Tensor) for part in made)):
         raise ValueError(f"the dataset makes {found(made)}: make it return samples and labels, two tensors")
     x, y = made
     if x.shape != (n, *shape):
         raise ValueError(f"the dataset makes samples {found(x)}: make them {(n, *shape)}, batch_size and its shape")
+    if classes and (y.shape != (n,) or y.dtype != torch.int64):
+        raise ValueError(f"the dataset makes labels {found(y)} of {y.dtype}: make them {(n,)} of torch.int64")
     dtype = torch.promote_types(weights, torch.float32)
     for part, tensor in {"samples": x, "conditions": y if y.is_floating_point() else x}.items():
         if tensor.dtype not in (torch.float32, dtype):
             raise ValueError(f"the dataset makes {part} of {tensor.dtype}: make them {dtype}")
-    if dataset.num_classes and dataset.conditions is None and (y.shape != (n,) or y.dtype != torch.int64):
-        raise ValueError(f"the dataset makes labels {found(y)} of {y.dtype}: make them {(n,)} of torch.int64")
     return x, y
 
 
@@ -107,9 +110,10 @@ def check_penalty(terms: Any) -> tuple[Tensor, Tensor]:
 def check_generator(generator: nn.Module) -> None:
     """Raises ValueError if its weights are of another precision than latents and samples, or it cannot be copied."""
     latents = torch.get_default_dtype()
-    for dtype in {p.dtype for p in generator.parameters() if p.is_floating_point()} - {latents}:
+    dtypes = {p.dtype for p in generator.parameters() if p.is_floating_point()}
+    if len(dtypes) == 1 and dtypes != {latents}:  # one with several casts itself
         raise ValueError(
-            f"the generator has weights of {dtype}: make them {latents}, as latents are; precision=bfloat16 "
+            f"the generator has weights of {dtypes.pop()}: make them {latents}, as latents are; precision=bfloat16 "
             "computes in bfloat16"
         )
     hooks = [type(hook) for module in generator.modules() for hook in module._forward_pre_hooks.values()]

@@ -49,7 +49,7 @@ class Run:
 
     @property
     def directory(self) -> Path:
-        """The run directory, also if this is a checkpoint in it."""
+        """The run directory, also if this is a checkpoint in it. Raises ValueError if it lies in none."""
         return run_of(self.path)
 
     @property

@@ -33,10 +33,10 @@ SHIFT = 2  # pixels, of the random crops
 def load(overrides: list[str], device: torch.device) -> tuple[str, Images]:
     """Returns the dataset's name and the dataset.
 
-    Raises ValueError if it has no labels, or an override is not about the data: nothing reads others.
+    Raises ValueError if it has no labels, or an override is not about the data: nothing reads the others.
     """
     for override in overrides:
-        if not override.lstrip("+~").startswith(("dataset=", "dataset.", "experiment=")):
+        if not override.lstrip("+~").startswith(("dataset=", "dataset.", "experiment=", "seed=", "allow=")):
             raise ValueError(f"{override}: give dataset=NAME and dataset.KEY=VALUE; --help lists the other options")
     cfg, choices = config_and_choices(overrides)
     name, dataset = choices["dataset"], make_dataset(cfg, device)

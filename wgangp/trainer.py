@@ -82,14 +82,14 @@ class Trainer:
         critic = penalty.wrap(critic)
         self.one_pass = not couples_samples(critic)
         penalty.check(critic)
-        check_data(dataset, batch_size)
+        self.classes = dataset.num_classes if generator.num_classes else 0  # that both networks know of
+        check_data(dataset, batch_size, self.classes)
         check_batch_size(batch_size)
         check_generator(generator)
         self.dataset, self.loss, self.penalty = dataset, loss, penalty.to(device)
         layout = memory_format(len(dataset.shape), device, precision)
         self.generator = in_layout(generator.to(device), len(dataset.shape), layout)
         self.critic = in_layout(critic.to(device), len(dataset.shape), layout)
-        self.classes = dataset.num_classes if generator.num_classes else 0  # that both networks know of
         self.generator_params = trainable(generator, "generator")
         self.critic_params = trainable(critic, "critic")
         self.generator_optimizer = make_optimizer(generator_optimizer, self.generator_params, "generator")
@@ -182,7 +182,9 @@ class Trainer:
 
     def critic_loss(self, penalised: bool, z: Tensor, *fetched: Tensor) -> tuple[Tensor, Logs]:
         """Algorithm 1, lines 4 to 7."""
-        made = check_batch(self.dataset.make(*fetched), self.batch_size, self.dataset, self.critic_params[0].dtype)
+        made = check_batch(
+            self.dataset.make(*fetched), self.batch_size, self.dataset, self.classes, self.critic_params[0].dtype
+        )
         real, y = map(local_shard, made)  # (n, *), (n,) or (n, *)
         with torch.no_grad(), self.autocast():
             fake = check_fakes(fakes(self.generator, real, z, y), real)  # with the reals' labels or conditions

@@ -379,6 +379,8 @@ def test_what_the_first_line_of_a_table_is(tmp_path, monkeypatch, caplog):
     assert (
         of_table(",a,b\n0,5,6\n1,7,9\n").units.names == ("a", "b") and "left out columns without a name" in caplog.text
     )
+    with pytest.raises(ValueError, match="missing"):
+        of_table(",0.4\n5,6\n7,9\n")  # a sample
     spectra = of_table(",400,402.5\n0,5,6\n1,7,9\n")  # by wavelength
     assert spectra.units.names == ("400", "402.5") and len(spectra) == 2
     assert of_table(",a\n0,5\n1,7\n", columns=["", "a"]).units.names == ("", "a")
@@ -557,9 +559,19 @@ def test_fill_values_and_packed_numbers_of_hdf5_files():
         file["x"].attrs["_FillValue"] = np.int16(7)
     with pytest.raises(ValueError, match="1 numbers that are missing"):
         load("x.h5")
+    with h5py.File("f.h5", "w") as file:
+        lost = np.where(x == 7, np.float32(-999.9), x.astype(np.float32))
+        file.create_dataset("x", data=lost).attrs.update({"missing_value": -999.9, "scale_factor": "cm"})  # in float64
+        file.create_dataset("y", data=x.astype(np.uint8)).attrs.update({"_FillValue": np.uint8(7), "add_offset": 1.0})
+    with pytest.raises(ValueError, match="1 numbers that are missing"):
+        load("f.h5", key="x")
+    assert np.array_equal(load("f.h5", key="y", axes="nd").reference()[0], x.astype(np.uint8))  # pixels stay
 
 
-def test_sparse_matrices_are_refused():
-    np.savez("s.npz", data=np.ones(3), indices=np.arange(3), indptr=np.arange(4), shape=(3, 5), format=b"csr")
+@pytest.mark.parametrize("others", [{"indices": [0], "indptr": [0]}, {"row": [0], "col": [0]}])
+def test_sparse_matrices_are_refused(others):
+    np.savez("s.npz", data=np.ones(3), shape=(3, 5), format=b"csr", **others)
     with pytest.raises(ValueError, match="holds a sparse matrix: save its toarray"):
         load("s.npz")
+    np.savez("x.npz", x=rng.normal(size=(20, 3)), row=np.arange(20))  # of what is no sparse matrix
+    assert load("x.npz").shape == (3,)

@@ -86,6 +86,14 @@ def test_parts_below_the_classes_are_parts(tmp_path, caplog):
     assert data.class_names == ("cat", "dog") and data.train.images[:, 0, 0, 0].tolist() == [100, 101, 102, 103]
     assert data.train.labels.tolist() == [0, 0, 1, 1] and data.test.labels.tolist() == [0, 1]
     assert data.test.images[:, 0, 0, 0].tolist() == [104, 105]
+    for names, classes in (
+        ([*pair(("cat", "cat", "dog", "dog")), "dog/train/0", "dog/test/0"], ["cat", "dog"]),
+        ([*pair(("cat", "cat")), *pair(("dog/train", "dog/test"))], ["cat", "dog"]),
+        (pair(("cat/train", "dog/test")), ["cat", "dog"]),
+    ):
+        layout = read_layout(names)
+        assert (len(layout.train), layout.held_out, layout.class_names) == (len(names), [], classes)
+        assert layout.notes == ["not each class has a folder train, so all images are trained on"]
     mixed = read_layout(pair(("cat/train", "cat/test", "cat/masks", "dog/train", "dog/test")))
     assert len(mixed.train) == 10 and "the folders masks, test, train are no parts" in mixed.notes[0]
 

@@ -327,6 +327,10 @@ class TestDivergence:
 
     def test_averages_of_batchnorm_are_looked_at(self):
         network = torch.nn.BatchNorm1d(3)
+        network.running_mean.fill_(-float("inf"))
+        with pytest.raises(Diverged, match=r"first critic\.running_mean"):
+            check_finite(1, {}, {"critic": network}, [], {})
+        network.running_mean.zero_()
         network.running_var.fill_(float("inf"))
         with pytest.raises(Diverged, match=r"first critic\.running_var"):
             check_finite(1, {}, {"critic": network}, [], {})

@@ -82,6 +82,14 @@ def test_the_script_refuses_data_without_labels_in_one_line(train_classifier, ca
     )
 
 
+def test_the_script_reads_the_seed_and_whom_to_trust(tmp_path):
+    np.savez(tmp_path / "d.npz", images=np.zeros((20, 8, 8), np.uint8), labels=np.arange(20) % 2)
+    name, _ = command.load(
+        ["dataset=array", f"dataset.path={tmp_path / 'd.npz'}", "seed=3", "allow=[mine]"], torch.device("cpu")
+    )
+    assert name == "array"
+
+
 @pytest.mark.parametrize("override", ["epochs=2", "steps=3", "batch_size=64"])
 def test_the_script_refuses_overrides_that_nothing_reads(train_classifier, capsys, override):
     with pytest.raises(SystemExit, match="1"):

@@ -50,7 +50,9 @@ def use_as_recorded(dataset: Dataset, header: Header) -> None:
         given = () if dataset.conditions is None else dataset.conditions.units.names
         kinds["conditions"] = (given, header.conditions.units.names)
     if header.num_classes and header.class_names:  # which the oldest checkpoints lack
-        kinds["classes"] = (dataset.class_names, header.class_names)
+        known = header.class_names
+        is_boolean = known == ("0", "1") and dataset.class_names == ("False", "True")  # of .parquet, in older runs
+        kinds["classes"] = (dataset.class_names, dataset.class_names if is_boolean else known)
     if header.vocabulary is not None:
         kinds["characters"] = (dataset.vocabulary or "", header.vocabulary)
     kinds["samples of"] = ["x".join(map(str, dataset.shape))], ["x".join(map(str, header.shape))]

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from wgangp.models.layers import spectral_norm
 from wgangp.penalties.base import Penalty
-from wgangp.penalties.gradients import at_least_float32
+from wgangp.penalties.gradients import at_least_float32, is_wrapped
 
 
 class WeightClipping(Penalty):
@@ -58,4 +58,8 @@ class GradientNormalisation(Penalty):
     per_sample = True
 
     def wrap(self, critic: nn.Module) -> nn.Module:
+        if is_wrapped(critic):
+            raise ValueError(
+                "gradient normalisation cannot differentiate torch.jit and DistributedDataParallel: give the network"
+            )
         return NormalisedCritic(critic)

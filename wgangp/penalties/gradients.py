@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from wgangp.models import ConditionedCritic
+
 ScoreFunction = Callable[[Tensor], Tensor]
 WRAPPERS = ("torch.jit", "torch.nn.parallel", "torch.distributed")
 
@@ -40,32 +42,9 @@ def gradient_norm(critic: ScoreFunction, x: Tensor, order: float = 2) -> Tensor:
     NaN, nor does one that is cut off from x, as by detach(). torch.func differentiates the critic, so an
     autograd.Function of one's own needs `setup_context`, and torch.utils.checkpoint cannot be used in it.
     """
-    differentiate = grad_of_wrapped if is_wrapped(critic) else torch.func.grad
-    grad: Tensor = differentiate(lambda x: scores(critic, x).sum())(x)  # (n, *shape)
+    grad = gradient_of(lambda x: scores(critic, x).sum(), x, critic)  # (n, *shape)
     norm: Tensor = torch.linalg.vector_norm(at_least_float32(grad).flatten(1), ord=order, dim=1)  # (n,)
     return norm
-
-
-def is_wrapped(critic: ScoreFunction) -> bool:
-    """Whether a part of the critic is a wrapper of torch.jit or for several processes, such as DistributedDataParallel.
-
-    torch.func cannot differentiate these: scripted code silently loses the gradient in its weights.
-    """
-    if torch.compiler.is_compiling() or not isinstance(critic, nn.Module):
-        return False
-    return any(type(module).__module__.startswith(WRAPPERS) for module in critic.modules())
-
-
-def grad_of_wrapped(function: ScoreFunction) -> Callable[[Tensor], Tensor]:
-    """As torch.func.grad, by torch.autograd.grad: it cannot be compiled, and suits every critic."""
-
-    def grad(x: Tensor) -> Tensor:
-        x = x.detach().requires_grad_()
-        found: Tensor | None
-        (found,) = torch.autograd.grad(function(x), x, create_graph=True, allow_unused=True)
-        return torch.zeros_like(x) if found is None else found
-
-    return grad
 
 
 def jacobian_norm(function: ScoreFunction, x: Tensor) -> Tensor:
@@ -76,5 +55,30 @@ def jacobian_norm(function: ScoreFunction, x: Tensor) -> Tensor:
     """
     with torch.no_grad():
         v = torch.nn.functional.normalize(torch.randn_like(function(x).flatten(1)), dim=1)  # (n, k)
+    grad = gradient_of(lambda x: at_least_float32((v * function(x).flatten(1)).sum(1)).sum(), x, function)
     scale: float = v.shape[1] ** 0.5
-    return scale * gradient_norm(lambda x: (v * function(x).flatten(1)).sum(1), x)
+    norm: Tensor = torch.linalg.vector_norm(at_least_float32(grad).flatten(1), dim=1)
+    return scale * norm
+
+
+def gradient_of(function: Callable[[Tensor], Tensor], x: Tensor, network: ScoreFunction) -> Tensor:
+    """Returns the gradient at x, as x, of a function that gives one number by `network`; differentiable in both."""
+    if not is_wrapped(network):
+        grad: Tensor = torch.func.grad(function)(x)
+        return grad
+    with torch.enable_grad():  # as torch.func does it, but it cannot be compiled
+        x = x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
+        found: Tensor | None
+        (found,) = torch.autograd.grad(function(x), x, create_graph=True, allow_unused=True)
+    return torch.zeros_like(x) if found is None else found
+
+
+def is_wrapped(network: object) -> bool:
+    """Whether a part of a network is a wrapper of torch.jit or for several processes, as DistributedDataParallel.
+
+    torch.func cannot differentiate these: scripted code silently loses the gradient in its weights.
+    """
+    module = network.critic if isinstance(network, ConditionedCritic) else network
+    if torch.compiler.is_compiling() or not isinstance(module, nn.Module):
+        return False
+    return any(type(part).__module__.startswith(WRAPPERS) for part in module.modules())

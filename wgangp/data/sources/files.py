@@ -23,7 +23,8 @@ LARGE = 2**28  # bytes from which an array is mapped: a file that is written ane
 NAMES = ("images", "x", "data", "samples")
 LABELS = "labels"
 FILLS = ("_FillValue", "missing_value")
-SPARSE = {"indptr", "row"}  # beside the data of scipy's sparse matrices
+PACKED = {"scale_factor": 1, "add_offset": 0}
+SPARSE = ({"data", "indices", "indptr"}, {"data", "row", "col"})  # the arrays of scipy's sparse matrices
 PARTS = {
     "key": "set it to null",
     "labels": "give both as arrays of an .npz",
@@ -91,7 +92,7 @@ def _content(path: Path, names: Iterable[str], read: Read, keys: Keys) -> Conten
     if keys.key is None and len(found) != 1 and not likely:
         held = f"the arrays {shown(listed(names))}: choose one of them by dataset.key" if names else "no arrays"
         raise ValueError(f"dataset.path={shown(path)} has {held}")
-    if keys.key is None and SPARSE & set(names):
+    if keys.key is None and any(kind <= set(names) for kind in SPARSE):
         raise ValueError(f"dataset.path={shown(path)} holds a sparse matrix: save its toarray(), as by np.save")
     key = keys.key or (likely or found)[0]
     labels = None if condition else labels
@@ -161,13 +162,17 @@ def _read_h5(path: Path, keys: Keys) -> Content:
 
 
 def in_units(array: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:
-    """Returns an array as netCDF's attributes mean it: fill values are NaN, and packed numbers are unpacked."""
-    if array.dtype.kind not in "biuf":
+    """Returns an array as netCDF's attributes mean it: fill values are NaN, and packed numbers are unpacked.
+
+    Pixels stay as they are, and attributes that are not one number do not count.
+    """
+    if array.dtype.kind not in "biuf" or array.dtype == np.uint8:
         return array
-    fills = [value for name in FILLS if name in attributes for value in np.ravel(attributes[name])]
-    scale, offset = (attributes.get(name) for name in ("scale_factor", "add_offset"))
+    known = {name: np.ravel(attributes[name]) for name in (*FILLS, *PACKED) if name in attributes}
+    known = {name: value[0] for name, value in known.items() if value.size == 1 and value.dtype.kind in "iuf"}
+    fills = [known[name].astype(array.dtype) for name in FILLS if name in known]
+    scale, offset = (float(known.get(name, plain)) for name, plain in PACKED.items())
     lost = np.isin(array, fills) if fills else np.zeros((), bool)
-    if scale is None and offset is None and not lost.any():
+    if (scale, offset) == (1, 0) and not lost.any():
         return array
-    unpacked = array * np.float64(1 if scale is None else scale) + np.float64(0 if offset is None else offset)
-    return np.where(lost, np.nan, unpacked)
+    return np.where(lost, np.nan, array * np.float64(scale) + offset)

@@ -35,12 +35,10 @@ class Rows:
         self.path, self.column = Path(name), column
         self.data = data.select_columns([column]).cast_column(column, Image(decode=False))
         self.names = [str(i) for i in range(len(data))]
-        first = self.data[0][column]
-        if first is not None and first["bytes"] is None:  # files beside the table, which may change
-            paths = self.data.flatten()[f"{column}.path"]
-            self.stamps = {row: stamp_of(path) for row, path in zip(self.names, paths, strict=True)}
-        else:
-            self.stamps = {row: (int(data._fingerprint, 16), int(row)) for row in self.names}
+        fingerprint, paths = int(data._fingerprint, 16), self.data.flatten()[f"{column}.path"]
+        self.stamps = {
+            row: stamp_of(path) or (fingerprint, int(row)) for row, path in zip(self.names, paths, strict=True)
+        }
 
     def read(self, name: str) -> bytes:
         """Returns the content of an image file. Raises ValueError if the row has none."""
@@ -51,10 +49,10 @@ class Rows:
         return Path(image["path"]).read_bytes() if content is None else content
 
 
-def stamp_of(path: str | None) -> tuple[int, int]:
-    """Returns the size and the time of a file, by which a change is found; zeros if there is none."""
+def stamp_of(path: str | None) -> tuple[int, int] | None:
+    """Returns the size and the time of an image file beside the table, by which a change is found; None if none is."""
     if path is None or not os.path.isfile(path):
-        return 0, 0
+        return None
     found = os.stat(path)
     return found.st_size, found.st_mtime_ns
 

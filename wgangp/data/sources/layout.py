@@ -30,7 +30,7 @@ class Layout:
 def read_layout(names: Sequence[str]) -> Layout:
     """Returns the parts and the classes of images with these names.
 
-    Folders that are all called train, val or test are parts, above the classes or below them. Other folders, the first
+    Folders that are all called train, val or test are parts, above the classes or below each. Other folders, the first
     of which there are several, are classes. Few images beside these folders are left out; if they are the most, all are
     used and the images have no classes.
     """
@@ -43,6 +43,10 @@ def read_layout(names: Sequence[str]) -> Layout:
     if train is None and not notes:  # cat/train and dog/train
         at = depth + 1
         train, held_out, left = _parts_among(folders_at(parts, at), notes)
+        with_train = {folder_at(p, depth) for p in parts if folder_at(p, at) == train}
+        if train is not None and not (with_train == {*folders_at(parts, depth)} and mostly_inside(parts, at)):
+            notes.append(f"not each class has a folder {shown(train)}, so all images are trained on")
+            train = None
     if train is None:
         return _labelled(parts, [], 0, notes)
     notes += _strays(parts, at)

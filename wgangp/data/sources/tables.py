@@ -79,7 +79,9 @@ def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None, con
         header = [name.strip() for name in next(rows, [])]
         if not header:
             raise ValueError(f"dataset.path={shown(path)} has no first line with the names of its columns: add it")
-        header, found = _names(path, header)
+        second = next(rows, [])
+        header, found = _names(path, header, second)
+        found.append(second)
         named = [name for name in header if not UNNAMED.fullmatch(name)]
         if columns is None and 0 < len(named) < len(header):
             log.info("%s: left out columns without a name: they are likely the rows' index, or empty", shown(path))
@@ -120,7 +122,7 @@ def _rows(path: Path, file: TextIO) -> Iterator[list[str]]:
     return csv.reader(chain(lines, file), delimiter=delimiter, strict=True)
 
 
-def _names(path: Path, first: list[str]) -> tuple[list[str], list[list[str]]]:
+def _names(path: Path, first: list[str], second: list[str]) -> tuple[list[str], list[list[str]]]:
     """Returns the columns' names, and the first line as a sample, if it has numbers alone that are not 0, 1, 2, ...
 
     pandas writes these where columns have no names. Some numbers of a sample may be missing.
@@ -132,8 +134,9 @@ def _names(path: Path, first: list[str]) -> tuple[list[str], list[list[str]]]:
         if numbers:
             log.info("%s: the first line, 0, 1 and so on, is taken for the columns' names", shown(path))
         return first, []
-    values = [float(number) for number in numbers]
-    if missing == [first[0]] == [""] and all(a < b for a, b in pairwise(values)):  # pandas has no name for its index
+    rising = all(float(a) < float(b) for a, b in pairwise(numbers))
+    index = second[0].strip() if second else ""
+    if missing == [first[0]] == [""] and rising and (index == "0" or (index and not _is_number(index))):
         log.info("%s: the first line, which has no first name, is taken for the columns' names", shown(path))
         return first, []
     if len(numbers) + len(missing) < len(first):
