@@ -1,1 +1,1 @@
-"""Devices, processes, compilation, CUDA graphs, checks for NaN, averages of weights. It imports torch alone."""
+"""Devices, processes, compilation, CUDA graphs, checks for NaN, averages of weights. Nothing of wgangp is below it."""

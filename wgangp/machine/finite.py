@@ -28,7 +28,7 @@ def check_finite(
     values = dict(logs) | tensors_of(networks, optimizers)
     buffers = {f"{part}.{name}": b for part, network in networks.items() for name, b in network.named_buffers()}
     sound = {name: v.isfinite().all() for name, v in values.items()}
-    sound |= {name: (b.isfinite() | (b == allowed_in(name))).all() for name, b in buffers.items()}
+    sound |= {name: is_sound_buffer(name, b) for name, b in buffers.items()}
     if torch.stack([*sound.values()]).all():
         return
     wrong = [name for name, is_sound in sound.items() if not is_sound]
@@ -39,9 +39,10 @@ def check_finite(
     )
 
 
-def allowed_in(buffer: str) -> float:
-    """Returns -inf, which masks of attention hold; of an average of BatchNorm 0, so nothing beyond finite numbers."""
-    return 0 if buffer.endswith(("running_mean", "running_var")) else -math.inf
+def is_sound_buffer(name: str, buffer: Tensor) -> Tensor:
+    """Returns whether all is finite, or -inf as in a mask of attention; of averages of BatchNorm -inf is wrong."""
+    finite = buffer.isfinite()
+    return (finite if name.endswith(("running_mean", "running_var")) else finite | (buffer == -math.inf)).all()
 
 
 def tensors_of(networks: Mapping[str, nn.Module], optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:

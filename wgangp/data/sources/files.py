@@ -146,7 +146,7 @@ def _read_h5(path: Path, keys: Keys) -> Content:
                 data = file[name]
                 start = data.id.get_offset()  # None if it is in several pieces, or compressed
                 if start is not None and data.nbytes >= LARGE and data.dtype.kind in "biuf":
-                    return in_units(np.memmap(path, data.dtype, "r", start, data.shape), data.attrs)
+                    return unpacked(np.memmap(path, data.dtype, "r", start, data.shape), data.attrs)
                 array = (
                     np.asarray(data.asstr("utf-8", "replace")[()], str)
                     if h5py.check_string_dtype(data.dtype)
@@ -154,14 +154,14 @@ def _read_h5(path: Path, keys: Keys) -> Content:
                 )
                 if array.dtype.hasobject:
                     raise ValueError(f"{name} holds rows of different lengths: make them of one length")
-                return in_units(np.asarray(array), data.attrs)
+                return unpacked(np.asarray(array), data.attrs)
 
             return _content(path, found, read, keys)
     except (OSError, RuntimeError, KeyError, TypeError) as error:
         raise ValueError(f"dataset.path={shown(path)} is damaged or no HDF5 file ({shown(error)})") from error
 
 
-def in_units(array: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:
+def unpacked(array: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:
     """Returns an array as netCDF's attributes mean it: fill values are NaN, and packed numbers are unpacked.
 
     Pixels stay as they are, and attributes that are not one number do not count.
