@@ -37,7 +37,7 @@ from wgangp.run import generator_of
 from wgangp.run_dir.checkpoint import load_newest
 from wgangp.run_dir.header import header_of
 from wgangp.run_dir.record import read_record
-from wgangp.sweeps.reading import read_rows
+from wgangp.run_dir.rows import read_rows
 
 CPU = torch.device("cpu")
 AS_RECORDED = OmegaConf.create({"dataset": {"path": None, "root": None}, "allow": []})

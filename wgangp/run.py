@@ -1,6 +1,5 @@
 """A run directory as an object, and the generator in it."""
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -23,8 +22,8 @@ from wgangp.models import Generator
 from wgangp.models.layers import use_batch_statistics
 from wgangp.run_dir.checkpoint import State, load_newest, run_of
 from wgangp.run_dir.header import header_of
-from wgangp.run_dir.logger import whole_lines
 from wgangp.run_dir.record import Record, read_record
+from wgangp.run_dir.rows import read_rows
 from wgangp.run_dir.status import Status, read_status
 from wgangp.sampling import generate, latents, to_data, use_standing_statistics
 from wgangp.units import are_clips
@@ -64,7 +63,7 @@ class Run:
 
     def metrics(self) -> Any:
         """Returns the lines of metrics.jsonl: a pandas DataFrame if pandas is installed, else a list of dicts."""
-        rows = [json.loads(line) for line in whole_lines(self.directory / "metrics.jsonl")]
+        rows = read_rows(self.directory / "metrics.jsonl")
         try:
             import pandas
         except ModuleNotFoundError:

@@ -24,8 +24,8 @@ from wgangp.metrics.classifier import ResNet, load_classifier
 from wgangp.run_dir.checkpoint import newest_checkpoint, save_checkpoint, sealed
 from wgangp.run_dir.files import open_for_writing, read_json
 from wgangp.run_dir.log import log_file
-from wgangp.run_dir.logger import _step
 from wgangp.run_dir.record import parse_yaml
+from wgangp.run_dir.rows import read_rows
 
 SMALL = ["steps=2", "batch_size=8", "log_every=1", "evaluation_samples=50", "generator.width=8", "critic.width=8"]
 RUN = [*SMALL, "hydra.run.dir=run", "sample_every=0"]
@@ -393,9 +393,10 @@ def test_a_classifier_takes_no_more_memory_than_its_file(kind, tmp_path):
     assert "the file has" in str(caught.value.__cause__) or "without their weights" in str(caught.value.__cause__)
 
 
-@pytest.mark.parametrize("line", ['{"step": 1e999}', "[" * 10**5, '{"step": null}', "[]", "\x00"])
-def test_lines_that_are_no_scalars_are_left_out(line, tmp_path):
-    assert _step(line) == -1
+@pytest.mark.parametrize("line", ['{"step": 1e999}', "[" * 10**5, '{"step": null}', "[]", "\x00", '{"step": 2, '])
+def test_lines_that_are_no_rows_or_cut_are_left_out(line, tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(f'{{"step": 1}}\n{line}')
+    assert read_rows(tmp_path / "metrics.jsonl") == [{"step": 1}]
     (tmp_path / "x.json").write_text(line)
     with suppress(ValueError):
         read_json(tmp_path / "x.json")

@@ -18,7 +18,8 @@ from torch.utils.tensorboard.summary import text as as_text
 
 from wgangp.pictures import FPS, encoded
 from wgangp.run_dir.events import BINS, EventFile
-from wgangp.run_dir.files import append, open_for_writing, read_regular, replace_text
+from wgangp.run_dir.files import append, open_for_writing, replace_text
+from wgangp.run_dir.rows import lines_and_rows, read_rows
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class RunLogger(Logger):
         self.started, self.images_seen = step, images_seen
         (run / "samples").mkdir(parents=True, exist_ok=True)
         self.metrics = run / "metrics.jsonl"
-        kept = [line for line in whole_lines(self.metrics) if _step(line) <= step]
+        kept = [f"{line}\n" for line, row in lines_and_rows(self.metrics) if row["step"] <= step]
         self.step, self.time = step, time.perf_counter()
         if kept or self.metrics.exists():
             replace_text(self.metrics, "".join(kept))
@@ -116,8 +117,8 @@ class RunLogger(Logger):
         self._log_events("TensorBoard's log", step, summaries)
 
     def scalars(self, step: int) -> dict[str, float]:
-        found = [json.loads(line) for line in whole_lines(self.metrics) if _step(line) == step]
-        return {name: float(v) for row in found for name, v in row.items() if isinstance(v, int | float)}
+        found = [row for row in read_rows(self.metrics) if row["step"] == step]
+        return {name: float(value) for row in found for name, value in row.items()}
 
     def _log_events(self, what: str, step: int, summaries: Iterable[Any]) -> None:
         with log_os_errors(what, step):
@@ -166,17 +167,3 @@ class RunLogger(Logger):
         plain = {key: v if isinstance(v, bool | int | float | str) else str(v) for key, v in config.items()}
         started, metric_names, _ = hparams(plain, dict.fromkeys(metrics, 0.0))  # the third says that the run has ended
         self._log_events("TensorBoard's hyperparameters", self.step, [started, metric_names])
-
-
-def whole_lines(metrics: Path) -> list[str]:
-    """Returns the whole lines of a metrics.jsonl: a crash or a full disk may have cut one."""
-    text = read_regular(metrics).decode(errors="replace") if metrics.exists() else ""
-    return [line for line in text.splitlines(keepends=True) if line.endswith("\n") and _step(line) >= 0]
-
-
-def _step(line: str) -> int:
-    """The step of a line of metrics.jsonl; -1 if it is none."""
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
-        return -1

@@ -13,9 +13,10 @@ from wgangp.machine.text import shown
 from wgangp.metrics import objective as monitors
 from wgangp.run_dir.lock import is_locked
 from wgangp.run_dir.record import Record
+from wgangp.run_dir.rows import Row
 from wgangp.run_dir.status import Status, read_status
 from wgangp.sweeps.plan import read_plan
-from wgangp.sweeps.reading import read_job_record, read_rows
+from wgangp.sweeps.reading import read_job_record, read_job_rows
 
 ENOUGH = 6  # scores; of fewer, the range says as much as a bootstrap
 ENDED = ("done", "pruned")  # the states of jobs whose last score counts
@@ -35,7 +36,7 @@ class Job:
     step: int  # that its last logged line, or its newest checkpoint, is of
     reason: str  # of the failure, one line
     seconds: float
-    rows: list[dict[str, float]]  # {"step": ..., NAME: ...} of each log step
+    rows: list[Row]  # of each log step
 
     def curve(self, name: str) -> list[tuple[float, float]]:
         """(step, value) of the scalar `name` or eval/`name`."""
@@ -50,7 +51,7 @@ class Job:
 
 def read_job(directory: Path, sweep: Path | None = None) -> Job:
     """Reads a job's directory. A file that cannot be read makes a failed job, never an error."""
-    record, rows = Record({}), read_rows(directory / "metrics.jsonl")
+    record, rows = Record({}), read_job_rows(directory)
     try:
         record = read_job_record(directory)
         status = _status(directory, record.config, rows)
@@ -173,7 +174,7 @@ def rank(score: float, higher: bool) -> tuple[bool, float]:
     return math.isnan(score), -score if higher else score
 
 
-def _status(run: Path, config: dict[str, Any], rows: list[dict[str, float]]) -> Status:
+def _status(run: Path, config: dict[str, Any], rows: list[Row]) -> Status:
     """The recorded state; of a run of an older version, which wrote none, what its metrics show."""
     if status := read_status(run):
         return status
