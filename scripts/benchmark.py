@@ -31,7 +31,8 @@ from wgangp.app.compose import load_config
 from wgangp.app.paths import CONF
 from wgangp.data.images import Images
 from wgangp.data.splits import Split
-from wgangp.machine.device import choose_device, keep_freed_memory, set_precision
+from wgangp.machine.cpu import keep_freed_memory
+from wgangp.machine.device import choose_device, set_precision
 from wgangp.trainer import Trainer
 
 RECIPES = {  # of wgangp-train without overrides, and the paper's sizes

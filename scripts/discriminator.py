@@ -31,8 +31,8 @@ def critic_update(
     """
     total, norm = loss.critic(scores(critic, expert), scores(critic, policy)), None
     if penalty.due(index):
-        term, norm = penalty.terms(critic, expert, policy)
-        total = total + term
+        added, norm = penalty.terms(critic, expert, policy)
+        total = total + penalty.interval * added
     params = list(critic.parameters())
     update(params, optimizer, gradients_of(total, params))
     penalty.project(critic)

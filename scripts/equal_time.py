@@ -27,7 +27,7 @@ from wgangp import style
 from wgangp.app.build import make_dataset, make_trainer, set_up_device
 from wgangp.app.compose import load_config
 from wgangp.app.errors import one_line
-from wgangp.machine.device import seed_step
+from wgangp.machine.seeds import seed_step
 from wgangp.metrics.images import ByClassifier
 from wgangp.models.layers import frozen
 from wgangp.sampling import generate, latents

@@ -29,9 +29,9 @@ from torch import Tensor, nn
 from wgangp import style
 from wgangp.app.build import build
 from wgangp.app.compose import load_config
-from wgangp.app.data import recorded_dataset
 from wgangp.app.defaults import part_with_defaults
-from wgangp.machine.device import seed_step
+from wgangp.app.recorded_data import recorded_dataset
+from wgangp.machine.seeds import seed_step
 from wgangp.metrics.objective import higher_is_better
 from wgangp.run import generator_of
 from wgangp.run_dir.checkpoint import load_newest
@@ -53,14 +53,11 @@ class Run:
         """Its dataset, where the run found it, the averaged generator and the critic."""
         _, state = load_newest(self.path)
         header = header_of(state)
-        data: dict[str, Any] = {"shape": list(header.shape), "num_classes": header.num_classes}
-        if header.conditions is not None:
-            data["condition_shape"] = list(header.conditions.shape)
 
         def part(name: str, **given: Any) -> Any:
             return build(OmegaConf.create(part_with_defaults(name, header.config[name])), **given)
 
-        critic = part("penalty").wrap(part("critic", **data))
+        critic = part("penalty").wrap(part("critic", **header.network_arguments))
         critic.load_state_dict(state["critic"])
         dataset = recorded_dataset(header, AS_RECORDED, self.path, CPU)
         return dataset, generator_of(state, ema=True, batchnorm="running", allow=()), critic.eval()

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from wgangp import style
 from wgangp.app.compose import load_config
 from wgangp.app.errors import one_line
-from wgangp.machine.device import seed_step
+from wgangp.machine.seeds import seed_step
 
 try:
     import gymnasium

@@ -143,7 +143,7 @@ class JaxStep:
             generator_state, critic_state = states
             for k, real in zip(keys, reals, strict=False):
                 critic, critic_state = update_critic(generator, critic, critic_state, k, real)
-            z = jax.random.normal(keys[-1], (trainer.generator_batch, nz))
+            z = jax.random.normal(keys[-1], (trainer.generator_batch_size, nz))
             gradients = jax.grad(lambda w: -f(critic, g(w, z)).mean())(generator)
             moves, generator_state = adam[0].update(gradients, generator_state)
             generator = optax.apply_updates(generator, moves)

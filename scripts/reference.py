@@ -17,6 +17,7 @@ from typing import Any
 
 from wgangp import api, train
 from wgangp.app.help import about, bases, commented_keys, default_options
+from wgangp.tags import HISTOGRAMS, IMAGES, SCALARS, VALIDATION
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF, PACKAGE, PAGES = ROOT / "conf", ROOT / "wgangp", ROOT / "docs" / "reference"
@@ -30,27 +31,6 @@ COMMANDS = {
 }
 GROUPS = ["dataset", "generator", "critic", "penalty", "penalty/schedule", "loss", "optimizer", "sweep"]
 MODULES = ["wgangp", "wgangp.penalties", "wgangp.data", "wgangp.models", "wgangp.losses", "wgangp.metrics"]
-
-TAGS = {  # what no line of code can say as well
-    "critic/loss": "the critic's loss with the penalty, at the last penalised critic update",
-    "critic/wasserstein": "E[f(real)] - E[f(fake)], which the critic maximises: not the Wasserstein distance",
-    "critic/penalty": "the penalty, times its weight",
-    "critic/gradient_norm": "mean norm of the critic's gradient at interpolates; about 1 with penalty=wgan_gp",
-    "critic/gradient_norms": "the histogram of these norms",
-    "critic/real": "E[f(real)]; its level has no meaning",
-    "critic/fake": "E[f(fake)]; its level has no meaning",
-    "critic/weight_gradient_norm": "norm of the gradient in all critic weights",
-    "generator/loss": "the generator's loss, -E[f(fake)] in a WGAN; its level has no meaning",
-    "generator/weight_gradient_norm": "norm of the gradient in all generator weights",
-    "penalty/weight": "the weight, which a schedule may change",
-    "throughput/images_per_second": "real images that the critic has seen, per second",
-    "throughput/steps_per_second": "generator updates per second",
-    "validation/critic_loss": "the critic's loss on held-out samples",
-    "validation/accuracy": "with labels: share of held-out samples whose class the critic names",
-    "validation/content": "with a content term: that of held-out samples, without its weight",
-    "samples": "pictures: a grid of samples; for points a scatter over the critic's level sets; for clips a filmstrip",
-    "film": "of clips: 64 samples that move, a GIF of 10 frames a second",
-}
 
 
 def prose(text: str) -> str:
@@ -136,10 +116,8 @@ def option(file: Path, group: str) -> str:
 
 
 def tags() -> str:
-    found = tags_in_code()
-    if wrong := found ^ TAGS.keys():
-        raise SystemExit(f"scripts/reference.py, TAGS: the code and this table differ in {', '.join(sorted(wrong))}")
-    rows = [(code(tag), prose(TAGS[tag])) for tag in TAGS]
+    meanings = SCALARS | HISTOGRAMS | VALIDATION | IMAGES
+    rows = [(code(tag), prose(meaning)) for tag, meaning in meanings.items()]
     return "\n".join(
         [
             NOTE,
@@ -153,19 +131,6 @@ def tags() -> str:
             "its overrides, with its last scores. The Text tab has its whole configuration.\n",
         ]
     )
-
-
-def tags_in_code() -> set[str]:
-    """Returns the string literals of the package that look like a tag."""
-    first = {tag.partition("/")[0] for tag in TAGS}
-    literals = {
-        node.value
-        for file in PACKAGE.rglob("*.py")
-        for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
-    logged = {text for text in literals if re.fullmatch(r"[a-z]+/[a-z_]+", text) and text.partition("/")[0] in first}
-    return logged - {"penalty/norm", "penalty/schedule"} | {"samples", "film"}  # between trainer and penalty; a group
 
 
 def scores() -> Iterator[tuple[str, str, str]]:

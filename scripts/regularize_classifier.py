@@ -29,7 +29,9 @@ from wgangp import style
 from wgangp.app.errors import one_line
 from wgangp.data.images import Images
 from wgangp.data.splits import Split
-from wgangp.machine.device import choose_device, keep_freed_memory, seed_step
+from wgangp.machine.cpu import keep_freed_memory
+from wgangp.machine.device import choose_device
+from wgangp.machine.seeds import seed_step
 from wgangp.models.layers import relu
 from wgangp.models.resampling import mean_pool
 from wgangp.penalties.gradients import gradient_norm, jacobian_norm

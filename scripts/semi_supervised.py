@@ -27,8 +27,8 @@ from wgangp.app.build import build, make_dataset, set_up_device
 from wgangp.app.compose import load_config
 from wgangp.app.errors import one_line
 from wgangp.data import Order
-from wgangp.machine.device import seed_step
 from wgangp.machine.ema import EMA
+from wgangp.machine.seeds import seed_step
 from wgangp.optimizers import gradients_of, set_lr, update
 from wgangp.penalties import Penalty
 
@@ -166,8 +166,8 @@ def train(data: Data, labels: int, seed: int, steps: int, gan: bool, penalty: Pe
             seed_step(seed, step, "unlabelled")
             real, fake = next(reals), generate(generator, device).detach()
             loss = loss + gan_loss(*critic(torch.cat([real, fake]))[:, 0].chunk(2))
-            term, norm = penalty.terms(critic, real, fake) if penalty.due(step) else (0, None)
-            loss = loss + term
+            added, norm = penalty.terms(critic, real, fake) if penalty.due(step) else (0, None)
+            loss = loss + penalty.interval * added
         update(weights[0], optimizers[0], gradients_of(loss, weights[0]))
         penalty.project(classifier)
         if gan and norm is not None:

@@ -47,7 +47,7 @@ class Decoded(Dataset):
 
     def __init__(self, trainer: Trainer) -> None:
         data = trainer.dataset
-        self.images = (data.train.images if isinstance(data, Images) else data.batch(0, 100_000)[0]).cpu()
+        self.images = (data.train.samples if isinstance(data, Images) else data.batch(0, 100_000)[0]).cpu()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -87,7 +87,7 @@ class Textbook:
         for _ in range(self.t.n_critic):
             self.update_critic()
         with stock_layers():
-            loss = -self.t.critic(self.t.generator(self.t.noise(self.t.generator_batch))).mean()
+            loss = -self.t.critic(self.t.generator(self.t.noise(self.t.generator_batch_size))).mean()
             self.generator_optimizer.zero_grad()
             loss.backward()
             self.generator_optimizer.step()

@@ -6,7 +6,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "wgangp"
 FLOORS = [  # a room imports from those above it in this list
     {"machine"},
-    {"units", "style"},
+    {"units", "style", "tags"},
     {"models", "losses", "optimizers", "schedules", "augmentation"},
     {"penalties"},
     {"data"},

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import wgangp
 from wgangp.api import make_trainer
-from wgangp.app.conditions import in_units
+from wgangp.app.sample_conditions import in_units
 from wgangp.run_dir.checkpoint import load_checkpoint, newest_checkpoint
 from wgangp.units import Conditions, Units, conditions_of
 
@@ -137,7 +137,7 @@ def test_conditions_stay_with_their_samples_and_enter_the_content_term(tmp_path,
     trainer = make_trainer(*pictures(), *networks, "conditional=true", "content_weight=7", "compile=false")
     pairs = [trainer.dataset.fetch(i, 8) for i in trainer.batch_indices(3)[trainer.n_critic :]]
     z, y, x = trainer.generator_inputs(pairs)
-    assert len(z) == len(x) == 16 and x.min() >= -1 and trainer.generator_batches == 2
+    assert len(z) == len(x) == 16 and x.min() >= -1 and trainer.condition_batches == 2
     torch.testing.assert_close(F.interpolate(y, scale_factor=2), x)  # flipped together, scaled alike
     fake = trainer.generator(z, y)
     torch.manual_seed(0)

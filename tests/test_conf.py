@@ -12,7 +12,7 @@ from conftest import composed, options, picture, small_trainer, write_film, writ
 
 from wgangp.app.build import build
 from wgangp.app.paths import CONF
-from wgangp.app.records import plain
+from wgangp.app.plain import plain
 from wgangp.data.sources import published
 from wgangp.data.sources.source import array_part
 from wgangp.data.toy import gaussians8

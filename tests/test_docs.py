@@ -16,8 +16,8 @@ from conftest import composed, picture, write_mnist
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from wgangp.app.compose import load_config
-from wgangp.app.recorded import changed
-from wgangp.app.records import plain
+from wgangp.app.plain import plain
+from wgangp.app.resumed_config import changed
 from wgangp.run_dir.record import Record
 
 ROOT = Path(__file__).parents[1]

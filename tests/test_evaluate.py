@@ -14,7 +14,7 @@ from test_commands import DCGAN, SMALL, digits, images
 
 from wgangp.app.compose import load_config
 from wgangp.app.paper import beside_the_paper, reported
-from wgangp.app.records import plain
+from wgangp.app.plain import plain
 from wgangp.data import Dataset
 from wgangp.data.toy import gaussians8, swissroll
 from wgangp.metrics import Result

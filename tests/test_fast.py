@@ -18,7 +18,8 @@ from torch._inductor.decomposition import select_decomp_table
 from wgangp.app.build import is_worth_compiling
 from wgangp.machine.compile import compile_if_equal, largest_difference, relative_difference, undisturbed
 from wgangp.machine.convolutions import Convolutions, is_giant
-from wgangp.machine.device import in_layout, memory_format, seed_step
+from wgangp.machine.device import in_layout, memory_format
+from wgangp.machine.seeds import seed_step
 from wgangp.models import dcgan, mlp, resnet, resnet101
 from wgangp.penalties import GradientPenalty, Penalty, gradient_norm
 from wgangp.speed import gradients, speed_up
@@ -265,7 +266,7 @@ def test_convolutions_get_the_layout_of_the_network(layout, float64):
 
 PLATEAU = """
 from conftest import small_trainer
-from wgangp.machine.device import keep_freed_memory
+from wgangp.machine.cpu import keep_freed_memory
 from wgangp.observer import Observer
 
 def resident():

@@ -298,7 +298,7 @@ def test_duplicating_the_batch_changes_nothing():
     torch.manual_seed(0)
     critic = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 1)).double()
     x = torch.randn(5, 6, dtype=torch.float64)
-    once, twice = (GP.term(critic, p, p)[0] for p in (x, torch.cat([x, x])))
+    once, twice = (GP.unweighted(critic, p, p)[0] for p in (x, torch.cat([x, x])))
     torch.testing.assert_close(once, twice)
 
 
@@ -334,7 +334,7 @@ def test_gradgradcheck():
     x = torch.randn(2, 3, dtype=torch.float64)
 
     def cost(w1, w2):
-        return GP.term(lambda x: (x @ w1).tanh() @ w2, x, x)[0]
+        return GP.unweighted(lambda x: (x @ w1).tanh() @ w2, x, x)[0]
 
     arguments = (w1.requires_grad_(), w2.requires_grad_())
     assert torch.autograd.gradcheck(cost, arguments) and torch.autograd.gradgradcheck(cost, arguments)

@@ -42,7 +42,7 @@ def test_the_validation_part_is_neither_trained_on_nor_tested_on(mnist, monkeypa
     assert len(seen["train"]) == 40 and len(both) == len(both.unique(dim=0)) == 60
     first = seen["train"].all()
     script.run(dataset, 40, "none", 0.0, 0, 1, "test")
-    assert torch.equal(seen["judge"].all(), dataset.test.all()) and torch.equal(seen["train"].all(), first)
+    assert torch.equal(seen["judge"].all(), dataset.held_out_split.all()) and torch.equal(seen["train"].all(), first)
     script.run(dataset, 40, "none", 0.0, 1, 1, "test")
     assert not torch.equal(seen["train"].all(), first)
 

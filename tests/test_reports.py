@@ -14,10 +14,10 @@ from test_commands import SMALL, TAGS, rows
 from wgangp import progress
 from wgangp.app import build
 from wgangp.app.build import make_dataset, make_trainer, thread_count
-from wgangp.app.metrics import LOGGED, VALIDATED
 from wgangp.app.paths import CONF
-from wgangp.machine import device
+from wgangp.machine import cpu
 from wgangp.progress import Progress, round_down
+from wgangp.tags import SCALARS, VALIDATION
 
 
 def hyperparameters(run):
@@ -46,7 +46,7 @@ def test_the_names_that_a_monitor_may_have_are_what_is_logged(call, tmp_path):
     assert call("train", *SMALL, "steps=1", "hydra.run.dir=run", "sample_every=0")[0] == 0
     (row,) = rows(tmp_path / "run")
     logged = {name for name in row if "/" in name and not name.startswith("eval/")}
-    assert logged == set(LOGGED) == TAGS and not logged & set(VALIDATED)
+    assert logged == SCALARS.keys() == TAGS and not logged & VALIDATION.keys()
 
 
 class Clock:
@@ -115,9 +115,9 @@ def test_tiny_networks_take_one_thread(monkeypatch):
 @pytest.mark.parametrize(("shared", "threads"), [(0.4, 4), (0.9, 1), (5.0, 1)])
 def test_threads_that_wait_for_one_another_are_not_used(monkeypatch, shared, threads):
     """`shared` is what a product takes on all threads, relative to one: 5 where another program uses the cores."""
-    monkeypatch.setattr(device, "seconds", lambda work: 1.0 if torch.get_num_threads() == 1 else shared)
-    with device.cpu_threads(4):
-        assert device.useful_threads() == threads and torch.get_num_threads() == 4
+    monkeypatch.setattr(cpu, "seconds", lambda work: 1.0 if torch.get_num_threads() == 1 else shared)
+    with cpu.cpu_threads(4):
+        assert cpu.useful_threads() == threads and torch.get_num_threads() == 4
 
 
 @pytest.mark.parametrize("condition", ["projection", "concat"])

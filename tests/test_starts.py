@@ -14,8 +14,8 @@ import wgangp
 from wgangp.app.build import make_dataset
 from wgangp.app.command_line import options_last
 from wgangp.app.compose import load_config
+from wgangp.app.plain import to_record
 from wgangp.app.quoting import with_quoted_path
-from wgangp.app.records import to_record
 from wgangp.machine import device
 from wgangp.run_dir.claim import Claim, remove_if_empty
 from wgangp.run_dir.record import read_record

@@ -12,8 +12,10 @@ from torch import nn
 
 from wgangp.data.toy import gaussians25
 from wgangp.losses import Wasserstein
-from wgangp.machine import device, distributed
-from wgangp.machine.device import bfloat16_is_faster, choose_device, choose_precision, seed_step
+from wgangp.machine import cpu, distributed
+from wgangp.machine.cpu import bfloat16_is_faster
+from wgangp.machine.device import choose_device, choose_precision
+from wgangp.machine.seeds import seed_step
 from wgangp.models import dcgan, mlp, real_plus_noise, resnet
 from wgangp.observer import Observer
 from wgangp.penalties import GradientPenalty, NoPenalty, Penalty, WeightClipping
@@ -232,9 +234,10 @@ def test_the_held_generator_adds_noise_to_the_reals_of_the_update(monkeypatch):
     held = real_plus_noise.Generator(shape=(2,), num_classes=0, dataset=gaussians25)
     trainer = small_trainer(dataset=gaussians25(seed=0, device=torch.device("cpu")), generator=held)
     seen = []
-    monkeypatch.setattr(trainer, "critic_terms", lambda critic, real, fake, y, penalised: seen.append((real, fake)))
+    loss = trainer.critic_loss
+    monkeypatch.setattr(trainer, "critic_loss", lambda *parts: (seen.append(parts[1:3]), loss(*parts))[1])
     z, fetched = trainer.noise(8), trainer.dataset.fetch(3, 8)
-    trainer.critic_loss(True, z, *fetched)
+    trainer.critic_gradients(True, z, *fetched)
     ((real, fake),) = seen
     assert torch.equal(real, trainer.dataset.make(*fetched)[0]) and torch.equal(fake, real + z)
 
@@ -245,8 +248,8 @@ def test_lazy_penalty_acts_every_second_update():
     real, y = trainer.dataset.batch(0, 8)
     fake = trainer.generator(trainer.noise(8), y).detach()
     seed_step(0, 0)
-    loss, logs = trainer.critic_terms(trainer.critic, real, fake, y, penalised=True)
-    plain, unpenalised = trainer.critic_terms(trainer.critic, real, fake, y, penalised=False)
+    loss, logs = trainer.critic_loss(trainer.critic, real, fake, y, penalised=True)
+    plain, unpenalised = trainer.critic_loss(trainer.critic, real, fake, y, penalised=False)
     assert "critic/penalty" not in unpenalised and [lazy.due(i) for i in range(3)] == [True, False, True]
     torch.testing.assert_close(loss, plain + 2 * logs["critic/penalty"])
     torch.testing.assert_close(logs["critic/loss"], plain + logs["critic/penalty"])  # as without an interval
@@ -297,7 +300,7 @@ def test_conditional_training_uses_the_labels(classes):
     )
     real, y = trainer.dataset.batch(0, 9)
     fake = trainer.generator(torch.randn(9, 2), y)
-    loss, logs = trainer.critic_terms(trainer.critic, real, fake, y, penalised=False)
+    loss, logs = trainer.critic_loss(trainer.critic, real, fake, y, penalised=False)
     entropy = nn.functional.cross_entropy(trainer.critic(real)[:, 1:], y) if classes else torch.tensor(0.0)
     torch.testing.assert_close(loss + logs["critic/wasserstein"], entropy)
     trainer.train_step()
@@ -669,7 +672,7 @@ def test_precision_by_the_gpu(monkeypatch):
         else:
             assert choose_precision("bfloat16", gpu) == "bfloat16"
     assert choose_precision("auto", cpu) == "float32" and choose_precision("bfloat16", cpu) == "bfloat16"
-    monkeypatch.setattr(device, "bfloat16_is_faster", lambda: True)
+    monkeypatch.setattr("wgangp.machine.device.bfloat16_is_faster", lambda: True)
     assert choose_precision("auto", cpu) == "float32" and choose_precision("auto", cpu, axes=2) == "bfloat16"
     assert choose_precision("auto", cpu, axes=3) == "float32"
     with pytest.raises(ValueError, match="3-D convolutions can be wrong"):
@@ -679,7 +682,7 @@ def test_precision_by_the_gpu(monkeypatch):
 @pytest.mark.parametrize(("half", "faster"), [(0.6, True), (0.8, False), (3.0, False)])
 def test_bfloat16_counts_as_faster_from_two_thirds_of_the_time(monkeypatch, half, faster):
     times = iter([1.0, half])  # float32, bfloat16
-    monkeypatch.setattr(device, "fastest", lambda work: work() is None or next(times))
+    monkeypatch.setattr(cpu, "fastest", lambda work: work() is None or next(times))
     assert bfloat16_is_faster.__wrapped__() is faster
 
 

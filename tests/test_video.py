@@ -74,15 +74,15 @@ def test_moving_digits_are_drawn_at_their_places(tmp_path):
     x, y = write_mnist(tmp_path / "MNIST" / "raw")
     options = OPTIONS | {"channels": None, "root": str(tmp_path), "download": False, "frames": 3}
     small, other = (moving_digits(size=32, digits=1, clips=20, **(options | {"seed": s})) for s in (0, 7))
-    assert torch.equal(small.train.images, other.train.images) and (small.shape, small.num_classes) == (
+    assert torch.equal(small.train.samples, other.train.samples) and (small.shape, small.num_classes) == (
         (1, 3, 32, 32),
         10,
     )
-    assert "20 clips of 1x3x32x32" in small.describe() and len(small.test) == 2
+    assert "20 clips of 1x3x32x32" in small.describe() and len(small.held_out_split) == 2
     means = torch.from_numpy(x.reshape(30, 14, 2, 14, 2).mean((2, 4))).round()
     assert torch.equal(resized(torch.from_numpy(x)[:, None], 14)[:, 0].float(), means)
     sums = {(int(label), int(m.sum())) for label, m in zip(y, means, strict=True)}
-    images, labels = small.train.images, small.train.labels
+    images, labels = small.train.samples, small.train.labels
     assert all((int(a), int(clip[0, 0].sum())) in sums for a, clip in zip(labels, images, strict=True))
     with pytest.raises(ValueError, match=r"dataset\.size=40: give a multiple of 16"):
         moving_digits(size=40, digits=1, clips=1, **options)
@@ -108,7 +108,7 @@ def test_an_array_of_bytes_is_clips_by_its_axes(axes, shape, tmp_path):
     np.save(tmp_path / "x.npy", x)
     data = array(path=str(tmp_path / "x.npy"), **(OPTIONS | {"channels": None, "size": None, "axes": axes}))
     first = x if axes == "nthw" else x.transpose(0, 4, 1, 2, 3)
-    assert data.is_video and np.array_equal(data.train.images.numpy().reshape(first.shape), first)
+    assert data.is_video and np.array_equal(data.train.samples.numpy().reshape(first.shape), first)
     small = array(path=str(tmp_path / "x.npy"), **(OPTIONS | {"channels": 1, "size": 4, "axes": axes}))
     assert small.shape == (1, 5, 4, 4) and f"9 clips of {'x'.join(map(str, data.shape))}" in data.describe()
 
@@ -219,7 +219,7 @@ def test_a_folder_of_videos(folder, caplog):
     shutil.copy(folder / "cat" / "odd.webp", folder / "cat" / "again.webp")
     shutil.copytree(folder / "dog" / "clip", folder / "dog" / "again")
     held = video_folder(path=str(folder), size=16, frames=3, stride=2, **(FOLDER | {"held_out": 1}))
-    assert len(held) + len(held.test) == 22 and len(held.test) in (3, 8)  # a whole video
+    assert len(held) + len(held.held_out_split) == 22 and len(held.held_out_split) in (3, 8)  # a whole video
 
 
 def test_stacked_frames(tmp_path, caplog):

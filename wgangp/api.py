@@ -14,7 +14,7 @@ from wgangp.app import build
 from wgangp.app.checks import check
 from wgangp.app.compose import config_and_choices, load_config
 from wgangp.app.paths import default_directory, with_run_name
-from wgangp.app.records import to_record
+from wgangp.app.plain import to_record
 from wgangp.app.training import train as train_run
 from wgangp.data import Dataset
 from wgangp.machine.paths import local_path

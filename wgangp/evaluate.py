@@ -26,7 +26,7 @@ def main() -> None:
 
 def evaluate(cfg: DictConfig) -> None:
     """Scores the run's generator against its dataset, as the checkpoint records both."""
-    from wgangp.app.data import recorded_dataset
+    from wgangp.app.recorded_data import recorded_dataset
     from wgangp.machine.device import choose_device
     from wgangp.machine.distributed import is_main
     from wgangp.metrics.scores import leave_out, score
@@ -59,7 +59,7 @@ def evaluate(cfg: DictConfig) -> None:
 
 def choose_metrics(cfg: DictConfig, dataset: "Dataset") -> "dict[str, Metric]":
     """Returns the named metrics, or all that suit the data. Raises ValueError if a classifier is given and unused."""
-    from wgangp.app.metrics import catalogue
+    from wgangp.app.run_scores import catalogue
     from wgangp.metrics.scores import check, choose, leave_out
 
     names = cfg.metrics

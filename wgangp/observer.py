@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from wgangp import pictures
 from wgangp.losses import content_loss
-from wgangp.machine.device import seed_step
 from wgangp.machine.distributed import mean_over_ranks
+from wgangp.machine.seeds import seed_step
 from wgangp.models.layers import frozen
 from wgangp.models.real_plus_noise import fakes
 from wgangp.penalties import gradient_norm, interpolates
@@ -63,7 +63,7 @@ class Observer:
             values["validation/accuracy"] = (logits.argmax(1) == y).float().mean()
         for layer in critic.modules():
             layer.train(isinstance(layer, nn.Dropout))  # the loss of penalty=ct is that of two dropouts
-        _, logs = t.critic_terms(critic, real, fake, y, penalised=True)
+        _, logs = t.critic_loss(critic, real, fake, y, penalised=True)
         return values | {"validation/critic_loss": logs["critic/loss"]}
 
     @torch.no_grad()
@@ -96,7 +96,7 @@ class Observer:
         """
         t = self.trainer
         seed_step(t.seed, 0, "picture")  # the same latents every time
-        if t.generator_batches and len(t.dataset.condition_shape or ()) == len(t.dataset.shape) == 3:
+        if t.condition_batches and len(t.dataset.condition_shape or ()) == len(t.dataset.shape) == 3:
             return self.pictures_of_pairs()
         if (units := t.dataset.units) is not None:
             n = 1000 if len(t.dataset.shape) == 1 else 64

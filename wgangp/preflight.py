@@ -35,7 +35,7 @@ def check_disk(run: Path, trainer: Trainer, checkpoints: int) -> None:
         )
 
 
-def check_batch(trainer: Trainer) -> None:
+def check_batchnorm(trainer: Trainer) -> None:
     """Raises ValueError if BatchNorm would get a single value of a channel, as of one sample of 1x1 features."""
     if trainer.batch_size > distributed.WORLD_SIZE:
         return

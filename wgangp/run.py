@@ -1,6 +1,6 @@
 """A run directory as an object, and the generator in it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from numbers import Integral
@@ -15,13 +15,13 @@ from wgangp.app.build import build, with_output
 from wgangp.app.checks import CHOICES
 from wgangp.app.defaults import part_with_defaults
 from wgangp.app.trust import no_larger_than
-from wgangp.machine.device import seed_step
 from wgangp.machine.paths import local_path
+from wgangp.machine.seeds import seed_step
 from wgangp.machine.settings import kept_random_state, plain_torch
 from wgangp.models import Generator
 from wgangp.models.layers import use_batch_statistics
 from wgangp.run_dir.checkpoint import State, load_newest, run_of
-from wgangp.run_dir.header import header_of
+from wgangp.run_dir.header import Header, header_of
 from wgangp.run_dir.record import Record, read_record
 from wgangp.run_dir.rows import read_rows
 from wgangp.run_dir.status import Status, read_status
@@ -116,19 +116,7 @@ def generator_of(state: State, ema: bool, batchnorm: str, allow: Sequence[str]) 
     if batchnorm not in CHOICES["batchnorm"]:
         raise ValueError(f"batchnorm={batchnorm}: choose {', '.join(map(str, CHOICES['batchnorm']))}")
     header, weights = header_of(state), state["ema" if ema else "generator"]
-    node = OmegaConf.create(part_with_defaults("generator", header.config["generator"]))
-    if header.bounded is not None:
-        node = with_output(node, header.bounded)
-    data: dict[str, Any] = {"shape": list(header.shape), "num_classes": header.num_classes}
-    if header.conditions is not None:
-        data["condition_shape"] = list(header.conditions.shape)
-    make = partial(build, node, part="generator", allow=allow, **data)
-    with no_larger_than(weights):
-        with torch.device("meta"), suppress(RuntimeError):
-            make()  # without memory: a stranger's configuration may be of any width
-        seed = header.config.get("seed")
-        torch.manual_seed(seed if type(seed) is int else 0)  # as in training: a network may draw what it does not save
-        generator: Generator = make()  # networks of one's own may compute while they are built, which "meta" cannot
+    generator = build_generator(header, weights, allow)
     try:
         generator.load_state_dict(weights)
     except RuntimeError as error:
@@ -142,3 +130,18 @@ def generator_of(state: State, ema: bool, batchnorm: str, allow: Sequence[str]) 
     elif batchnorm == "standing":
         use_standing_statistics(generator)
     return generator.requires_grad_(False).eval()
+
+
+def build_generator(header: Header, weights: Mapping[str, Tensor], allow: Sequence[str]) -> Generator:
+    """Returns the network that a header describes, before its weights are loaded; one larger than these is refused."""
+    node = OmegaConf.create(part_with_defaults("generator", header.config["generator"]))
+    if header.bounded is not None:
+        node = with_output(node, header.bounded)
+    make = partial(build, node, part="generator", allow=allow, **header.network_arguments)
+    with no_larger_than(weights):
+        with torch.device("meta"), suppress(RuntimeError):
+            make()  # without memory: a stranger's configuration may be of any width
+        seed = header.config.get("seed")
+        torch.manual_seed(seed if type(seed) is int else 0)  # as in training: a network may draw what it does not save
+        generator: Generator = make()  # networks of one's own may compute while they are built, which "meta" cannot
+    return generator

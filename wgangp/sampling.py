@@ -11,8 +11,8 @@ from torch import Tensor
 from wgangp.data import Dataset
 from wgangp.data.text import decode
 from wgangp.machine import distributed
-from wgangp.machine.device import seed_step
 from wgangp.machine.distributed import gather
+from wgangp.machine.seeds import seed_step
 from wgangp.models import Generator
 from wgangp.models.layers import batch_norms, uses_batch_statistics
 from wgangp.units import axes_of_file, quantised

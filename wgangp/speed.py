@@ -8,8 +8,8 @@ from torch import Tensor
 from wgangp.machine import distributed
 from wgangp.machine.compile import compile_if_equal
 from wgangp.machine.cuda_graphs import Replayed, make_capturable
-from wgangp.machine.device import seed_step
 from wgangp.machine.distributed import local_shard
+from wgangp.machine.seeds import seed_step
 from wgangp.optimizers import Gradients
 from wgangp.trainer import Logs, Trainer
 
@@ -66,7 +66,7 @@ def gradients(
     z, fetched = local_shard(t.noise(t.batch_size)), t.dataset.fetch(0, t.batch_size)
     kinds = {t.penalty.due(i) for i in range(t.penalty.interval)}
     found = [critic_gradients(penalised, z, *fetched)[0] for penalised in sorted(kinds)]
-    batches = [t.dataset.fetch(i + 1, t.batch_size) for i in range(t.generator_batches)]
+    batches = [t.dataset.fetch(i + 1, t.batch_size) for i in range(t.condition_batches)]
     found.append(generator_gradients(*t.generator_inputs(batches))[0])
     for buffer, before in buffers:  # BatchNorm's averages, spectral norm's vectors
         buffer.copy_(before)

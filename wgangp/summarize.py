@@ -12,7 +12,7 @@ from wgangp.run_dir.files import replace_text
 from wgangp.sweeps.escape import markdown_cell
 from wgangp.sweeps.jobs import read_jobs
 from wgangp.sweeps.search import importances
-from wgangp.sweeps.tables import as_csv, as_markdown, summary
+from wgangp.sweeps.tables import as_csv, as_markdown, summarise_jobs
 
 
 def main() -> None:
@@ -30,14 +30,14 @@ def summarize(cfg: DictConfig) -> None:
     if cfg.objective and not any(job.curve(objective) for job in jobs):
         known = sorted({shown(name) for job in jobs for row in job.rows for name in row})
         raise ValueError(f"objective={objective}: no job has this scalar; there are {', '.join(known)}")
-    made = summary(sweep, jobs, objective, importances(sweep))
+    summary = summarise_jobs(sweep, jobs, objective, importances(sweep))
     contents = {
         "summary.csv": as_csv(jobs, objective),
-        "summary.md": as_markdown(sweep.name, made, markdown_cell),
-        "summary.html": page(sweep, made),
+        "summary.md": as_markdown(sweep.name, summary, markdown_cell),
+        "summary.html": page(sweep, summary),
     }
     refused = write(sweep, contents)
-    print(as_markdown(str(sweep), made, shown))
+    print(as_markdown(str(sweep), summary, shown))
     if refused is not None:
         advice = "copy the sweep into a folder of yours"
         raise ValueError(f"{sweep} cannot be written into ({refused.strerror}): {advice}") from refused

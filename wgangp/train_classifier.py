@@ -22,7 +22,8 @@ from wgangp.app.compose import config_and_choices
 from wgangp.app.errors import one_line
 from wgangp.data.images import Images
 from wgangp.data.splits import Split
-from wgangp.machine.device import choose_device, keep_freed_memory, set_precision
+from wgangp.machine.cpu import keep_freed_memory
+from wgangp.machine.device import choose_device, set_precision
 from wgangp.metrics.classifier import ResNet, read
 from wgangp.metrics.videos import paths
 
@@ -47,8 +48,8 @@ def load(overrides: list[str], device: torch.device) -> tuple[str, Images]:
 
 def parts(dataset: Images) -> tuple[Split, Split]:
     """What to train on and what to test on: a tenth of the images, where none are held out."""
-    if dataset.test is not None:
-        return dataset.train, dataset.test
+    if dataset.held_out_split is not None:
+        return dataset.train, dataset.held_out_split
     test, train = dataset.feed.order.permutation(0).tensor_split([len(dataset) // 10])
     return dataset.train.part(train), dataset.train.part(test)
 
@@ -66,8 +67,8 @@ def train(network: ResNet, split: Split, epochs: int, flip: bool) -> None:
 
     Of clips it learns the velocity of the centre of brightness, too, by squared errors in pixels per frame.
     """
-    batches, moves = len(split.labels) // BATCH, split.images.ndim == 5
-    velocity = nn.Linear(network.linear.in_features, 2 * (split.images.shape[2] - 1)) if moves else nn.Identity()
+    batches, moves = len(split.labels) // BATCH, split.samples.ndim == 5
+    velocity = nn.Linear(network.linear.in_features, 2 * (split.samples.shape[2] - 1)) if moves else nn.Identity()
     device = network.mean.device
     parameters = [*network.parameters(), *velocity.to(device).parameters()]
     optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)

@@ -25,9 +25,10 @@ from wgangp.contracts import (
 from wgangp.data import Dataset
 from wgangp.losses import Loss, class_loss, content_loss
 from wgangp.machine.cuda_graphs import Batches, Replayed
-from wgangp.machine.device import in_layout, memory_format, seed_step
+from wgangp.machine.device import in_layout, memory_format
 from wgangp.machine.distributed import local_shard
 from wgangp.machine.ema import EMA
+from wgangp.machine.seeds import seed_step
 from wgangp.machine.state import load_state, state_of
 from wgangp.models import ConditionedCritic, Generator
 from wgangp.models.layers import couples_samples
@@ -82,8 +83,8 @@ class Trainer:
         critic = penalty.wrap(critic)
         self.one_pass = not couples_samples(critic)
         penalty.check(critic)
-        self.classes = dataset.num_classes if generator.num_classes else 0  # that both networks know of
-        check_data(dataset, batch_size, self.classes)
+        self.num_classes = dataset.num_classes if generator.num_classes else 0  # that both networks know of
+        check_data(dataset, batch_size, self.num_classes)
         check_batch_size(batch_size)
         check_generator(generator)
         self.dataset, self.loss, self.penalty = dataset, loss, penalty.to(device)
@@ -99,11 +100,11 @@ class Trainer:
         self.images_seen = 0  # real images of the critic's updates
         self.rollbacks = 0  # to earlier checkpoints: each changes the random numbers of the steps
         self.batch_size, self.n_critic, self.augment = batch_size, n_critic, augment
-        self.generator_batch, self.class_weight = batch_size * generator_batch_multiple, class_weight
+        self.generator_batch_size, self.class_weight = batch_size * generator_batch_multiple, class_weight
         self.content, self.content_weight, self.lr_decay, self.precision = content, content_weight, lr_decay, precision
         sees_conditions = dataset.conditions is not None and getattr(generator, "condition_shape", None)
-        self.generator_batches = generator_batch_multiple if sees_conditions else 0  # of data; 0: random labels
-        check_content(content, bool(self.generator_batches))
+        self.condition_batches = generator_batch_multiple if sees_conditions else 0  # of a step; 0: random labels
+        check_content(content, bool(self.condition_batches))
         check_augmentation(augment, dataset.shape, (dataset.condition_shape if sees_conditions else None) or ())
         self.logs: Logs = {}  # of the last step; a lazy penalty's are of the last penalised update
         self.functions = Functions(self.critic_gradients, self.generator_gradients, self.updates)
@@ -134,14 +135,14 @@ class Trainer:
 
     def batch_indices(self, step: int) -> range:
         """Returns the indices of a step's batches: n_critic of the critic's updates, then those of the generator's."""
-        n = self.n_critic + self.generator_batches
+        n = self.n_critic + self.condition_batches
         return range(step * n, (step + 1) * n)
 
     def updates(self, penalised: tuple[bool, ...], batches: Batches) -> Logs:
         """Algorithm 1, lines 2 to 12. What changes from step to step is on the device: a CUDA graph can replay it."""
         logs: Logs = {}
-        for due, fetched in zip(penalised, batches[: self.n_critic], strict=True):
-            logs |= self.update_critic(due, *fetched)
+        for is_penalised, fetched in zip(penalised, batches[: self.n_critic], strict=True):
+            logs |= self.update_critic(is_penalised, *fetched)
         logs |= self.update_generator(batches[self.n_critic :])
         self.ema.update(self.generator)
         return logs
@@ -164,15 +165,20 @@ class Trainer:
 
     def generator_inputs(self, batches: Batches) -> tuple[Tensor, ...]:
         """Returns z (n, nz) and random labels y (n,); with batches z, their conditions y (n, *) and samples x."""
-        z = local_shard(self.noise(self.generator_batch))
+        z = local_shard(self.noise(self.generator_batch_size))
         if not batches:
-            return z, local_shard(self.labels(self.generator_batch))
+            return z, local_shard(self.labels(self.generator_batch_size))
         x, y = (torch.cat(parts) for parts in zip(*(self.dataset.make(*fetched) for fetched in batches), strict=True))
         return z, local_shard(y), local_shard(x)
 
     def critic_gradients(self, penalised: bool, z: Tensor, *fetched: Tensor) -> tuple[Gradients, Logs]:
-        """Returns the gradients of the critic's weights at a fetched batch and latents z (n, nz), and what to log."""
-        loss, logs = self.critic_loss(penalised, z, *fetched)
+        """Algorithm 1, lines 4 to 8, at a fetched batch and latents z (n, nz). Returns gradients, and what to log."""
+        made = self.dataset.make(*fetched)
+        made = check_batch(made, self.batch_size, self.dataset, self.num_classes, self.critic_params[0].dtype)
+        real, y = map(local_shard, made)  # (n, *), (n,) or (n, *)
+        with torch.no_grad(), self.autocast():
+            fake = check_fakes(fakes(self.generator, real, z, y), real)  # with the reals' labels or conditions
+        loss, logs = self.critic_loss(self.critic, real, fake, y, penalised)
         return gradients_of(loss, self.critic_params), logs
 
     def generator_gradients(self, z: Tensor, y: Tensor, real: Tensor | None = None) -> tuple[Gradients, Logs]:
@@ -180,20 +186,10 @@ class Trainer:
         loss = self.generator_loss(z, y, real)
         return gradients_of(loss, self.generator_params), {"generator/loss": loss.detach()}
 
-    def critic_loss(self, penalised: bool, z: Tensor, *fetched: Tensor) -> tuple[Tensor, Logs]:
-        """Algorithm 1, lines 4 to 7."""
-        made = check_batch(
-            self.dataset.make(*fetched), self.batch_size, self.dataset, self.classes, self.critic_params[0].dtype
-        )
-        real, y = map(local_shard, made)  # (n, *), (n,) or (n, *)
-        with torch.no_grad(), self.autocast():
-            fake = check_fakes(fakes(self.generator, real, z, y), real)  # with the reals' labels or conditions
-        return self.critic_terms(self.critic, real, fake, y, penalised)
-
-    def critic_terms(
+    def critic_loss(
         self, critic: nn.Module, real: Tensor, fake: Tensor, y: Tensor, penalised: bool
     ) -> tuple[Tensor, Logs]:
-        """Returns the critic's loss and its parts: the losses of conf/loss and of AC-GAN, and a penalty if penalised.
+        """Algorithm 1, line 7: conf/loss, the classes' loss of AC-GAN, and the penalty if penalised. And what to log.
 
         A lazy penalty counts `interval` times in the loss, and once in what is logged, so that intervals compare.
         """
@@ -201,21 +197,19 @@ class Trainer:
         real, fake = augmented(real, self.augment), augmented(fake, self.augment)
         with self.autocast():
             real_out, fake_out = self.critic_outputs(f, real, fake)  # (n, 1 + num_classes)
-            penalty, norm = (
-                check_penalty(self.penalty.terms(f, real, fake)) if penalised else (real.new_zeros(()), None)
-            )
+            terms = check_penalty(self.penalty.terms(f, real, fake)) if penalised else None
         f_real, f_fake = real_out[:, 0], fake_out[:, 0]
-        adversarial = check_scalar(self.loss.critic(f_real, f_fake), "critic's loss")
-        classes = class_loss(real_out[:, 1:], y)
+        loss = check_scalar(self.loss.critic(f_real, f_fake), "critic's loss") + class_loss(real_out[:, 1:], y)
         logs = {
             "critic/wasserstein": f_real.mean() - f_fake.mean(),
             "critic/real": f_real.mean(),
             "critic/fake": f_fake.mean(),
         }
-        if norm is not None:
-            once = penalty / self.penalty.interval
-            logs |= {"critic/loss": adversarial + once + classes, "critic/penalty": once, "penalty/norm": norm}
-        return adversarial + penalty + classes, {name: value.detach() for name, value in logs.items()}
+        if terms is not None:
+            penalty, norm = terms
+            logs |= {"critic/loss": loss + penalty, "critic/penalty": penalty, "penalty/norm": norm}
+            loss = loss + self.penalty.interval * penalty
+        return loss, {name: value.detach() for name, value in logs.items()}
 
     def generator_loss(self, z: Tensor, y: Tensor, real: Tensor | None = None) -> Tensor:
         """Algorithm 1, line 12. A content term is added if `real` (n, *) is given, the samples that y belong to.
@@ -240,9 +234,9 @@ class Trainer:
     def critic_outputs(self, critic: ScoreFunction, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """The critic at both batches: in one pass, unless its BatchNorm would mix their statistics."""
         if self.one_pass:
-            real_out, fake_out = check_scores(critic(torch.cat([real, fake])), 2 * len(real), self.classes).chunk(2)
+            real_out, fake_out = check_scores(critic(torch.cat([real, fake])), 2 * len(real), self.num_classes).chunk(2)
         else:
-            real_out, fake_out = (check_scores(critic(x), len(x), self.classes) for x in (real, fake))
+            real_out, fake_out = (check_scores(critic(x), len(x), self.num_classes) for x in (real, fake))
         return at_least_float32(real_out), at_least_float32(fake_out)
 
     def noise(self, n: int) -> Tensor:
@@ -268,9 +262,13 @@ class Trainer:
 
         The tensors are those of the training: copy.deepcopy what is to be kept while it goes on.
         """
-        moving: dict[str, Any] = {"step": self.step, "images_seen": self.images_seen}
-        moving |= {"penalty": self.penalty.state_dict(), "logs": dict(self.logs)}
-        return moving | state_of(self._parts())
+        return {
+            "step": self.step,
+            "images_seen": self.images_seen,
+            "penalty": self.penalty.state_dict(),
+            "logs": dict(self.logs),
+            **state_of(self._parts()),
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continues from `state()`; the optimizers keep their configured options.

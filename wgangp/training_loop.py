@@ -83,12 +83,11 @@ class TrainingLoop:
                 stopped, wanted = any_rank(self.stop(), self.save())
                 every = partial(due, t.step, last)
                 saving = every(self.intervals.checkpoint) or stopped or wanted
-                if every(self.intervals.log) or every(self.intervals.evaluate) or saving:
+                logging_now, scoring = every(self.intervals.log), every(self.intervals.evaluate)
+                if logging_now or scoring or saving:
                     self.check_finite(logs)
-                if every(self.intervals.log):
-                    self.record(logs, with_scores=every(self.intervals.evaluate))
-                elif every(self.intervals.evaluate):
-                    self.record({}, with_scores=True)
+                if logging_now or scoring:
+                    self.record(self.observer.measure(logs) if logging_now else {}, self.scores() if scoring else {})
                 stopped |= self.pruned  # by the record above
                 if saving or stopped:
                     self.checkpoints.save(t.step, t.state())
@@ -106,15 +105,22 @@ class TrainingLoop:
         distance = logs["critic/wasserstein"].item()
         return f"W {distance:.3f}, |grad| {norm:.3f}, {(rate or 0) * t.n_critic * t.batch_size:,.0f} img/s"
 
+    def scores(self) -> dict[str, float]:
+        """Returns the scores of the averaged generator, instead of earlier ones, and keeps the best checkpoint."""
+        t = self.trainer
+        self.latest = {name: value for name, value in self.latest.items() if not name.startswith("eval/")}
+        with self.logger.untimed():
+            scores = self.observer.evaluate()
+        self.checkpoints.save_if_best(t.step, scores, t.state)
+        return scores
+
     def look_again(self) -> None:
         """Scores and draws again: a process that was killed after its last checkpoint did not report its end."""
-        t = self.trainer
-        self.latest |= self.logger.scalars(t.step)
-        scores = self.observer.evaluate()
-        if scores.keys() - self.latest.keys():
+        t, scores = self.trainer, self.scores()
+        logged = self.logger.scalars(t.step)
+        if scores.keys() - logged.keys():
             self.logger.write(t.step, dict(scores))
-            self.checkpoints.save_if_best(t.step, scores, t.state)
-        self.latest |= scores
+        self.latest |= logged | scores
         if self.intervals.sample:
             self.write_picture()
 
@@ -133,23 +139,15 @@ class TrainingLoop:
         t = self.trainer
         check_finite(t.step, logs, {"critic": t.critic, "generator": t.generator}, t.optimizers, self.latest)
 
-    def record(self, logs: Logs, with_scores: bool) -> None:
-        """Writes the scalars of this step, and the scores of the averaged generator."""
-        t = self.trainer
+    def record(self, measured: Values, scores: dict[str, float]) -> None:
+        """Writes what was measured at this step, and the scores if it was scored."""
+        t, values = self.trainer, measured | scores
         check_graphs(t)
-        values: Values = self.observer.measure(logs) if logs else {}
-        if with_scores:
-            with self.logger.untimed():
-                scores = self.observer.evaluate()
-            self.latest = {name: value for name, value in self.latest.items() if not name.startswith("eval/")}
-            values |= scores
-            self.checkpoints.save_if_best(t.step, scores, t.state)
         scalars = {name: value for name, value in values.items() if isinstance(value, int | float)}
         self.latest |= scalars
         self.logger.write(t.step, values)
-        of_step = self.latest if logs else scalars  # the losses in `latest` are of an earlier step then
-        log.log(logging.DEBUG if shows_bar() else logging.INFO, "%s", self.progress.line(t.step, of_step))
-        self.progress.warn_if_flat(t.step, self.latest)
+        log.log(logging.DEBUG if shows_bar() else logging.INFO, "%s", self.progress.line(t.step, scalars))
+        self.progress.warn_if_flat(t.step, scalars)
         value = monitored(scalars, self.checkpoints.monitor)
         if self.trial is not None and not math.isnan(value):
             self.pruned = self.trial.report(t.step, value)

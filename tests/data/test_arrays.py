@@ -184,7 +184,7 @@ def test_the_array_of_an_archive_is_found_or_chosen():
     np.savez("one.npz", spectra=x, labels=y)
     assert load("one.npz").shape == (3,) and load("one.npz").num_classes == 2
     np.savez("named.npz", weights=y, X=x, test_X=x[:5])
-    assert load("named.npz").shape == (3,) and len(load("named.npz").test) == 5
+    assert load("named.npz").shape == (3,) and len(load("named.npz").held_out_split) == 5
     np.savez("two.npz", a=x, b=x[:, :2], kind=np.array(["high", "low"])[y])
     assert load("two.npz", key="b").shape == (2,)
     assert load("two.npz", key="a", labels="kind").class_names == ("high", "low")

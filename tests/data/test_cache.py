@@ -42,7 +42,7 @@ def photos(tmp_path):
 
 
 def load(folder, **options):
-    return image_folder(path=str(folder), **(PHOTOS | options)).train.images
+    return image_folder(path=str(folder), **(PHOTOS | options)).train.samples
 
 
 def is_right(images, n=20):

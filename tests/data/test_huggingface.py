@@ -44,9 +44,9 @@ def hub(tmp_path, monkeypatch):
 def test_pixels_classes_and_the_test_part_are_those_of_the_folder(hub):
     cfg = load_config("dataset=huggingface", f"dataset.name={hub / 'pets'}", "dataset.size=8")
     data = make_dataset(cfg, torch.device("cpu"))
-    assert torch.equal(data.train.images, torch.from_numpy(pictures(12, 0)).permute(0, 3, 1, 2))
-    assert torch.equal(data.test.images, torch.from_numpy(pictures(4, 1)).permute(0, 3, 1, 2))
-    assert data.train.labels.tolist() == [0, 1] * 6 and data.test.labels.tolist() == [1, 0, 1, 0]
+    assert torch.equal(data.train.samples, torch.from_numpy(pictures(12, 0)).permute(0, 3, 1, 2))
+    assert torch.equal(data.held_out_split.samples, torch.from_numpy(pictures(4, 1)).permute(0, 3, 1, 2))
+    assert data.train.labels.tolist() == [0, 1] * 6 and data.held_out_split.labels.tolist() == [1, 0, 1, 0]
     assert data.class_names == ("cat", "dog")
     assert len(list((hub / "cache" / "wgangp").glob("*.cache"))) == 2
 
@@ -98,9 +98,9 @@ def test_images_beside_a_table_may_change(hub, monkeypatch):
     data = datasets.Dataset.from_dict({"image": [str(Path(f"{i}.png").absolute()) for i in range(4)]})
     data.cast_column("image", datasets.Image()).to_parquet("folder/train.parquet")
     cfg = load_config("dataset=huggingface", "dataset.name=folder", "dataset.size=8")
-    assert make_dataset(cfg, torch.device("cpu")).train.images.unique().tolist() == [200]
+    assert make_dataset(cfg, torch.device("cpu")).train.samples.unique().tolist() == [200]
     save(90)
-    assert make_dataset(cfg, torch.device("cpu")).train.images.unique().tolist() == [90]
+    assert make_dataset(cfg, torch.device("cpu")).train.samples.unique().tolist() == [90]
 
 
 def test_a_folder_of_images_and_a_subset_of_parquet_files(call, hub):
@@ -158,7 +158,7 @@ def test_a_test_split_without_labels_is_passed_over(hub, caplog):
             data = make_dataset(
                 load_config("dataset=huggingface", f"dataset.name={hub / kind}", "dataset.size=8"), torch.device("cpu")
             )
-        assert torch.equal(data.test.images, torch.from_numpy(pictures(4, 1)).permute(0, 3, 1, 2))
+        assert torch.equal(data.held_out_split.samples, torch.from_numpy(pictures(4, 1)).permute(0, 3, 1, 2))
         assert "left out test: without labels" in caplog.text
 
 
@@ -170,6 +170,6 @@ def test_samples_without_a_label_are_left_out_and_the_names_stay(hub, caplog, la
         cfg = load_config("dataset=huggingface", f"dataset.name={hub / 'some'}", "dataset.size=8")
         data = make_dataset(cfg, torch.device("cpu"))
     kept = [i for i, label in enumerate(labels) if label not in (None, -1)]
-    assert torch.equal(data.train.images, torch.from_numpy(pictures(4, 0)[kept]).permute(0, 3, 1, 2))
+    assert torch.equal(data.train.samples, torch.from_numpy(pictures(4, 0)[kept]).permute(0, 3, 1, 2))
     assert data.class_names == ("cat", "dog") and data.train.labels.tolist() == [labels[i] for i in kept]
     assert "left out 1 of 4 samples of train: without labels" in caplog.text

@@ -103,7 +103,7 @@ def test_batch_larger_than_the_dataset_is_refused():
 
 
 def test_labels_and_images_must_be_as_many():
-    with pytest.raises(ValueError, match="3 images have 2 labels"):
+    with pytest.raises(ValueError, match="3 samples have 2 labels"):
         Split(torch.zeros(3, 1, 4, 4, dtype=torch.uint8), torch.zeros(2))
 
 

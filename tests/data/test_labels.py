@@ -10,7 +10,7 @@ from conftest import array, composed, write_idx, write_mnist
 from omegaconf import OmegaConf
 
 from wgangp.app.build import make_dataset
-from wgangp.app.conditions import as_in_data, class_number
+from wgangp.app.sample_conditions import as_in_data, class_number
 from wgangp.data.labels import draw_evenly, renumbered, wanted_labels
 from wgangp.data.sources import torchvision_dataset
 
@@ -73,7 +73,7 @@ def test_labels_of_any_kind_are_classes_by_their_names(labels, names, chosen, po
     every = make_dataset(composed(*given), torch.device("cpu"))
     assert list(every.class_names) == names and every.class_counts().tolist() == [20, 20]
     one = make_dataset(composed(*given, f"dataset.classes={chosen}"), torch.device("cpu"))
-    assert len(one) == 20 and torch.equal(one.train.images, every.train.images[every.train.labels == position])
+    assert len(one) == 20 and torch.equal(one.train.samples, every.train.samples[every.train.labels == position])
     known = SimpleNamespace(class_names=every.class_names, num_classes=2)
     assert class_number(yaml_value(chosen)[0], known) == position
     written = as_in_data(torch.arange(2), known).tolist()
@@ -99,19 +99,25 @@ def test_emnist_letters_in_mnists_place(tmp_path):
     write_idx(raw / "t10k-labels-idx1-ubyte", np.arange(12, dtype=np.uint8) + 1)
     data = torchvision_dataset(name="MNIST", root=str(tmp_path), download=False, **AS_IS)
     assert data.num_classes == 26 and data.class_names == tuple(str(i) for i in range(1, 27))
-    assert data.test.labels.tolist() == list(range(12))
+    assert data.held_out_split.labels.tolist() == list(range(12))
 
 
 def test_held_out_images_of_classes_that_are_not_trained_on_are_left_out(tmp_path):
     path = saved(tmp_path, [0, 0, 5, 5], [5, 9, 0, 1])
     data = array(path=path, **AS_IS)
-    assert data.test.labels.tolist() == [1, 0] and data.test.images[:, 0, 0, 0].tolist() == [100, 102]
-    assert array(path=saved(tmp_path, [0, 0, 5, 5], [7, 7]), **AS_IS).test is None
+    assert data.held_out_split.labels.tolist() == [1, 0]
+    assert data.held_out_split.samples[:, 0, 0, 0].tolist() == [100, 102]
+    assert array(path=saved(tmp_path, [0, 0, 5, 5], [7, 7]), **AS_IS).held_out_split is None
 
 
 def test_one_class_is_none(tmp_path):
     data = array(path=saved(tmp_path, [5, 5, 5], [5, 6]), **AS_IS)
-    assert data.num_classes == 0 and data.class_names == () and not data.train.labels.any() and len(data.test) == 1
+    assert (
+        data.num_classes == 0
+        and data.class_names == ()
+        and not data.train.labels.any()
+        and len(data.held_out_split) == 1
+    )
 
 
 @pytest.mark.parametrize("limit", [2, 3, 6, 9])
@@ -133,7 +139,7 @@ def test_classes_by_number_and_by_name(tmp_path):
     path = saved(tmp_path, [1, 2, 3, 4])
     for classes in ([3, 1], ["3", "1"], ["3", 1]):
         data = array(path=path, **(AS_IS | {"classes": classes}))
-        assert data.class_names == ("3", "1") and data.train.images[:, 0, 0, 0].tolist() == [100, 102]
+        assert data.class_names == ("3", "1") and data.train.samples[:, 0, 0, 0].tolist() == [100, 102]
         assert data.train.labels.tolist() == [1, 0]
 
 

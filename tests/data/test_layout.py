@@ -62,7 +62,7 @@ def test_a_hidden_folder_may_be_asked_for(tmp_path):
 def test_numbered_folders_are_in_the_order_of_their_numbers(tmp_path):
     data = image_folder(path=tree(tmp_path / "x", pair(map(str, range(12)))), **PHOTOS)
     assert data.class_names == tuple(map(str, range(12)))
-    assert data.train.images[data.train.labels == 2].unique().tolist() == [104, 105]
+    assert data.train.samples[data.train.labels == 2].unique().tolist() == [104, 105]
     assert read_layout(["class 10/a", "class 9/a"]).class_names == ["class 9", "class 10"]
     assert read_layout(["1/a", "01/a", "1b/a"]).class_names == ["01", "1", "1b"]
 
@@ -74,8 +74,8 @@ def test_train_and_val_are_parts(tmp_path, caplog, prefix, train, held_out):
         prefix + n for n in (*pair((f"{train}/cat", f"{train}/dog")), f"{held_out}/dog/0.png", f"{held_out}/x.png")
     ]
     data = image_folder(path=tree(tmp_path / "x", names), **PHOTOS)
-    assert data.class_names == ("cat", "dog") and data.train.images[:, 0, 0, 0].tolist() == [100, 101, 102, 103]
-    assert data.test.labels.tolist() == [1] and data.test.images[0, 0, 0, 0] == 104
+    assert data.class_names == ("cat", "dog") and data.train.samples[:, 0, 0, 0].tolist() == [100, 101, 102, 103]
+    assert data.held_out_split.labels.tolist() == [1] and data.held_out_split.samples[0, 0, 0, 0] == 104
     assert data.describe().endswith("cat (2), dog (2); 1 held out")
     assert "left out 1 of 2 held-out images, which are in no folder of a class" in caplog.text
 
@@ -83,9 +83,9 @@ def test_train_and_val_are_parts(tmp_path, caplog, prefix, train, held_out):
 def test_parts_below_the_classes_are_parts(tmp_path, caplog):
     names = [*pair(("cat/train", "dog/train")), "cat/test/0.png", "dog/test/0.png"]
     data = image_folder(path=tree(tmp_path / "x", names), **PHOTOS)
-    assert data.class_names == ("cat", "dog") and data.train.images[:, 0, 0, 0].tolist() == [100, 101, 102, 103]
-    assert data.train.labels.tolist() == [0, 0, 1, 1] and data.test.labels.tolist() == [0, 1]
-    assert data.test.images[:, 0, 0, 0].tolist() == [104, 105]
+    assert data.class_names == ("cat", "dog") and data.train.samples[:, 0, 0, 0].tolist() == [100, 101, 102, 103]
+    assert data.train.labels.tolist() == [0, 0, 1, 1] and data.held_out_split.labels.tolist() == [0, 1]
+    assert data.held_out_split.samples[:, 0, 0, 0].tolist() == [104, 105]
     for names, classes in (
         ([*pair(("cat", "cat", "dog", "dog")), "dog/train/0", "dog/test/0"], ["cat", "dog"]),
         ([*pair(("cat", "cat")), *pair(("dog/train", "dog/test"))], ["cat", "dog"]),
@@ -100,10 +100,12 @@ def test_parts_below_the_classes_are_parts(tmp_path, caplog):
 
 def test_parts_without_classes_and_a_part_that_is_not_used(tmp_path, caplog):
     data = image_folder(path=tree(tmp_path / "x", pair(("train", "val", "test"))), **PHOTOS)
-    assert data.num_classes == 0 and len(data) == 2 and data.test.images[:, 0, 0, 0].tolist() == [102, 103]
+    assert data.num_classes == 0 and len(data) == 2 and data.held_out_split.samples[:, 0, 0, 0].tolist() == [102, 103]
     assert "the images in test are used neither for training nor as held-out images" in caplog.text
     again = image_folder(path=str(tmp_path / "x"), **PHOTOS)  # from two caches
-    assert torch.equal(again.train.images, data.train.images) and torch.equal(again.test.images, data.test.images)
+    assert torch.equal(again.train.samples, data.train.samples) and torch.equal(
+        again.held_out_split.samples, data.held_out_split.samples
+    )
 
 
 def test_other_folders_beside_train_and_val_make_them_classes_and_that_is_said(tmp_path, caplog):
@@ -118,7 +120,7 @@ def test_a_stray_image_is_left_out_and_named(tmp_path, caplog):
         data = image_folder(
             path=tree(tmp_path / f"x{prefix}", ["cover.jpg", *(prefix + n for n in pair("ab"))]), **PHOTOS
         )
-        assert data.class_names == ("a", "b") and data.train.images[:, 0, 0, 0].tolist() == [101, 102, 103, 104]
+        assert data.class_names == ("a", "b") and data.train.samples[:, 0, 0, 0].tolist() == [101, 102, 103, 104]
         assert "left out 1 of 5 images, which are in none of the class folders: cover.jpg" in caplog.text
         caplog.clear()
 
@@ -146,7 +148,7 @@ ENDINGS |= {".webp": "WEBP", ".dib": "BMP", ".pnm": "PPM", ".apng": "PNG"}
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_images_of_every_ending(tmp_path, ending):
     (tmp_path / f"a{ending}").write_bytes(encoded(200, ENDINGS[ending]))
-    (image,) = image_folder(path=str(tmp_path), **PHOTOS).train.images
+    (image,) = image_folder(path=str(tmp_path), **PHOTOS).train.samples
     assert (image.float() - 200).abs().max() <= 2
 
 
@@ -193,8 +195,8 @@ def png_faces(tmp_path):
 
 def test_faces_in_png_files_are_matched_with_the_partitions_jpg_names(png_faces):
     data = celeba(root=str(png_faces), download=False, **PHOTOS)
-    assert data.train.images[:, 0, 0, 0].tolist() == [100, 101, 103, 105]
-    assert data.test.images[:, 0, 0, 0].tolist() == [102]
+    assert data.train.samples[:, 0, 0, 0].tolist() == [100, 101, 103, 105]
+    assert data.held_out_split.samples[:, 0, 0, 0].tolist() == [102]
 
 
 def test_faces_that_the_partition_does_not_name(png_faces, caplog):

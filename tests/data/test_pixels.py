@@ -147,7 +147,7 @@ def test_dark_images_are_warned_about(tmp_path, caplog, dtype):
     assert "no training image has a pixel above 11 of 255: set dataset.levels" in caplog.text
     caplog.clear()
     bright = image_folder(path=str(tmp_path), **(PHOTOS | {"levels": 4095}))
-    assert "no training image" not in caplog.text and bright.train.images.max() == 187  # another cache
+    assert "no training image" not in caplog.text and bright.train.samples.max() == 187  # another cache
     (tmp_path / "2.tif").write_bytes(deep(60000, dtype, "TIFF"))
     image_folder(path=str(tmp_path), **PHOTOS)
     assert "no training image" not in caplog.text

@@ -31,8 +31,8 @@ def test_idx_files(tmp_path, name, folder):
     x, y = write_mnist(tmp_path / folder / "raw")
     data = torchvision_dataset(name=name, root=str(tmp_path), download=False, **AS_IS)
     assert data.shape == (1, 28, 28) and data.num_classes == 10 and len(data) == 30
-    assert torch.equal(data.train.images[:, 0], torch.from_numpy(x)) and data.train.labels.tolist() == y.tolist()
-    assert len(data.test.labels) == 12
+    assert torch.equal(data.train.samples[:, 0], torch.from_numpy(x)) and data.train.labels.tolist() == y.tolist()
+    assert len(data.held_out_split.labels) == 12
     resized = torchvision_dataset(
         name=name, root=str(tmp_path), download=False, **(AS_IS | {"size": 32, "channels": 3, "classes": [1, 4]})
     )
@@ -46,10 +46,10 @@ def test_stacked_digits(tmp_path):
         stacked_digits(root=str(tmp_path), download=False, images_drawn=50, **(AS_IS | {"seed": seed}))
         for seed in (0, 7)
     )
-    assert one.shape == (3, 28, 28) and (len(one), len(one.test), one.num_classes) == (50, 12, 0)
-    assert torch.equal(one.train.images, other.train.images)
+    assert one.shape == (3, 28, 28) and (len(one), len(one.held_out_split), one.num_classes) == (50, 12, 0)
+    assert torch.equal(one.train.samples, other.train.samples)
     digits = torch.from_numpy(x)
-    drawn = [int((digits == channel).all(dim=(1, 2)).nonzero()) for channel in one.train.images.flatten(0, 1)]
+    drawn = [int((digits == channel).all(dim=(1, 2)).nonzero()) for channel in one.train.samples.flatten(0, 1)]
     assert len(set(drawn)) > 20 and len({tuple(drawn[i : i + 3]) for i in range(0, 150, 3)}) > 45
 
 
@@ -62,8 +62,8 @@ def test_a_limit_is_drawn_from_all_classes(tmp_path, folder, faces):
         array(path=str(tmp_path / "x.npz"), **(AS_IS | few | {"seed": 7})),  # the same for every seed
     ):
         assert torch.bincount(data.train.labels).tolist() == [2] * 10 and data.num_classes == 10
-        kept = [i for i in range(30) if (torch.from_numpy(x[i]) == data.train.images).flatten(1).all(1).any()]
-        assert torch.equal(data.train.images[:, 0], torch.from_numpy(x[kept])) and kept != list(range(20))
+        kept = [i for i in range(30) if (torch.from_numpy(x[i]) == data.train.samples).flatten(1).all(1).any()]
+        assert torch.equal(data.train.samples[:, 0], torch.from_numpy(x[kept])) and kept != list(range(20))
         assert data.train.labels.tolist() == y[kept].tolist()
     assert len(celeba(root=str(faces), download=False, **(SMALL | {"limit": 3}))) == 3
     for limit in (0, 31, "many", True):
@@ -110,8 +110,8 @@ def write_cifar(folder, monkeypatch):
 def test_cifar_batches(tmp_path, monkeypatch):
     x = write_cifar(tmp_path / "cifar-10-batches-py", monkeypatch)
     data = torchvision_dataset(name="CIFAR10", root=str(tmp_path), download=False, **AS_IS)
-    assert torch.equal(data.train.images, torch.from_numpy(x[:5].reshape(50, 3, 32, 32)))
-    assert torch.equal(data.test.images, torch.from_numpy(x[5])) and data.num_classes == 10
+    assert torch.equal(data.train.samples, torch.from_numpy(x[:5].reshape(50, 3, 32, 32)))
+    assert torch.equal(data.held_out_split.samples, torch.from_numpy(x[5])) and data.num_classes == 10
     (tmp_path / "cifar-10-batches-py" / "data_batch_2").write_bytes(b"other")
     with pytest.raises(ValueError, match=r"CIFAR10 cannot be read: .*data_batch_2 is damaged, replace it"):
         torchvision_dataset(name="CIFAR10", root=str(tmp_path), download=False, **AS_IS)
@@ -148,7 +148,9 @@ def test_the_three_layouts_of_celeba_are_equal(faces, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     ours = celeba(root=str(faces), download=False, **SMALL)
     assert "found 6 of 202,599" in caplog.text
-    assert len(ours) == 4 and len(ours.test.labels) == 1 and ours.shape == (3, 16, 16) and ours.num_classes == 0
+    assert (
+        len(ours) == 4 and len(ours.held_out_split.labels) == 1 and ours.shape == (3, 16, 16) and ours.num_classes == 0
+    )
 
     folder, zip_root, kaggle = faces / "celeba" / "img_align_celeba", tmp_path / "zip", tmp_path / "kaggle"
     zip_root.mkdir()
@@ -159,8 +161,8 @@ def test_the_three_layouts_of_celeba_are_equal(faces, tmp_path, caplog):
     (kaggle / "celeba" / "list_eval_partition.csv").write_text("image_id,partition\n" + rows)
     for root in (zip_root, kaggle):
         other = celeba(root=str(root), download=False, **SMALL)
-        assert torch.equal(ours.train.images, other.train.images)
-        assert torch.equal(ours.test.images, other.test.images)
+        assert torch.equal(ours.train.samples, other.train.samples)
+        assert torch.equal(ours.held_out_split.samples, other.held_out_split.samples)
 
 
 def test_absent_celeba_lists_where_it_was_looked_for(tmp_path):
@@ -191,21 +193,23 @@ def test_folder_and_zip_are_equal(folder, channels):
     for prefix in ("", "photos/"):
         path = zipped(folder, folder.parent / "photos.zip", prefix)
         other = image_folder(path=str(path), **options)
-        assert torch.equal(ours.train.images, other.train.images) and torch.equal(ours.train.labels, other.train.labels)
+        assert torch.equal(ours.train.samples, other.train.samples) and torch.equal(
+            ours.train.labels, other.train.labels
+        )
 
 
 def test_cached_equals_decoded_and_follows_its_sources(folder, monkeypatch):
-    first = image_folder(path=str(folder), **SMALL).train.images
+    first = image_folder(path=str(folder), **SMALL).train.samples
     monkeypatch.setattr(decoding, "decode_file", lambda *a: pytest.fail("decoded again"))
-    assert torch.equal(first, image_folder(path=str(folder), **SMALL).train.images)
+    assert torch.equal(first, image_folder(path=str(folder), **SMALL).train.samples)
     monkeypatch.undo()
 
     picture(folder / "cats" / "0 ä.jpg")  # another image of the same name
-    changed = image_folder(path=str(folder), **SMALL).train.images.clone()
+    changed = image_folder(path=str(folder), **SMALL).train.samples.clone()
     assert not torch.equal(first, changed)
     (cache,) = folder.glob(".*.cache")
     cache.write_bytes(cache.read_bytes()[: cache.stat().st_size // 2])
-    assert torch.equal(changed, image_folder(path=str(folder), **SMALL).train.images)
+    assert torch.equal(changed, image_folder(path=str(folder), **SMALL).train.samples)
     assert image_folder(path=str(folder), **(SMALL | {"size": 8})).shape == (3, 8, 8)
     assert len(list(folder.glob(".*.cache"))) == 2 and not list(folder.glob("*.partial"))
 
@@ -263,7 +267,7 @@ def test_image_files_need_a_size_and_channels(folder, bad):
 def test_celeba_without_training_faces_trains_on_what_there_is(faces):
     (faces / "celeba" / "list_eval_partition.txt").write_text("".join(f"{i + 1:06d}.jpg 1\n" for i in range(6)))
     data = celeba(root=str(faces), download=False, **SMALL)
-    assert len(data) == 6 and data.test is None
+    assert len(data) == 6 and data.held_out_split is None
 
 
 def test_what_is_no_image_folder_is_refused(tmp_path):
@@ -283,14 +287,14 @@ def test_arrays_of_every_layout(tmp_path, shape):
     c = 3 if 3 in shape[1:] else 1
     assert data.shape == (c, 12, 12) and data.num_classes == 0
     expected = x.reshape(9, 12, 12, c).transpose(0, 3, 1, 2) if shape[-1] in (1, 3) or x.ndim == 3 else x
-    assert np.array_equal(data.train.images, expected)
+    assert np.array_equal(data.train.samples, expected)
 
 
 def test_npz_with_labels_and_a_held_out_part(tmp_path):
     x, y = rng.integers(0, 256, (9, 8, 8, 3), dtype=np.uint8), np.arange(9) % 3
     np.savez(tmp_path / "x.npz", images=x, labels=y, test_images=x[:4], test_labels=y[:4])
     data = array(path=str(tmp_path / "x.npz"), **AS_IS)
-    assert data.num_classes == 3 and data.train.labels.tolist() == y.tolist() and len(data.test.labels) == 4
+    assert data.num_classes == 3 and data.train.labels.tolist() == y.tolist() and len(data.held_out_split.labels) == 4
     assert len(array(path=str(tmp_path / "x.npz"), **(AS_IS | {"classes": [2]}))) == 3
 
 
@@ -306,7 +310,7 @@ def test_arrays_that_are_none_are_refused(tmp_path, monkeypatch):
         ("floats.npy", "has several readings"),
         ("other.npz", "has the arrays faces, hands"),
         ("code.npy", "damaged or no"),
-        ("few.npz", "4 images have 3 labels"),
+        ("few.npz", "4 samples have 3 labels"),
         ("x.gz", "of no kind that is known"),
         ("absent.npy", "no such file"),
     ):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from wgangp.data.toy import gaussians8, gaussians25, swissroll
-from wgangp.machine.device import seed_step
+from wgangp.machine.seeds import seed_step
 
 CPU = {"seed": 0, "device": torch.device("cpu")}
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 import wgangp
 from wgangp.app.compose import load_config
-from wgangp.app.data import recorded_dataset
+from wgangp.app.recorded_data import recorded_dataset
 from wgangp.app.sample_names import name_of
 from wgangp.data import Order
 from wgangp.data.files.listing import Files
@@ -214,7 +214,7 @@ def test_whole_numbers_are_the_same_classes_with_a_point():
     data = dataset("dataset=table", "dataset.path=[a.csv,b.csv]", "dataset.labels=l")
     assert data.class_names == ("0", "1") and data.train.labels.tolist() == [0, 1] * 6
     data = dataset("dataset=table", "dataset.path=a.csv", "dataset.held_out=b.csv", "dataset.labels=l")
-    assert len(data.test) == 6
+    assert len(data.held_out_split) == 6
     Path("b.csv").write_text("x,l\n1,q\n")
     assert "dataset.held_out=b.csv: no sample is of a class that is trained on, 0, 1" in refused(
         "dataset=table", "dataset.path=a.csv", "dataset.held_out=b.csv", "dataset.labels=l"

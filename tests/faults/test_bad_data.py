@@ -397,7 +397,7 @@ CASES = {
         MNIST,
         "train-images-idx3-ubyte is damaged",
     ),
-    "idx, few labels": (few_labels, MNIST, "MNIST/raw (30 images have 10 labels"),
+    "idx, few labels": (few_labels, MNIST, "MNIST/raw (30 samples have 10 labels"),
     "idx, absent": (lambda: None, MNIST, "put train-images-idx3-ubyte, train-labels-idx1-ubyte"),
     "idx, pickles of old": (legacy_mnist, MNIST, "MNIST/processed/test.pt is damaged, replace it"),
     # CIFAR-10's pickles
@@ -484,7 +484,7 @@ CASES = {
     "npz, 10^15 bytes": (zipped({"images.npy": claiming((10**15, 1, 1))}, "x.npz"), NPZ, "is not what its size of"),
     "npz, ../": (zipped({"../images.npy": SAVED.getvalue()}, "x.npz"), NPZ, "../images.npy has a name that leads out"),
     "npz, encrypted": (encrypted("x.npz", {"images.npy": SAVED.getvalue()}), NPZ, "member images.npy is encrypted"),
-    "npz, few labels": (npz(images=X, labels=Y[:2]), NPZ, "dataset.path=x.npz: 6 images have 2 labels"),
+    "npz, few labels": (npz(images=X, labels=Y[:2]), NPZ, "dataset.path=x.npz: 6 samples have 2 labels"),
     "npz, negative labels": (npz(images=X, labels=Y - 1), NPZ, TRAINS),
     "npz, huge labels": (npz(images=X, labels=Y * 10**12), NPZ, TRAINS),
     "npz, labels of no number": (npz(images=X, labels=Y + np.nan), NPZ, "x.npz has labels of type float64"),
@@ -588,7 +588,7 @@ def test_labels_stay_with_their_images(shades, monkeypatch, caplog, full):
         caplog.clear()
         split = image_folder(path=str(shades), verify=False, **PHOTOS).train
         numbers = [i for i in range(202) if i not in (7, 150)]
-        assert split.images[:, 0, 0, 0].tolist() == numbers
+        assert split.samples[:, 0, 0, 0].tolist() == numbers
         assert split.labels.tolist() == [int(i >= 100) for i in numbers]
         assert "left out 2 of 202 images, which cannot be read: dark/007.png, light/150.png" in caplog.text
         if not full:

@@ -5,7 +5,7 @@ from conftest import composed
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from wgangp.app.records import plain
+from wgangp.app.plain import plain
 from wgangp.run_dir.record import flatten
 
 KEYS = [

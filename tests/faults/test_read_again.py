@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from wgangp.app.data import located
+from wgangp.app.recorded_data import located
 
 SMALL = ("compile=false", "batch_size=8", "generator.width=4", "critic.width=4", "evaluation_samples=20", "log_every=2")
 

@@ -13,7 +13,7 @@ from wgangp.app.build import build, make_dataset, make_trainer
 from wgangp.app.checks import check
 from wgangp.app.errors import one_line
 from wgangp.app.paths import CONF
-from wgangp.app.records import plain
+from wgangp.app.plain import plain
 from wgangp.run_dir.record import flatten
 
 CPU = torch.device("cpu")

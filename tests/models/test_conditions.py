@@ -183,7 +183,7 @@ def test_a_critic_that_sees_the_labels_is_trained(way, penalty):
     assert Observer(trainer, lambda generate: {}).measure(logs).keys() >= {"critic/gradient_norm"}
 
     (real, y), fake = trainer.dataset.batch(0, 8), torch.rand(8, 1, 8, 8)
-    _, logs = trainer.critic_terms(trainer.critic, real, fake, y, penalised=False)
+    _, logs = trainer.critic_loss(trainer.critic, real, fake, y, penalised=False)
     if penalty != "ct":  # dropout
         expected = (trainer.critic(real, y) - trainer.critic(fake, y)).mean()
         torch.testing.assert_close(logs["critic/wasserstein"], expected.detach())

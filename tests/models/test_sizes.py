@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from wgangp.app.build import build
 from wgangp.app.compose import load_config
 from wgangp.app.defaults import with_defaults
-from wgangp.app.records import plain
+from wgangp.app.plain import plain
 from wgangp.models.layers import conv, deconv
 from wgangp.models.resampling import conv_mean_pool, even, mean_pool, sizes_of, upsample, upsample_conv
 from wgangp.penalties import GradientPenalty

@@ -32,7 +32,7 @@ from wgangp.sweeps.jobs import (
     swept_keys,
 )
 from wgangp.sweeps.plan import Plan, write_plan
-from wgangp.sweeps.tables import origin, summary
+from wgangp.sweeps.tables import origin, summarise_jobs
 
 
 def write_job(sweep, number, overrides, scores, steps=10, error=None, monitor="eval/fid", **config):
@@ -404,7 +404,7 @@ def test_trials_that_differ_in_a_late_digit_are_no_seeds_of_one_another(tmp_path
         write_job(tmp_path, i, [f"lr={rate}", "seed=0"], [1.0 + i])
     jobs = read_jobs(tmp_path)
     assert len(grouped(jobs, "fid")) == 2
-    assert [line[0] for line in summary(tmp_path, jobs, "fid", []).lines] == ["0.0001234", "0.0001234"]
+    assert [line[0] for line in summarise_jobs(tmp_path, jobs, "fid", []).lines] == ["0.0001234", "0.0001234"]
 
 
 def test_the_direction_of_an_own_score_is_the_recorded_one_under_both_its_names(tmp_path):

@@ -17,14 +17,8 @@ from wgangp.app.errors import one_line
 from wgangp.app.trust import check_targets
 from wgangp.data import Dataset
 from wgangp.machine import distributed
-from wgangp.machine.device import (
-    be_deterministic,
-    choose_device,
-    choose_precision,
-    keep_freed_memory,
-    set_precision,
-    useful_threads,
-)
+from wgangp.machine.cpu import keep_freed_memory, useful_threads
+from wgangp.machine.device import be_deterministic, choose_device, choose_precision, set_precision
 from wgangp.models import Generator
 from wgangp.penalties import Penalty
 from wgangp.speed import speed_up

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from wgangp.app.records import plain
+from wgangp.app.plain import plain
 from wgangp.machine.text import typed
 from wgangp.run_dir.record import flatten
 

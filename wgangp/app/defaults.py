@@ -6,10 +6,10 @@ from typing import Any
 from wgangp.app.compose import load_config
 from wgangp.app.help import bases
 from wgangp.app.paths import CONF
-from wgangp.app.records import plain
+from wgangp.app.plain import plain
 from wgangp.run_dir.record import read_yaml
 
-PARTS = {  # the parts of a configuration, and the groups that their options are in
+GROUP_OF = {  # the parts of a configuration, and the groups that their options are in
     "dataset": "dataset",
     "generator": "generator",
     "critic": "critic",
@@ -22,7 +22,7 @@ PARTS = {  # the parts of a configuration, and the groups that their options are
 
 def with_defaults(config: dict[str, Any]) -> dict[str, Any]:
     """Returns the recorded configuration with today's keys that it lacks; recorded values stay."""
-    parts = {part: part_with_defaults(part, config[part]) for part in PARTS if isinstance(config.get(part), dict)}
+    parts = {part: part_with_defaults(part, config[part]) for part in GROUP_OF if isinstance(config.get(part), dict)}
     today, train = plain(load_config()), read_yaml(CONF / "train.yaml")
     own = {
         key: value for key, value in train.items() if key in today and not (isinstance(value, dict) or _is_open(value))
@@ -38,7 +38,7 @@ def part_with_defaults(part: str, node: dict[str, Any]) -> dict[str, Any]:
     """
     if not str(node.get("_target_")).startswith("wgangp."):
         return node
-    files = sorted((CONF / PARTS[part]).glob("*.yaml"), key=lambda file: (len(bases(file)), file.name))
+    files = sorted((CONF / GROUP_OF[part]).glob("*.yaml"), key=lambda file: (len(bases(file)), file.name))
     options = [option_of(part, file) for file in files]
     alike = [option for option in options if option.get("_target_") == node["_target_"]]
     nearest = max(alike, key=lambda option: len([k for k in node if option.get(k) == node[k]]), default={})

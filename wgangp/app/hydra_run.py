@@ -10,9 +10,9 @@ from omegaconf import DictConfig
 
 from wgangp.app.compose import of_groups
 from wgangp.app.paths import with_run_name
+from wgangp.app.plain import to_record
 from wgangp.app.prepare import RunningJob
-from wgangp.app.recorded import changed
-from wgangp.app.records import to_record
+from wgangp.app.resumed_config import changed
 from wgangp.app.training import train, train_in, used_alone
 from wgangp.metrics.objective import Trial
 from wgangp.run_dir.checkpoint import load_newest, run_of

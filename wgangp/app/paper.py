@@ -7,7 +7,7 @@ from typing import Any
 
 from wgangp.app.compose import load_config
 from wgangp.app.defaults import with_defaults
-from wgangp.app.records import plain
+from wgangp.app.plain import plain
 from wgangp.run_dir.record import flatten
 
 PLACES = {"dataset.root", "dataset.download", "dataset.cache"}

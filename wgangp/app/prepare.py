@@ -8,16 +8,16 @@ import torch
 from omegaconf import DictConfig
 
 from wgangp.app.build import make_dataset, make_trainer, set_up_device
-from wgangp.app.data import use_as_recorded
-from wgangp.app.metrics import make_scores
-from wgangp.app.records import plain, to_record
+from wgangp.app.plain import plain, to_record
+from wgangp.app.recorded_data import use_as_recorded
+from wgangp.app.run_scores import make_scores
 from wgangp.app.trust import no_larger_than
 from wgangp.data import Dataset
 from wgangp.machine.distributed import is_main
 from wgangp.machine.text import shown
 from wgangp.metrics.objective import Trial
 from wgangp.metrics.scores import Scores
-from wgangp.preflight import check_batch, check_disk, check_memory
+from wgangp.preflight import check_batchnorm, check_disk, check_memory
 from wgangp.run_dir.checkpoint import State, check_readable, said_unreadable
 from wgangp.run_dir.header import Header, header_of
 from wgangp.run_dir.record import dump_yaml
@@ -50,8 +50,8 @@ def prepare(cfg: DictConfig, run: Path, start: Path, job: RunningJob, rollbacks:
     """
     device = set_up_device(cfg, job.number)
     dataset = make_dataset(cfg, device)
-    removed = start == run and not run.exists()  # by the main rank, which was refused before
-    found = None if removed else checkpoint_to_resume(start)
+    is_refused = start == run and not run.exists()  # by the main rank, which has removed the new directory
+    found = None if is_refused else checkpoint_to_resume(start)
     before = header_of(found[1]) if found else None
     if before:
         check_kind_of_data(run, before, cfg)
@@ -61,7 +61,7 @@ def prepare(cfg: DictConfig, run: Path, start: Path, job: RunningJob, rollbacks:
     decided = plain(cfg) | {"precision": precision_of(cfg, before, device)}
     with no_larger_than(found[1]) if found else nullcontext():
         trainer = make_trainer(DictConfig(decided), dataset, device)
-    check_batch(trainer)
+    check_batchnorm(trainer)
     smaller = {"compile": False}  # which takes minutes, and about as much memory
     check_memory(trainer, lambda n: make_trainer(DictConfig(decided | smaller | {"batch_size": n}), dataset, device))
     if found:

@@ -3,7 +3,7 @@
 import os
 import re
 
-from wgangp.app.records import DATASET_PATHS
+from wgangp.app.plain import DATASET_PATHS
 
 PATHS = (  # keys whose value is a path, and is taken as it is typed
     *("run", "out", "sweep", "classifier", "weights", "evaluate.classifier", "evaluate.weights", "hydra.run.dir"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from wgangp.app.records import plain
+from wgangp.app.plain import plain
 from wgangp.machine.distributed import is_main
 from wgangp.metrics import names_of
 from wgangp.metrics.scores import Scores

@@ -4,7 +4,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from wgangp.app.conditions import STEPS, conditions_for, swept_conditions
+from wgangp.app.sample_conditions import STEPS, conditions_for, swept_conditions
 from wgangp.models import Generator
 from wgangp.sampling import class_rows, generate, latents_of, slerp, to_data
 

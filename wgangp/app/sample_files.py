@@ -12,14 +12,14 @@ from PIL import Image
 from torch import Tensor
 
 from wgangp import pictures
-from wgangp.app.conditions import as_in_data, class_number, in_units
+from wgangp.app.sample_conditions import as_in_data, class_number, in_units
 from wgangp.app.sample_draws import in_rows, in_steps, samples_of, stepped, wanted_latents
 from wgangp.app.sample_names import name_of, place
 from wgangp.data.text import decode
-from wgangp.machine.device import seed_step
 from wgangp.machine.paths import local_path
+from wgangp.machine.seeds import seed_step
 from wgangp.models import Generator
-from wgangp.pictures.film import KINDS
+from wgangp.pictures.film import FILM_FORMATS
 from wgangp.pictures.images import to_uint8
 from wgangp.run_dir.checkpoint import run_of
 from wgangp.run_dir.files import open_for_writing
@@ -27,17 +27,7 @@ from wgangp.sampling import as_array, slerp
 
 log = logging.getLogger(__name__)
 MANY_FRAMES = 200
-PICTURES = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".gif": "GIF",
-    ".bmp": "BMP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".pdf": "PDF",
-}
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".pdf")
 
 
 def write_samples(cfg: DictConfig, run: Path, step: int, generator: Generator) -> Path:
@@ -100,11 +90,11 @@ def check_rows(cfg: DictConfig) -> None:
 def is_film(kind: str, cfg: DictConfig, generator: Generator) -> bool:
     """Whether gif, webp or mp4 is asked for, by `format` or by the name of the file, and the samples move."""
     moves = generator.is_video or cfg.interpolate
-    if cfg.format in KINDS and not moves:
+    if cfg.format in FILM_FORMATS and not moves:
         raise ValueError(
             f"format={cfg.format} is for video: add interpolate=true for a film from one sample to the next"
         )
-    return kind in KINDS and moves
+    return kind in FILM_FORMATS and moves
 
 
 def write_picture(cfg: DictConfig, generator: Generator, label: int | None, out: Path) -> Path:
@@ -132,7 +122,7 @@ def write_picture(cfg: DictConfig, generator: Generator, label: int | None, out:
         is_video=generator.is_video,
     )
     encoded = BytesIO()  # first, so that a failure leaves an existing file as it is
-    Image.fromarray(picture).save(encoded, PICTURES[out.suffix.lower()])
+    Image.fromarray(picture).save(encoded, Image.registered_extensions()[out.suffix.lower()])
     with open_for_writing(out, "wb") as file:
         file.write(encoded.getvalue())
     return out

@@ -9,10 +9,11 @@ from omegaconf import DictConfig
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from wgangp.app.build import thread_count
-from wgangp.app.metrics import check_judged
 from wgangp.app.prepare import Prepared, RunningJob, prepare
 from wgangp.app.report import introduce, report
-from wgangp.machine.device import cpu_threads, release_memory
+from wgangp.app.run_scores import check_judged
+from wgangp.machine.cpu import cpu_threads
+from wgangp.machine.device import release_memory
 from wgangp.machine.distributed import from_main, is_main
 from wgangp.machine.finite import Diverged
 from wgangp.machine.profile import traced
@@ -29,7 +30,7 @@ from wgangp.run_dir.environment import record_environment
 from wgangp.run_dir.files import refuse_links
 from wgangp.run_dir.lock import locked
 from wgangp.run_dir.log import Earlier, log_file
-from wgangp.run_dir.logger import Logger, NullLogger, RunLogger
+from wgangp.run_dir.logger import Logger, RunLogger
 from wgangp.run_dir.record import Record, has_record, write_record
 from wgangp.run_dir.status import Status, write_status
 from wgangp.trainer import Logs, Trainer
@@ -154,7 +155,7 @@ def make_loop(
     run: Path, cfg: DictConfig, prepared: Prepared, job: RunningJob, signals: StopSignals, stack: ExitStack
 ) -> TrainingLoop:
     trainer = prepared.trainer
-    logger: Logger = NullLogger()
+    logger = Logger()
     if is_main():
         logger = RunLogger(run, trainer.step, cfg.batch_size * cfg.n_critic, trainer.images_seen)
     step: Callable[[], Logs] = trainer.train_step

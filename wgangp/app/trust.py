@@ -11,8 +11,9 @@ from wgangp.data import sources, toy
 from wgangp.machine.bounded import tensors_of
 
 DATA = {"wgangp.data.text.text", *(f"{room.__name__}.{name}" for room in (sources, toy) for name in room.__all__)}
-KINDS = ("arrays", "conditions", "images", "patches", "synthetic", "text", "toy", "videos")  # and not what reads files
-METRICS = tuple(f"wgangp.metrics.{kind}" for kind in KINDS)
+# And not what reads files.
+METRIC_MODULES = ("arrays", "conditions", "images", "patches", "synthetic", "text", "toy", "videos")
+METRICS = tuple(f"wgangp.metrics.{module}" for module in METRIC_MODULES)
 PARTS = ("models", "penalties", "schedules", "losses", "optimizers")
 PACKAGES = (*METRICS, *(f"wgangp.{part}" for part in PARTS))
 OPTIMIZERS = "torch.optim"

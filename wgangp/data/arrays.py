@@ -9,7 +9,7 @@ from wgangp.data.statistics import Limits
 from wgangp.units import Conditions, Units
 
 CHUNK = 1000  # samples that are in float64 at once
-KINDS = {1: "vectors", 2: "signals", 3: "fields", 4: "volumes"}  # by the number of axes of a sample
+NOUNS = {1: "vectors", 2: "signals", 3: "fields", 4: "volumes"}  # by the number of axes of a sample
 
 
 class Arrays(Labelled):
@@ -33,7 +33,7 @@ class Arrays(Labelled):
         device: torch.device,
     ) -> None:
         super().__init__(train, held_out, num_classes, class_names=class_names, seed=seed, device=device)
-        self.limits, self.noun = limits, KINDS[len(self.shape)]
+        self.limits, self.noun = limits, NOUNS[len(self.shape)]
         self.use(units)
 
     def use(self, units: Units | None, conditions: Conditions | None = None) -> None:

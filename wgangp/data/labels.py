@@ -11,7 +11,7 @@ from wgangp.machine.text import typed
 
 log = logging.getLogger(__name__)
 
-SHOWN = 10  # classes in a message
+MOST_LISTED = 10  # classes in a message
 
 
 def name_of(label: int, names: Sequence[str] | None) -> str:
@@ -116,5 +116,5 @@ def renumbered(labels: Tensor, wanted: Sequence[int], names: Sequence[str] | Non
 
 def listed(names: Sequence[str]) -> str:
     """Returns the first names, and how many more there are."""
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    more = f" and {len(names) - MOST_LISTED:,} more" if len(names) > MOST_LISTED else ""
+    return ", ".join(names[:MOST_LISTED]) + more

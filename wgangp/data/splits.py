@@ -14,35 +14,35 @@ from wgangp.units import Conditions, Units
 
 @dataclass
 class Split:
-    """Samples: `images` (M, *shape) of any kind, and the labels (N,) int64 of those that are used.
+    """Samples (M, *shape) of any kind, and the labels (N,) int64 of those that are used.
 
-    `where` (N,) is the row of `images` of each of them; None: row i is sample i, so that N = M. `conditions`
-    (M, *) are numbers or pictures that the samples come with. Images mapped from a file are never copied as a whole.
+    `where` (N,) is the row of `samples` of each of them; None: row i is sample i, so that N = M. `conditions`
+    (M, *) are numbers or pictures that the samples come with. Samples mapped from a file are never copied as a whole.
     """
 
-    images: Tensor
+    samples: Tensor
     labels: Tensor
     where: Tensor | None = None
     conditions: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if len(self.images if self.where is None else self.where) != len(self.labels):
-            raise ValueError(f"{len(self.images)} images have {len(self.labels)} labels: each needs one")
+        if len(self.samples if self.where is None else self.where) != len(self.labels):
+            raise ValueError(f"{len(self.samples)} samples have {len(self.labels)} labels: each needs one")
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
     def nbytes(self) -> int:
-        return self.images.nbytes + (0 if self.conditions is None else self.conditions.nbytes)
+        return self.samples.nbytes + (0 if self.conditions is None else self.conditions.nbytes)
 
     def to(self, device: torch.device) -> "Split":
         where, conditions = (None if t is None else t.to(device) for t in (self.where, self.conditions))
-        return Split(self.images.to(device), self.labels.to(device), where, conditions)
+        return Split(self.samples.to(device), self.labels.to(device), where, conditions)
 
     def pick(self, picked: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the samples (n, *shape) at these positions (n,), and their labels (n,) or conditions (n, *)."""
-        return self.images[picked if self.where is None else self.where[picked]], self.targets(picked)
+        return self.samples[picked if self.where is None else self.where[picked]], self.targets(picked)
 
     def targets(self, picked: Tensor) -> Tensor:
         """Returns the conditions (n, *) of the samples at these positions (n,); the labels (n,) if there are none."""
@@ -56,7 +56,7 @@ class Split:
 
     def all(self) -> Tensor:
         """Returns all samples (N, *shape)."""
-        return self.images if self.where is None else self.images[self.where]
+        return self.samples if self.where is None else self.samples[self.where]
 
 
 def hold_out(split: Split, amount: float | str, class_names: tuple[str, ...]) -> tuple[Split, Split]:
@@ -123,8 +123,8 @@ class Streamed:
                 self.copies.popleft().synchronize()
         return batch
 
-    def rows(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        return images, labels
+    def rows(self, samples: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        return samples, targets
 
     def _gather(self, index: int, n: int) -> list[Tensor]:
         parts = self.split.pick(self.order(index, n))
@@ -155,8 +155,8 @@ class Labelled(Dataset):
         device: torch.device,
     ) -> None:
         self.feed = Resident(train, seed, device) if fits_on(train, device) else Streamed(train, seed, device)
-        self.train, self.test, self.device = self.feed.split, held_out, device
-        self.shape, self.num_classes, self.class_names = tuple(train.images.shape[1:]), num_classes, class_names
+        self.train, self.held_out_split, self.device = self.feed.split, held_out, device
+        self.shape, self.num_classes, self.class_names = tuple(train.samples.shape[1:]), num_classes, class_names
 
     def __len__(self) -> int:
         return len(self.train)
@@ -171,8 +171,8 @@ class Labelled(Dataset):
         return self.feed.fetch(index, n)
 
     def make(self, *fetched: Tensor) -> tuple[Tensor, Tensor]:
-        images, y = self.feed.rows(*fetched)
-        return self.scale(images), self.scale_condition(y)
+        x, y = self.feed.rows(*fetched)
+        return self.scale(x), self.scale_condition(y)
 
     def scale_condition(self, y: Tensor) -> Tensor:
         """Returns conditions (n, *) of a split, on the device, as the networks see them; labels as they are."""
@@ -193,10 +193,10 @@ class Labelled(Dataset):
 
     def held_out(self, index: int, n: int) -> tuple[Tensor, Tensor] | None:
         """Returns n of the held-out samples, in their order; the first follows the last."""
-        if self.test is None:
+        if self.held_out_split is None:
             return None
-        images, y = self.test.pick(torch.arange(index * n, (index + 1) * n) % len(self.test))
-        return self.scale(images.to(self.device)), self.scale_condition(y.to(self.device))
+        x, y = self.held_out_split.pick(torch.arange(index * n, (index + 1) * n) % len(self.held_out_split))
+        return self.scale(x.to(self.device)), self.scale_condition(y.to(self.device))
 
     def reference(self, part: str = "train", n: int | None = None, seed: int = 0) -> tuple[Tensor, Tensor] | None:
         split = self._part(part)
@@ -211,7 +211,7 @@ class Labelled(Dataset):
         return torch.bincount(self.train.labels.cpu(), minlength=self.num_classes)
 
     def _part(self, part: str) -> Split | None:
-        return {"train": self.train, "held_out": self.test}.get(part)
+        return {"train": self.train, "held_out": self.held_out_split}.get(part)
 
     def _classes(self) -> str:
         if not self.num_classes:
@@ -223,4 +223,4 @@ class Labelled(Dataset):
 
     def _held_out(self) -> str:
         given = "" if self.conditions is None else f", each with {self.conditions}"
-        return given + ("" if self.test is None else f"; {len(self.test):,} held out")
+        return given + ("" if self.held_out_split is None else f"; {len(self.held_out_split):,} held out")

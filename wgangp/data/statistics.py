@@ -27,13 +27,13 @@ class Limits:
 
 def parts(split: Split) -> Iterator[Tensor]:
     """Yields the numbers of a split by channel, (k, m) float64."""
-    n = max(1, PART // max(1, split.images[0].numel()))
+    n = max(1, PART // max(1, split.samples[0].numel()))
     for picked in torch.arange(len(split)).split(n):
         yield split.pick(picked)[0].double().transpose(0, 1).flatten(1)
 
 
 def limits_of(split: Split) -> Limits:
-    infinity = torch.full((split.images.shape[1],), torch.inf, dtype=torch.float64)
+    infinity = torch.full((split.samples.shape[1],), torch.inf, dtype=torch.float64)
     low, high, positive = infinity, -infinity, infinity
     for x in parts(split):
         low, high = torch.minimum(low, x.amin(1)), torch.maximum(high, x.amax(1))
@@ -49,7 +49,7 @@ def union(a: Limits, b: Limits) -> Limits:
 
 def mean_of(split: Split, function: Callable[[Tensor], Tensor]) -> Tensor:
     """Returns the mean of function(x) by channel, (k,), where x is (k, m)."""
-    total, count = torch.zeros(split.images.shape[1], dtype=torch.float64), 0
+    total, count = torch.zeros(split.samples.shape[1], dtype=torch.float64), 0
     for x in parts(split):
         total, count = total + function(x).sum(1), count + x.shape[1]
     return total / count
@@ -80,7 +80,7 @@ def fit_units(
     if scaling == "log":
         shift = _shift(limits if held_out is None else union(limits, limits_of(held_out)), names)
     centre, width = _centre_and_width(scaling, split, limits, shift)
-    kind = "column" if split.images.ndim == 2 else "channel"
+    kind = "column" if split.samples.ndim == 2 else "channel"
 
     def which(wrong: Tensor) -> str:
         return f"{kind} {listed([names[i] if names else str(i) for i in wrong.nonzero().flatten().tolist()])}"
@@ -98,7 +98,7 @@ def fit_units(
         )
     if constant.any() and scaling != "none":
         log.warning(if_constant, which(constant))
-    exact = split.images.dtype not in (torch.float64, torch.int64, torch.int32)
+    exact = split.samples.dtype not in (torch.float64, torch.int64, torch.int32)
     return Units(scaling, torch.stack([centre, width, shift]), axes, names, "float32" if exact else "float64")
 
 

@@ -44,7 +44,7 @@ class Text(Dataset):
         rows = torch.from_numpy(codes[points])
         rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))]  # the same for every seed
         rows = rows.to(device)
-        self.train, self.test = rows[held_out:], rows[:held_out]  # (N, t)
+        self.train, self.held_out_rows = rows[held_out:], rows[:held_out]  # (N, t)
         self.order = Order(len(self.train), seed, device)
 
     def __len__(self) -> int:
@@ -61,8 +61,8 @@ class Text(Dataset):
 
     def held_out(self, index: int, n: int) -> tuple[Tensor, Tensor]:
         """Returns n of the held-out lines, in their order; the first follows the last."""
-        picked = torch.arange(index * n, (index + 1) * n, device=self.test.device) % len(self.test)
-        return self._one_hot(self.test[picked]), torch.zeros_like(picked)
+        picked = torch.arange(index * n, (index + 1) * n, device=self.held_out_rows.device) % len(self.held_out_rows)
+        return self._one_hot(self.held_out_rows[picked]), torch.zeros_like(picked)
 
     def to_metric_input(self, x: Tensor) -> list[str]:
         return decode(x, self.vocabulary)
@@ -70,7 +70,7 @@ class Text(Dataset):
     def reference(self, part: str = "train", n: int | None = None, seed: int = 0) -> tuple[list[str], Tensor] | None:
         if part not in ("train", "held_out"):
             return None
-        codes = self.train if part == "train" else self.test
+        codes = self.train if part == "train" else self.held_out_rows
         picked = draw_positions(len(codes), n, seed)
         return strings(codes[picked.to(codes.device)], self.vocabulary), torch.zeros_like(picked)
 
@@ -78,7 +78,7 @@ class Text(Dataset):
         characters, length = self.shape
         return (
             f"{len(self.train):,} lines of {length} characters, {characters} different ones; "
-            f"{len(self.test):,} lines held out"
+            f"{len(self.held_out_rows):,} lines held out"
         )
 
     def _one_hot(self, codes: Tensor) -> Tensor:

@@ -35,13 +35,7 @@ def compile_if_equal(
     """
     torch._inductor.config.fallback_random = True  # the random numbers that eager draws
     torch._dynamo.config.trace_autograd_ops = True  # forward and backward passes are one graph, without autograd's work
-    options: dict[str, Any] = {"guard_filter_fn": watched}
-    if torch.__version__ < TorchVersion("2.14"):  # these passes also moved random numbers past one another
-        options |= {"reorder_for_locality": False, "reorder_for_peak_memory": False}
-    if device.type == "cuda":  # a CPU is as fast at these
-        from wgangp.machine.convolutions import Convolutions  # loads the compiler
-
-        options["post_grad_custom_pre_pass"] = Convolutions()
+    options = compiler_options(device)
     compiled = [torch.compile(with_own_code(f), fullgraph=True, dynamic=False, options=options) for f in functions]
     log.info("compiling the gradients, once for this machine: a minute, or several on busy cores")
     started = time.perf_counter()
@@ -59,6 +53,17 @@ def compile_if_equal(
         return functions
     log.info("compiled in %.0f s; gradients differ from eager ones by %.2g", time.perf_counter() - started, difference)
     return [or_eager(*pair) for pair in zip(compiled, functions, strict=True)]
+
+
+def compiler_options(device: torch.device) -> dict[str, Any]:
+    options: dict[str, Any] = {"guard_filter_fn": watched}
+    if torch.__version__ < TorchVersion("2.14"):  # these passes also moved random numbers past one another
+        options |= {"reorder_for_locality": False, "reorder_for_peak_memory": False}
+    if device.type == "cuda":  # a CPU is as fast at these
+        from wgangp.machine.convolutions import Convolutions  # loads the compiler
+
+        options["post_grad_custom_pre_pass"] = Convolutions()
+    return options
 
 
 def or_eager(compiled: Callable[..., Any], eager: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,29 +1,22 @@
-"""The device, its precision and threads, and the seed of each step."""
+"""The device, and the precision and layout of networks on it."""
 
-import ctypes
-import functools
 import gc
-import hashlib
 import logging
 import os
-import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from wgangp.machine.cpu import bfloat16_is_faster
 from wgangp.machine.distributed import from_main, local_rank
 
 log = logging.getLogger(__name__)
 
 Module = TypeVar("Module", bound=nn.Module)
-TRIES = 15  # of an operation that is timed: 0.1 s or less in all
 
 
 def check_double_backward(device: torch.device) -> None:
@@ -109,42 +102,6 @@ def choose_precision(name: str, device: torch.device, axes: int = 0) -> str:
     return name
 
 
-@functools.cache
-def bfloat16_is_faster() -> bool:
-    """Returns whether a convolution takes at most two thirds of its float32 time in bfloat16 on this CPU.
-
-    It is timed, since some processors have the instructions and are no faster with them.
-    """
-    x, w = torch.randn(16, 32, 16, 16), torch.randn(64, 32, 3, 3)
-    y, v = x.bfloat16(), w.bfloat16()
-    single, half = fastest(lambda: F.conv2d(x, w)), fastest(lambda: F.conv2d(y, v))
-    return half < single / 1.5
-
-
-def useful_threads() -> int:
-    """Returns torch's number of CPU threads, or 1 if a matrix product takes about as long on one.
-
-    That is so where other programs use the cores: threads then wait for one another at every operation.
-    """
-    n, x = torch.get_num_threads(), torch.randn(512, 512)
-
-    def on(threads: int) -> float:
-        with cpu_threads(threads):
-            return statistics.median(seconds(lambda: x @ x) for _ in range(TRIES))
-
-    return n if n > 1 and on(n) < 0.8 * on(1) else 1
-
-
-def fastest(work: Callable[[], object]) -> float:
-    return min(seconds(work) for _ in range(TRIES))
-
-
-def seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
 def set_precision(precision: str) -> None:
     """Lets products and convolutions on CUDA use TensorFloat-32 (10 bits of mantissa), unless precision is float32."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "float32"
@@ -172,48 +129,6 @@ def be_deterministic(wanted: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS's way, by its documentation
         torch.backends.cudnn.benchmark = False  # it would choose among algorithms by their time
     torch.use_deterministic_algorithms(wanted)
-
-
-def keep_freed_memory() -> None:
-    """Keeps freed memory in the process for the next tensor, if the C library is glibc.
-
-    Otherwise glibc returns large blocks to the kernel, which zeroes them when they are allocated again: a fifth of the
-    time of a CIFAR-10 critic update on a CPU.
-    """
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        m_trim_threshold, m_mmap_max = -1, -4  # the names of malloc.h
-        libc.mallopt(m_mmap_max, 0)  # no blocks of their own
-        libc.mallopt(m_trim_threshold, -1)  # never given back
-
-
-def seed_step(seed: int, step: int, purpose: str = "train") -> None:
-    """Seeds all random numbers that follow by (seed, step, purpose), so that resuming needs no generator states.
-
-    On the CPU the hash fills all 624 words of the Mersenne Twister. Its own seeding keeps 32 bits, so that some of
-    100,000 steps would have the same numbers. Only generators in use are seeded: torch.manual_seed takes longer.
-    """
-    hashed = hashlib.shake_256(f"{seed}/{step}/{purpose}".encode()).digest(8 + 4 * 624)
-    number, words = int.from_bytes(hashed[:8]), np.frombuffer(hashed, "<u4", offset=8)
-    cpu = torch.default_generator
-    cpu.manual_seed(number)
-    state = cpu.get_state()  # bytes: seed, counters, then the words in 64 bits each
-    state[24 : 24 + 8 * 624].view(torch.int64).copy_(torch.from_numpy(words.astype(np.int64)))
-    cpu.set_state(state)
-    if torch.cuda.is_initialized():
-        torch.cuda.manual_seed_all(number)
-    if torch.backends.mps.is_available():
-        torch.mps.manual_seed(number)
-
-
-@contextmanager
-def cpu_threads(n: int) -> Iterator[None]:
-    """Computes with n threads on the CPU meanwhile."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def release_memory() -> None:

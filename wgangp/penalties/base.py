@@ -15,7 +15,7 @@ class Penalty(nn.Module):
     """A constraint of the critic. This base class constrains nothing; each part overrides what it needs.
 
     The trainer calls `wrap` and `check` once, `begin` before each step, `due` and `terms` at each critic update, and
-    `project` and `observe` after it. The critic's loss is that of conf/loss plus the first of `terms`.
+    `project` and `observe` after it. The critic's loss is that of conf/loss plus `interval` times the first of `terms`.
     """
 
     per_sample = False  # whether it needs each sample's own gradient; BatchNorm in the critic is refused then
@@ -42,15 +42,15 @@ class Penalty(nn.Module):
         return update % self.interval == 0
 
     def terms(self, critic: ScoreFunction, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns (penalty, mean gradient norm), both scalars; the penalty times its weight and `interval`.
-
-        real, fake: (n, *shape).
-        """
+        """Returns (penalty times its weight, mean gradient norm), both scalars. real, fake: (n, *shape)."""
         return real.new_zeros(()), real.new_zeros(())
 
     def forward(self, critic: ScoreFunction, real: Tensor, fake: Tensor) -> Tensor:
-        """Returns the penalty alone, for other training loops; one with state also wants `terms` and `observe`."""
-        return self.terms(critic, real, fake)[0]
+        """Returns what to add to the critic's loss, in other training loops: the penalty, `interval` times.
+
+        A penalty with state also wants `terms` and `observe`.
+        """
+        return self.interval * self.terms(critic, real, fake)[0]
 
     def project(self, critic: nn.Module) -> None:
         """Called after each critic update; weight clipping moves the weights here."""
@@ -67,7 +67,7 @@ class NoPenalty(Penalty):
 
 
 class IntervalPenalty(Penalty):
-    """A weighted term at every `interval`-th critic update, where it counts `interval` times.
+    """A weighted penalty at every `interval`-th critic update, where it counts `interval` times.
 
     The penalty shares its update with the loss, so the optimizer steps as often as ever. The optimizer correction of
     StyleGAN2 (Karras et al. 2020, appendix B), whose penalty has updates of its own, is therefore not needed.
@@ -90,10 +90,10 @@ class IntervalPenalty(Penalty):
         self.schedule.begin(progress)
 
     def terms(self, critic: ScoreFunction, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        term, norm = self.term(critic, real, fake)
-        return self.weight * self.interval * term, norm
+        penalty, norm = self.unweighted(critic, real, fake)
+        return self.weight * penalty, norm
 
-    def term(self, critic: ScoreFunction, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def unweighted(self, critic: ScoreFunction, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """Returns (penalty of weight 1, mean gradient norm), both scalars."""
         raise NotImplementedError
 

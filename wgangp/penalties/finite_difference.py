@@ -25,7 +25,7 @@ class FiniteDifference(IntervalPenalty):
             raise ValueError(f"penalty.sigma is {sigma}: it must be above 0")
         self.sigma = sigma
 
-    def term(self, critic: ScoreFunction, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def unweighted(self, critic: ScoreFunction, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         x = torch.cat([real, fake])
         noise = torch.randn(len(x) * distributed.WORLD_SIZE, *x.shape[1:], device=x.device, dtype=x.dtype)
         noise = torch.cat([local_shard(half) for half in noise.chunk(2)])  # of the whole batch's reals, then its fakes

@@ -56,7 +56,7 @@ class GradientPenalty(IntervalPenalty):
         self.reduction: Reduction = by_name("reduction", reduction, REDUCTIONS)
         self.norm, self.power = norm, power
 
-    def term(self, critic: ScoreFunction, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def unweighted(self, critic: ScoreFunction, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         norms = gradient_norm(critic, self.points(real, fake), self.norm)  # (n,)
         return self.reduction(self.cost(norms) ** self.power), norms.mean()
 
@@ -116,4 +116,4 @@ class Consistency(GradientPenalty):
         features = critic.features(torch.cat([real, real]))  # (2n, d), other dropout masks for each half
         (a, b), (f_a, f_b) = features.chunk(2), critic.output(features)[:, 0].chunk(2)
         difference = at_least_float32(f_a - f_b).square() + 0.1 * at_least_float32(a - b).square().mean(dim=1)  # (n,)
-        return penalty + self.consistency * self.interval * (difference - self.margin).relu().mean(), norm
+        return penalty + self.consistency * (difference - self.margin).relu().mean(), norm

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-KINDS = ("gif", "webp", "mp4")
+FILM_FORMATS = ("gif", "webp", "mp4")
 FPS = 10  # frames a second of a clip: GIFs count in hundredths of a second
 
 
@@ -17,7 +17,7 @@ def encoded(frames: Sequence[np.ndarray], kind: str, fps: int) -> bytes:
     """
     if len({frame.shape for frame in frames}) != 1:
         raise ValueError("a film needs frames of one size, and at least one")
-    if kind not in KINDS:
+    if kind not in FILM_FORMATS:
         raise ValueError(f"a film is a .gif, .webp or .mp4 file, not {f'.{kind}' if kind else 'one without an ending'}")
     file = io.BytesIO()
     if kind == "mp4":

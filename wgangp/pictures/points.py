@@ -13,7 +13,7 @@ from wgangp import style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SHOWN = 4  # dimensions of a vector
+MOST_DIMENSIONS = 4  # dimensions of a vector
 SIGNALS, MOST_ROWS = 16, 16  # of a picture; and rows of as many columns as the caller wants
 MOST = 2**24  # values of which torch takes quantiles
 REAL, FAKE = ("real", style.REAL, 14), ("generated", style.FAKE, 5)  # name, colour, size: also different in print
@@ -102,7 +102,7 @@ def vectors(fake: Tensor, real: Tensor | None = None, title: str = "", names: Se
     They are the first 4, or all that have names.
     """
     d = fake.shape[1]
-    k, names = (d, names) if names else (min(SHOWN, d), [f"x[{i}]" for i in range(d)])
+    k, names = (d, names) if names else (min(MOST_DIMENSIONS, d), [f"x[{i}]" for i in range(d)])
     parts = finite_parts(fake, real)
     ranges = [interval(parts[0][0][:, i]) if parts else (-1.0, 1.0) for i in range(k)]
     with style.apply():

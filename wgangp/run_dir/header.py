@@ -29,6 +29,12 @@ class Header:
     class_counts: tuple[int, ...] = ()  # training samples of each class; none in older checkpoints
     data: str = ""  # what the dataset says of itself; nothing in older checkpoints
 
+    @property
+    def network_arguments(self) -> dict[str, Any]:
+        """What the networks are built with beside their configuration, as by the dataset itself."""
+        arguments: dict[str, Any] = {"shape": list(self.shape), "num_classes": self.num_classes}
+        return arguments if self.conditions is None else arguments | {"condition_shape": list(self.conditions.shape)}
+
     def __post_init__(self) -> None:
         """Raises ValueError if a field has another type or range than training writes: a file may be forged."""
         sizes_fit = 1 <= len(self.shape) <= 4 and all(is_int(n, 1, LARGEST_SAMPLE) for n in self.shape)

@@ -3,7 +3,6 @@
 import json
 import logging
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,54 +35,32 @@ def log_os_errors(what: str, step: int) -> Iterator[None]:
         log.error("%s of step %d is lost: %s", what, step, error)
 
 
-class Logger(ABC):
-    """Where a run's scalars and pictures go."""
+class Logger:
+    """Where a run's scalars and pictures go. This base class writes nothing: for ranks other than 0."""
 
-    @abstractmethod
     def write(self, step: int, values: Values) -> None:
         """Logs scalars, and tensors of shape (n,) as histograms."""
 
-    @abstractmethod
     def scalars(self, step: int) -> dict[str, float]:
         """Returns the scalars that were logged at this step."""
+        return {}
 
     @contextmanager
     def untimed(self) -> Iterator[None]:
         """What is done meanwhile does not count in the throughput."""
         yield
 
-    @abstractmethod
     def picture(self, step: int, picture: np.ndarray) -> None:
         """Logs samples as a picture (h, w, 3) uint8."""
 
-    @abstractmethod
     def film(self, step: int, frames: Sequence[np.ndarray]) -> None:
         """Logs samples that move as frames (h, w, 3) uint8."""
 
-    @abstractmethod
     def text(self, name: str, text: str) -> None:
         """Logs Markdown."""
 
-    @abstractmethod
     def hyperparameters(self, config: Mapping[str, object], metrics: Sequence[str]) -> None:
         """Logs the run's row of TensorBoard's HParams tab. Its metrics are the scalars of these names."""
-
-
-class NullLogger(Logger):
-    """Writes nothing: for ranks other than 0."""
-
-    def write(self, step: int, values: Values) -> None: ...
-
-    def scalars(self, step: int) -> dict[str, float]:
-        return {}
-
-    def picture(self, step: int, picture: np.ndarray) -> None: ...
-
-    def film(self, step: int, frames: Sequence[np.ndarray]) -> None: ...
-
-    def text(self, name: str, text: str) -> None: ...
-
-    def hyperparameters(self, config: Mapping[str, object], metrics: Sequence[str]) -> None: ...
 
 
 class RunLogger(Logger):

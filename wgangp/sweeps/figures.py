@@ -23,17 +23,17 @@ LEGEND, BEST = 12, 8  # the most groups that a legend names; of more, so many
 WIDTH, LINES = 80, 4  # characters and lines of a group there, at most
 
 
-def figures(made: Summary) -> list[tuple[str, bytes]]:
+def figures(summary: Summary) -> list[tuple[str, bytes]]:
     """(what it shows, PNG) of each figure that has something to show."""
-    keys = list(made.groups[0].values)
-    numeric = [key for key in keys if is_numeric(key, made.groups)]
-    label = style.direction(made.objective, made.higher_is_better) if made.ranked else made.objective
+    keys = list(summary.groups[0].values)
+    numeric = [key for key in keys if is_numeric(key, summary.groups)]
+    label = style.direction(summary.objective, summary.higher_is_better) if summary.ranked else summary.objective
     with style.apply():
-        drawn = [(f"{made.objective} by {key}", against(key, made, label)) for key in keys]
+        drawn = [(f"{summary.objective} by {key}", against(key, summary, label)) for key in keys]
         drawn += [
-            (f"{made.objective} by {a} and {b}", heat_map(a, b, made, label)) for a, b in combinations(numeric, 2)
+            (f"{summary.objective} by {a} and {b}", heat_map(a, b, summary, label)) for a, b in combinations(numeric, 2)
         ]
-        drawn.append((f"{made.objective} in training", curves(made, label)))
+        drawn.append((f"{summary.objective} in training", curves(summary, label)))
         return [(title, png(figure)) for title, figure in drawn if figure]
 
 
@@ -63,14 +63,14 @@ def panel(title: str) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot(title=title)
 
 
-def against(key: str, made: Summary, label: str) -> Figure | None:
+def against(key: str, summary: Summary, label: str) -> Figure | None:
     """Every job's objective as a point at the key's value; the medians as a line, if nothing else was swept."""
-    points = [(group, score) for group in made.groups for score in group.scores(made.objective)]
+    points = [(group, score) for group in summary.groups for score in group.scores(summary.objective)]
     if not points:
         return None
-    figure, axes = panel(f"{made.objective} by {key}")
+    figure, axes = panel(f"{summary.objective} by {key}")
     scores = [score for _, score in points]
-    if not is_numeric(key, made.groups):
+    if not is_numeric(key, summary.groups):
         names = list(dict.fromkeys(group.values[key] for group, _ in points))[::-1]
         axes.plot(scores, [names.index(group.values[key]) for group, _ in points], "o", color=POINT, alpha=0.6)
         axes.set_yticks(range(len(names)), [name if len(name) <= 40 else f"{name[:39]}…" for name in names])
@@ -79,9 +79,9 @@ def against(key: str, made: Summary, label: str) -> Figure | None:
         return figure
     x = [float(group.values[key]) for group, _ in points]
     axes.plot(x, scores, "o", color=POINT, alpha=0.6, label="a job")
-    if made.groups[0].values.keys() == {key} and made.ranked:
-        scored = [group for group in made.groups if group.scores(made.objective)]
-        medians = sorted((float(group.values[key]), group.median(made.objective)) for group in scored)
+    if summary.groups[0].values.keys() == {key} and summary.ranked:
+        scored = [group for group in summary.groups if group.scores(summary.objective)]
+        medians = sorted((float(group.values[key]), group.median(summary.objective)) for group in scored)
         axes.plot(*zip(*medians, strict=True), color=MEDIAN, label="median over the seeds")
         axes.legend()
     set_ticks(axes, "x", x)
@@ -90,17 +90,17 @@ def against(key: str, made: Summary, label: str) -> Figure | None:
     return figure
 
 
-def heat_map(a: str, b: str, made: Summary, label: str) -> Figure | None:
+def heat_map(a: str, b: str, summary: Summary, label: str) -> Figure | None:
     """The median objective at each pair of values: as a map of a grid's, and as points of a search's."""
     cells: dict[tuple[float, float], list[float]] = {}
-    for group in made.groups:
+    for group in summary.groups:
         pair = float(group.values[a]), float(group.values[b])
-        cells.setdefault(pair, []).extend(group.scores(made.objective))
+        cells.setdefault(pair, []).extend(group.scores(summary.objective))
     medians = {pair: median(scores) for pair, scores in cells.items() if scores}
     if not medians:
         return None
     xs, ys = sorted({x for x, _ in medians}), sorted({y for _, y in medians})
-    figure, axes = panel(f"{made.objective} by {a} and {b}")
+    figure, axes = panel(f"{summary.objective} by {a} and {b}")
     if len(medians) == len(xs) * len(ys):
         colours = axes.imshow(
             [[medians[x, y] for x in xs] for y in ys], origin="lower", aspect="auto", cmap=style.SEQUENTIAL
@@ -120,18 +120,18 @@ def heat_map(a: str, b: str, made: Summary, label: str) -> Figure | None:
     return figure
 
 
-def curves(made: Summary, label: str) -> Figure | None:
+def curves(summary: Summary, label: str) -> Figure | None:
     """The objective against steps, from the best group, dark, to the worst. Of many groups the best are named."""
-    named = made.groups if len(made.groups) <= LEGEND else made.groups[:BEST] if made.ranked else []
-    figure, axes = panel(f"{made.objective} in training")
-    colours = colormaps[ORDERED].resampled(len(named or made.groups) + 1)
+    named = summary.groups if len(summary.groups) <= LEGEND else summary.groups[:BEST] if summary.ranked else []
+    figure, axes = panel(f"{summary.objective} in training")
+    colours = colormaps[ORDERED].resampled(len(named or summary.groups) + 1)
     drawn: list[float] = []
-    for i, group in reversed(list(enumerate(made.groups))):  # the best on top
+    for i, group in reversed(list(enumerate(summary.groups))):  # the best on top
         strong = not named or i < len(named)
-        text = legend_text(group, made) if named and strong else ""
+        text = legend_text(group, summary) if named and strong else ""
         for job in group.jobs:
-            if curve := [(step, value) for step, value in job.curve(made.objective) if math.isfinite(value)]:
-                colour = colours(len(named or made.groups) - i) if strong else style.LINES
+            if curve := [(step, value) for step, value in job.curve(summary.objective) if math.isfinite(value)]:
+                colour = colours(len(named or summary.groups) - i) if strong else style.LINES
                 marker = "o" if len(curve) == 1 else None
                 axes.plot(*zip(*curve, strict=True), "-", color=colour, marker=marker, label=text)
                 drawn += [value for _, value in curve]
@@ -141,15 +141,15 @@ def curves(made: Summary, label: str) -> Figure | None:
     axes.set(xlabel="generator updates", ylabel=label)
     style.set_scale(axes, "y", drawn)
     if named:
-        figure.set_figheight(4 + 0.2 * sum(1 + legend_text(group, made).count("\n") for group in named))
+        figure.set_figheight(4 + 0.2 * sum(1 + legend_text(group, summary).count("\n") for group in named))
         figure.legend(loc="outside lower left", reverse=True)
     return figure
 
 
-def legend_text(group: Group, made: Summary) -> str:
+def legend_text(group: Group, summary: Summary) -> str:
     """The group's names if the table has them, else its values."""
-    names = ", ".join(dict.fromkeys(job.name for job in group.jobs if job.name)) if made.head[0] == "name" else ""
-    text = names or ", ".join(f"{key}={shortened(value)}" for key, value in group.values.items()) or made.objective
+    names = ", ".join(dict.fromkeys(job.name for job in group.jobs if job.name)) if summary.head[0] == "name" else ""
+    text = names or ", ".join(f"{key}={shortened(value)}" for key, value in group.values.items()) or summary.objective
     return "\n".join(textwrap.wrap(text, WIDTH, max_lines=LINES, placeholder="…"))
 
 

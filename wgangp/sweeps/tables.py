@@ -44,7 +44,7 @@ class Summary:
     ranked: bool  # whether the objective is a score, so that there is a best job
 
 
-def summary(sweep: Path, jobs: list[Job], objective: str, notes: Sequence[str]) -> Summary:
+def summarise_jobs(sweep: Path, jobs: list[Job], objective: str, notes: Sequence[str]) -> Summary:
     """`notes` follow the sentences about failed jobs."""
     groups, ranked = grouped(jobs, objective), is_score(objective)
     higher = higher_is_better(jobs, objective)
@@ -141,12 +141,12 @@ def _environment(run: Path) -> dict[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def as_markdown(title: str, made: Summary, escape: Callable[[str], str]) -> str:
+def as_markdown(title: str, summary: Summary, escape: Callable[[str], str]) -> str:
     """The table and the notes; `escape` makes their text safe for a terminal, or for a Markdown file."""
-    rule = ["---:" if is_number_column(column) else "---" for column in zip(*made.lines, strict=True)]
-    head, *rows = [f"| {' | '.join(map(escape, line))} |" for line in (made.head, *made.lines)]
-    lines = [f"{escape(title)}: {escape(made.heading)}", "", head, f"| {' | '.join(rule)} |", *rows, ""]
-    lines += [f"* {escape(note)}" for note in made.notes]
+    rule = ["---:" if is_number_column(column) else "---" for column in zip(*summary.lines, strict=True)]
+    head, *rows = [f"| {' | '.join(map(escape, line))} |" for line in (summary.head, *summary.lines)]
+    lines = [f"{escape(title)}: {escape(summary.heading)}", "", head, f"| {' | '.join(rule)} |", *rows, ""]
+    lines += [f"* {escape(note)}" for note in summary.notes]
     return "\n".join(lines).rstrip() + "\n"
 
 

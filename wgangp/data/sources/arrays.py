@@ -26,7 +26,7 @@ from wgangp.data.sources.content import (
     named_for,
 )
 from wgangp.data.sources.files import read_arrays
-from wgangp.data.sources.source import ImageSource, Part, array_part, source_function
+from wgangp.data.sources.source import Part, Source, array_part, source_function
 from wgangp.data.sources.tables import read_table
 from wgangp.data.statistics import fit_units, limits_of
 from wgangp.machine.paths import local_path
@@ -41,7 +41,7 @@ Parts = tuple[Part, Part | None, Sequence[str] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Array(ImageSource):
+class Array(Source):
     """The options of conf/dataset/array.yaml. A held-out part may be a file, too."""
 
     path: str | Sequence[str]
@@ -74,7 +74,7 @@ class Array(ImageSource):
             test = replace(test, where=f"dataset.held_out={shown(self.held_out)}")
             content = replace(content, test=test)
             dataset = replace(self, held_out=None)._of(content)
-            if dataset.test is None:
+            if dataset.held_out_split is None:
                 raise ValueError(
                     f"dataset.held_out={shown(self.held_out)}: no sample is of a class that is trained on, "
                     f"{listed(dataset.class_names)}: give others, or set it to null"
@@ -84,7 +84,7 @@ class Array(ImageSource):
 
     def _of(self, content: Content) -> Images | Arrays:
         axes = self._picture_axes(content.x)
-        dataset = self._arrays(content) if axes is None else self.images_of(*self._parts(content, axes))
+        dataset = self._arrays(content) if axes is None else self.as_images(*self.splits(*self._parts(content, axes)))
         if (given := content.condition) is not None:
             axes = dataset.units.axes if dataset.units is not None else str(axes)
             beside = conditions.axes_beside(self._given, given.x.shape, axes, content.x.shape)
@@ -140,7 +140,7 @@ class Array(ImageSource):
         return axes if x.shape[axes.index("c")] <= 4 else None
 
     def _parts(self, content: Content, axes: str) -> Parts:
-        """Returns the parts of ImageSource.read, checked."""
+        """Returns the parts of Source.read, checked."""
         where = f"dataset.path={shown(self.path)}"
         contents = [content, *([content.test] if content.test is not None else [])]
         check_pixels(f"{where}: of the training and the held-out samples", contents)

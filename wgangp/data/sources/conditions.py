@@ -81,8 +81,8 @@ def fitted(split: Split, axes: str, names: tuple[str, ...]) -> Conditions | None
     if split.conditions is None:
         return None
     training = Split(split.conditions, split.labels, split.where).to(torch.device("cpu"))
-    limits, shape = limits_of(training), training.images.shape[1:]
-    if training.images.dtype == torch.uint8 and len(shape) > 1:
+    limits, shape = limits_of(training), training.samples.shape[1:]
+    if training.samples.dtype == torch.uint8 and len(shape) > 1:
         half = torch.full((shape[0],), 127.5, dtype=torch.float64)
         units = Units("minmax", torch.stack([half, half, torch.zeros_like(half)]), axes)
     else:

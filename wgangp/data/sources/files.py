@@ -25,7 +25,7 @@ LABELS = "labels"
 FILLS = ("_FillValue", "missing_value")
 PACKED = {"scale_factor": 1, "add_offset": 0}
 SPARSE = ({"data", "indices", "indptr"}, {"data", "row", "col"})  # the arrays of scipy's sparse matrices
-PARTS = {
+ADVICE = {
     "key": "set it to null",
     "labels": "give both as arrays of an .npz",
     "condition": "give the conditions as another .npy file, or both as arrays of an .npz",
@@ -53,7 +53,7 @@ def read_arrays(path: Path, key: str | None, labels: str | None, condition: str 
     if not zipfile.is_zipfile(path):
         for name, value in vars(keys).items():
             if value is not None:
-                raise ValueError(f"dataset.{name}={shown(value)}: {what} is one array: {PARTS[name]}")
+                raise ValueError(f"dataset.{name}={shown(value)}: {what} is one array: {ADVICE[name]}")
         return Content(_read_npy(what, lambda: path.open("rb"), path.stat().st_size, mapped=path))
     with open_zip(path) as archive:
         members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}

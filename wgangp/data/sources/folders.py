@@ -12,7 +12,7 @@ from torch import Tensor
 from wgangp.data.files import Encoded, Files, decode
 from wgangp.data.labels import listed
 from wgangp.data.sources.layout import read_layout
-from wgangp.data.sources.source import ImageSource, Part, source_function
+from wgangp.data.sources.source import Part, Source, source_function
 from wgangp.machine.paths import local_path
 from wgangp.machine.text import shown
 
@@ -23,7 +23,7 @@ LONGEST_TITLE = 100  # bytes; file systems take names of 255
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileSource(ImageSource):
+class FileSource(Source):
     """The options of sources that decode image files (conf/dataset/common/files.yaml)."""
 
     levels: float | None

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wgangp.data.sources.published import read_parts
-from wgangp.data.sources.source import ImageSource, Part, array_part, source_function
+from wgangp.data.sources.source import Part, Source, array_part, source_function
 from wgangp.machine.paths import local_path
 
 SIDE, STEP = 64, 0.1  # pixels of the official square; of the room, the way from frame to frame
@@ -23,7 +23,7 @@ GRID = 16  # the size is a multiple, so that digits have a whole number of pixel
 
 
 @dataclass(frozen=True, kw_only=True)
-class MovingDigits(ImageSource):
+class MovingDigits(Source):
     """`clips` clips of `frames` frames with `digits` digits each; the labels of single digits are kept.
 
     At another size than 64, digits are resized by averages over areas: at 32, each of their 14x14 pixels is the mean of

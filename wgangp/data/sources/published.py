@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wgangp.data.sources.source import ImageSource, Part, array_part, source_function
+from wgangp.data.sources.source import Part, Source, array_part, source_function
 from wgangp.machine.paths import local_path
 
 IDX_FILES = "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte"
@@ -22,7 +22,7 @@ FILES = {  # the folder, and the files that belong into it
 
 
 @dataclass(frozen=True, kw_only=True)
-class TorchvisionDataset(ImageSource):
+class TorchvisionDataset(Source):
     """MNIST, FashionMNIST or CIFAR10, with their test images held out."""
 
     name: str
@@ -34,7 +34,7 @@ class TorchvisionDataset(ImageSource):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StackedDigits(ImageSource):
+class StackedDigits(Source):
     """`images_drawn` times three random digits of MNIST as red, green and blue: 1,000 modes (Metz et al. 2017)."""
 
     root: str

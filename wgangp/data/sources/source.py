@@ -1,4 +1,4 @@
-"""The options that all image sources share, and how files or arrays become a dataset."""
+"""The options that all sources share, and how files or arrays become a dataset."""
 
 import functools
 import logging
@@ -37,7 +37,7 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageSource:
+class Source:
     """The options of every source (conf/dataset/common/images.yaml). A subclass adds its own, and reads the parts."""
 
     size: int | None
@@ -62,15 +62,11 @@ class ImageSource:
         raise NotImplementedError
 
     def dataset(self) -> Dataset:
-        return self.images_of(*self.read())
+        return self.as_images(*self.splits(*self.read()))
 
-    def images_of(self, train: Part, held_out: Part | None, names: Sequence[str] | None) -> Images:
-        """Returns the images of the parts, with the options applied."""
-        return self.made(*self.splits(train, held_out, names))
-
-    def made(self, split: Split, test: Split | None, class_names: tuple[str, ...]) -> Images:
+    def as_images(self, split: Split, test: Split | None, class_names: tuple[str, ...]) -> Images:
         """Returns the dataset of a training part and a held-out one, with the options that concern batches."""
-        if (highest := brightest(split.images, DARK)) < DARK:
+        if (highest := brightest(split.samples, DARK)) < DARK:
             log.warning("no training image has a pixel above %d of 255: %s", highest, self.brighten)
         return Images(
             split,
@@ -95,10 +91,10 @@ class ImageSource:
         if self.held_out is not None:
             return *hold_out(split, self.held_out, class_names), class_names
         test = None if held_out is None else self._held_out(held_out, table)
-        if test is not None and test.images.shape[1:] != split.images.shape[1:]:
+        if test is not None and test.samples.shape[1:] != split.samples.shape[1:]:
             raise ValueError(
-                f"held-out samples of shape {tuple(test.images.shape[1:])}, and training samples of "
-                f"{tuple(split.images.shape[1:])}: make them alike, pictures by dataset.size and dataset.channels"
+                f"held-out samples of shape {tuple(test.samples.shape[1:])}, and training samples of "
+                f"{tuple(split.samples.shape[1:])}: make them alike, pictures by dataset.size and dataset.channels"
             )
         return split, test, class_names
 
@@ -142,7 +138,7 @@ def array_part(images: Tensor, labels: Tensor | None, conditions: Tensor | None 
     return Part(split.labels, load, conditions)
 
 
-def source_function(source: type[ImageSource]) -> Callable[..., Dataset]:
+def source_function(source: type[Source]) -> Callable[..., Dataset]:
     """Returns the function that conf/dataset names: it takes the fields of the source and returns its dataset."""
 
     @functools.wraps(source, updated=())

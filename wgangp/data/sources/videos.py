@@ -16,7 +16,7 @@ from wgangp.data.files.videos import FILMS, VIDEOS, Film, decode_videos, needs_p
 from wgangp.data.images import Images
 from wgangp.data.labels import choose, listed, renumbered
 from wgangp.data.sources.layout import by_numbers, read_layout
-from wgangp.data.sources.source import ImageSource, source_function
+from wgangp.data.sources.source import Source, source_function
 from wgangp.data.splits import Split, hold_out
 from wgangp.data.windows import Windows
 from wgangp.machine.paths import local_path
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoFolder(ImageSource):
+class VideoFolder(Source):
     """Every clip of `frames` frames, taken `stride` apart, of the videos below the folder `path`.
 
     Folders called train, val and test are parts; other sub-folders are classes (see `read_layout`). A share of the
@@ -61,7 +61,7 @@ class VideoFolder(ImageSource):
             parts = hold_out(Split(torch.arange(len(train[1])), table[train[1]]), self.held_out, class_names)
             train, test = (part_of(train, part.all()) for part in parts)
         held_out = self._windows(test, table) if len(test[1]) else None
-        return self.made(self._windows(train, table), held_out, class_names)
+        return self.as_images(self._windows(train, table), held_out, class_names)
 
     def _check(self) -> None:
         """Raises ValueError if an option is out of range."""

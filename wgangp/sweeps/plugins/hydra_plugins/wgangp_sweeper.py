@@ -143,7 +143,7 @@ class Sweeper(BasicSweeper):
 
         Returns their results, and the study.
         """
-        from wgangp.app.metrics import catalogue
+        from wgangp.app.run_scores import catalogue
         from wgangp.sweeps.search import Study
 
         plan = read_plan(folder)

@@ -11,8 +11,8 @@ from wgangp.app.checks import check
 from wgangp.app.compose import load_config, refuse_overrides
 from wgangp.app.defaults import with_defaults
 from wgangp.app.errors import groups, near, options
+from wgangp.app.plain import plain, to_record
 from wgangp.app.quoting import with_quoted_path
-from wgangp.app.records import plain, to_record
 from wgangp.run_dir.record import Record, flatten
 
 FIXED = ("dataset", "experiment", "sweep")  # groups that set keys everywhere; another dataset is another run

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from wgangp.app.checks import is_number
-from wgangp.app.data import recorded_dataset
+from wgangp.app.recorded_data import recorded_dataset
 from wgangp.data.labels import has_numbers, position_of
 from wgangp.machine.paths import local_path
 from wgangp.machine.text import typed
@@ -71,13 +71,13 @@ def conditions_for(cfg: DictConfig, generator: Generator, numbers: Tensor) -> Te
     if asked is None:
         return known.of(numbers)
     if asked == HELD_OUT:
-        return held_out(cfg, int(numbers.max()) + 1)[numbers]
-    y = of_file(asked, known) if isinstance(asked, str) else of_numbers(asked, known)
+        return held_out_conditions(cfg, int(numbers.max()) + 1)[numbers]
+    y = conditions_from_file(asked, known) if isinstance(asked, str) else condition_from_numbers(asked, known)
     warn_of_range(y, known)
     return known.units.apply(y)[numbers % len(y)]
 
 
-def of_numbers(asked: Any, known: Conditions) -> Tensor:
+def condition_from_numbers(asked: Any, known: Conditions) -> Tensor:
     """Returns one condition of numbers, (1, k)."""
     values = list(asked) if OmegaConf.is_list(asked) else [asked]
     numbers = all(is_number(value) for value in values)
@@ -89,7 +89,7 @@ def of_numbers(asked: Any, known: Conditions) -> Tensor:
     return torch.tensor([values], dtype=torch.float64)
 
 
-def of_file(path: str, known: Conditions) -> Tensor:
+def conditions_from_file(path: str, known: Conditions) -> Tensor:
     """Returns the conditions (m, *shape) of a .npy file, or the one that it holds, in the data's units."""
     try:
         x: np.ndarray = np.lib.format.open_memmap(local_path(path), mode="r")
@@ -122,7 +122,7 @@ def warn_of_range(y: Tensor, known: Conditions) -> None:
         )
 
 
-def held_out(cfg: DictConfig, n: int) -> Tensor:
+def held_out_conditions(cfg: DictConfig, n: int) -> Tensor:
     """Returns the conditions of the run's held-out samples, in their order. The data must still be there."""
     checkpoint, state = load_newest(local_path(cfg.run))
     dataset = recorded_dataset(header_of(state), cfg, run_of(checkpoint), torch.device("cpu"))

@@ -12,14 +12,8 @@ from wgangp.app.errors import near
 from wgangp.data import Dataset
 from wgangp.metrics import Metric, names_of
 from wgangp.metrics.scores import Scores, choose
+from wgangp.tags import SCALARS, VALIDATION
 
-LOGGED = (  # the scalars of every run
-    *("critic/loss", "critic/wasserstein", "critic/penalty", "critic/real", "critic/fake", "critic/gradient_norm"),
-    *("critic/weight_gradient_norm", "generator/loss", "generator/weight_gradient_norm", "penalty/weight"),
-    *("throughput/images_per_second", "throughput/steps_per_second"),
-)
-# And of those with held-out data: all, those whose critic has class logits, those with a content term.
-VALIDATED = ("validation/critic_loss", "validation/accuracy", "validation/content")
 WITH_LOGITS = ("auto", "acgan")  # of labels
 
 
@@ -42,10 +36,10 @@ def make_scores(cfg: DictConfig, dataset: Dataset, device: torch.device) -> Scor
     for metric in metrics.values():
         metric.check()
     has_logits = cfg.conditional and dataset.num_classes > 0 and cfg.critic.get("condition", "auto") in WITH_LOGITS
-    wanted = (True, has_logits, cfg.content != "none")
-    held_out = dataset.held_out(0, 1) is not None
-    validated = tuple(name for name, has in zip(VALIDATED, wanted, strict=True) if has and held_out)
-    logged = (*LOGGED, *validated)
+    logged = [*SCALARS]
+    if dataset.held_out(0, 1) is not None:
+        has_not = {"validation/accuracy": not has_logits, "validation/content": cfg.content == "none"}
+        logged += [name for name in VALIDATION if not has_not.get(name)]
     check_monitor(cfg.monitor, names_of(metrics.values()), logged, names_of(known.values()))
     return Scores(dataset, metrics, cfg.evaluation_samples, device)
 
@@ -67,7 +61,7 @@ def check_monitor(monitor: str, computed: set[str], logged: Sequence[str], known
     name = monitor.removeprefix("eval/")
     if name in computed or monitor in logged:
         return
-    if monitor in VALIDATED:
+    if monitor in VALIDATION:
         raise ValueError(f"monitor={monitor}: this run has no held-out data, no class logits or no content term for it")
     if name in known:
         raise ValueError(

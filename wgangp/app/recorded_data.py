@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from wgangp.app.build import build
 from wgangp.app.defaults import part_with_defaults
-from wgangp.app.records import is_of_hub
+from wgangp.app.plain import is_of_hub
 from wgangp.data import Dataset
 from wgangp.data.labels import listed
 from wgangp.machine.paths import local_path
@@ -50,9 +50,7 @@ def use_as_recorded(dataset: Dataset, header: Header) -> None:
         given = () if dataset.conditions is None else dataset.conditions.units.names
         kinds["conditions"] = (given, header.conditions.units.names)
     if header.num_classes and header.class_names:  # which the oldest checkpoints lack
-        known = header.class_names
-        is_boolean = known == ("0", "1") and dataset.class_names == ("False", "True")  # of .parquet, in older runs
-        kinds["classes"] = (dataset.class_names, dataset.class_names if is_boolean else known)
+        kinds["classes"] = (dataset.class_names, header.class_names)
     if header.vocabulary is not None:
         kinds["characters"] = (dataset.vocabulary or "", header.vocabulary)
     kinds["samples of"] = ["x".join(map(str, dataset.shape))], ["x".join(map(str, header.shape))]
