@@ -42,7 +42,13 @@ def assert_close(a, b, tolerance=1e-6):
     "options",
     [
         ["dataset=gaussians8", "penalty/schedule=adaptive", "penalty.schedule.rate=0.1"],
-        [*IMAGES, "dataset.flip=true", "conditional=true", "augment=[color,translation,cutout]"],
+        [
+            *IMAGES,
+            "dataset.flip=true",
+            "conditional=true",
+            "augment=[color,translation,cutout]",
+            "dataset.held_out=0.4",
+        ],
     ],
     ids=["points", "images"],
 )

@@ -444,7 +444,7 @@ def test_the_penalty_of_scripted_code_keeps_its_gradient(wrap):
     (expected,) = torch.autograd.grad(gradient_norm(critic, x).sum(), critic[0].weight)
     conditioned = ConditionedCritic(OfBoth(scripted), torch.zeros(4))
     for _ in range(3):
-        for function in (scripted, conditioned):
+        for function in (scripted, conditioned, lambda x: scripted(x), scripted.forward):
             (found,) = torch.autograd.grad(gradient_norm(function, x).sum(), next(scripted.parameters()))
             torch.testing.assert_close(found, expected)
         assert jacobian_norm(scripted, x).requires_grad
@@ -453,8 +453,65 @@ def test_the_penalty_of_scripted_code_keeps_its_gradient(wrap):
     x.requires_grad_()
     of_x = [torch.autograd.grad(gradient_norm(c, x).sum(), x)[0] for c in (critic, scripted)]
     torch.testing.assert_close(*of_x)
-    with pytest.raises(ValueError, match="gradient normalisation cannot differentiate"):
-        GradientNormalisation().wrap(scripted)
+    normalised = [torch.autograd.grad(GradientNormalisation().wrap(c)(x).sum(), x)[0] for c in (critic, scripted)]
+    torch.testing.assert_close(*normalised)
+
+
+def swish(x):
+    return x * torch.sigmoid(x)
+
+
+class Activated(torch.nn.Module):
+    """b . swish(W x + c), with a swish of one's own, as a fused one."""
+
+    def __init__(self, activation):
+        super().__init__()
+        self.first, self.last, self.activation = torch.nn.Linear(2, 8), torch.nn.Linear(8, 1), activation
+
+    def forward(self, x):
+        return self.last(self.activation(self.first(x)))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_the_penalty_of_a_scripted_activation_is_that_of_the_formula():
+    """grad f = W^T (b swish'(W x + c)). A scripted function is no module, so nobody can find it in a network."""
+    critic, x = Activated(torch.jit.script(swish)), torch.randn(16, 2)
+    for _ in range(3):
+        found = torch.autograd.grad((gradient_norm(critic, x) - 1).square().mean(), [*critic.parameters()][:3])
+        h = critic.first(x)
+        s = torch.sigmoid(h)
+        grad = (critic.last.weight * (s + h * s * (1 - s))) @ critic.first.weight
+        penalty = (grad.norm(dim=1) - 1).square().mean()
+        torch.testing.assert_close(found, torch.autograd.grad(penalty, [*critic.parameters()][:3]))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_batchnorm_is_seen_where_it_uses_the_batch_and_only_there():
+    critic = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 1))
+    real, fake = torch.randn(2, 5, 3)
+    scripted = torch.nn.Sequential(torch.jit.script(critic))
+    for network in (critic, scripted, torch.jit.trace(critic, real)):
+        with pytest.raises(ValueError, match="BatchNorm makes a sample's score depend on its batch"):
+            gradient_penalty(network, real, fake)
+    assert gradient_penalty(critic.eval(), real, fake).requires_grad  # a frozen backbone
+
+
+def test_gradients_in_inference_mode_and_of_ones_own_functions():
+    class Square(torch.autograd.Function):  # without setup_context
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * x
+
+        @staticmethod
+        def backward(ctx, grad):
+            return 2 * ctx.saved_tensors[0] * grad
+
+    x = torch.randn(4, 3)
+    torch.testing.assert_close(gradient_norm(lambda x: Square.apply(x).sum(1), x), 2 * x.norm(dim=1))
+    with torch.inference_mode():
+        torch.testing.assert_close(gradient_norm(lambda x: (x * x).sum(1), x + 0), 2 * x.norm(dim=1))
+    assert not gradient_norm(lambda x: torch.ones(len(x)), x).any()
 
 
 class OfBoth(torch.nn.Module):

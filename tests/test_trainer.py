@@ -453,6 +453,15 @@ def test_networks_that_return_other_things_are_told_so(part, function, said):
         trainer.train_step()
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_scripted_code_that_the_trainer_would_change_is_refused():
+    scripted = torch.jit.script(nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.Linear(8, 1)))
+    with pytest.raises(ValueError, match=r"the critic is scripted as a whole by torch.jit: give the network itself"):
+        small_trainer(critic=scripted, penalty=NoPenalty())
+    with pytest.raises(ValueError, match=r"the critic has BatchNorm that torch.jit has scripted: leave it out"):
+        small_trainer(critic=nn.Sequential(scripted), penalty=NoPenalty())
+
+
 class Changed(Penalty):
     """A penalty whose terms are changed by `change`."""
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from wgangp.data import Dataset
 from wgangp.machine import distributed
+from wgangp.models.layers import batch_norms
 
 MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
@@ -105,6 +106,15 @@ def check_penalty(terms: Any) -> tuple[Tensor, Tensor]:
     if not (isinstance(terms, tuple | list) and len(terms) == 2):
         raise ValueError(f"the penalty's terms return {found(terms)}: make them the penalty and the mean gradient norm")
     return check_scalar(terms[0], "penalty"), check_scalar(terms[1], "penalty, as norm,")
+
+
+def check_scripted(generator: nn.Module, critic: nn.Module) -> None:
+    """Raises ValueError if torch.jit has scripted what the trainer changes: the whole critic, or a BatchNorm."""
+    if isinstance(critic, torch.jit.ScriptModule):
+        raise ValueError("the critic is scripted as a whole by torch.jit: give the network itself, or script its parts")
+    for name, network in (("generator", generator), ("critic", critic)):
+        if any(isinstance(norm, torch.jit.ScriptModule) for norm in batch_norms(network)):
+            raise ValueError(f"the {name} has BatchNorm that torch.jit has scripted: leave it out of the scripted part")
 
 
 def check_generator(generator: nn.Module) -> None:

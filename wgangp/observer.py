@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from wgangp import pictures
 from wgangp.losses import content_loss
-from wgangp.machine.distributed import mean_over_ranks
+from wgangp.machine import distributed
+from wgangp.machine.distributed import gather, local_shard, mean_over_ranks
 from wgangp.machine.seeds import seed_step
 from wgangp.models.layers import frozen
 from wgangp.models.real_plus_noise import fakes
@@ -39,24 +40,25 @@ class Observer:
     def measure(self, logs: Logs) -> Values:
         """Returns the last step's logs and gradient norms, and the loss on held-out data, read from the device."""
         t, norms = self.trainer, self.gradient_norms()
-        means = mean_over_ranks(torch.stack(list(logs.values())))
-        values = dict(zip(logs, means, strict=True)) | {
+        scalars = logs | self.validation()
+        means = mean_over_ranks(torch.stack(list(scalars.values())))
+        values = dict(zip(scalars, means, strict=True)) | {
             "critic/gradient_norms": norms,
             "critic/gradient_norm": norms.mean(),
             "critic/weight_gradient_norm": weight_gradient_norm(t.critic_params),
             "generator/weight_gradient_norm": weight_gradient_norm(t.generator_params),
         }
-        values |= self.validation()
         numbers: Values = {name: v.item() if v.ndim == 0 else v.cpu() for name, v in values.items()}
         return numbers | {"penalty/weight": float(t.penalty.weight)}
 
     def validation(self) -> Logs:
-        """Returns the critic's loss, as it is logged, on held-out data; nothing if there are none."""
+        """Returns the critic's loss, as it is logged, on this rank's held-out data; nothing if there are none."""
         t = self.trainer
         if (held_out := t.dataset.held_out(t.step, t.batch_size)) is None:
             return {}
-        real, y = held_out
-        fake, critic, values = fakes(frozen(t.generator), real, t.noise(len(real)), y), frozen(t.critic), Logs()
+        real, y = map(local_shard, held_out)
+        z, critic, values = local_shard(t.noise(t.batch_size)), frozen(t.critic), Logs()
+        fake = fakes(frozen(t.generator), real, z, y)
         if t.content != "none":
             values["validation/content"] = content_loss(t.content, fake, real)
         if t.dataset.num_classes and (logits := t.at_condition(critic, y)(real)[:, 1:]).shape[1]:
@@ -71,9 +73,10 @@ class Observer:
         """Returns |grad f| (n,) at interpolates of the last real batch, whatever the penalty."""
         t = self.trainer
         seed_step(t.seed, t.step, "measure")
-        real, y = t.dataset.batch(t.batch_indices(t.step - 1)[t.n_critic - 1], t.batch_size)
-        fake = fakes(frozen(t.generator), real, t.noise(len(real)), y)
-        return gradient_norm(t.at_condition(frozen(t.critic), y), interpolates(real, fake))
+        real, y = map(local_shard, t.dataset.batch(t.batch_indices(t.step - 1)[t.n_critic - 1], t.batch_size))
+        fake = fakes(frozen(t.generator), real, local_shard(t.noise(t.batch_size)), y)
+        norms = gather({distributed.RANK: gradient_norm(t.at_condition(frozen(t.critic), y), interpolates(real, fake))})
+        return torch.cat([norms[rank] for rank in sorted(norms)])
 
     def evaluate(self) -> dict[str, float]:
         """Returns the metrics of the averaged generator, as eval/NAME: those that wgangp-evaluate computes."""

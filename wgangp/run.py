@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from wgangp.app.build import build, with_output
-from wgangp.app.checks import CHOICES
+from wgangp.app.checks import BATCHNORM
 from wgangp.app.defaults import part_with_defaults
 from wgangp.app.trust import no_larger_than
 from wgangp.machine.paths import local_path
@@ -113,8 +113,8 @@ def load_generator(
 
 def generator_of(state: State, ema: bool, batchnorm: str, allow: Sequence[str]) -> Generator:
     """Returns the generator of a loaded checkpoint. Raises ValueError if it is another network than it describes."""
-    if batchnorm not in CHOICES["batchnorm"]:
-        raise ValueError(f"batchnorm={batchnorm}: choose {', '.join(map(str, CHOICES['batchnorm']))}")
+    if batchnorm not in BATCHNORM:
+        raise ValueError(f"batchnorm={batchnorm}: choose {', '.join(BATCHNORM)}")
     header, weights = header_of(state), state["ema" if ema else "generator"]
     generator = build_generator(header, weights, allow)
     try:

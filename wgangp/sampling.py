@@ -14,7 +14,7 @@ from wgangp.machine import distributed
 from wgangp.machine.distributed import gather
 from wgangp.machine.seeds import seed_step
 from wgangp.models import Generator
-from wgangp.models.layers import batch_norms, uses_batch_statistics
+from wgangp.models.layers import batch_norms, couples_samples
 from wgangp.units import axes_of_file, quantised
 
 CHUNK = 100  # samples that share BatchNorm's statistics, as in the official evaluation
@@ -131,7 +131,7 @@ def generate_chunk(generator: Generator, z: Tensor, y: Tensor) -> Tensor:
     and a single one can be drawn.
     """
     k = len(z)
-    if k == CHUNK or not uses_batch_statistics(generator):
+    if k == CHUNK or not couples_samples(generator):
         return generator(z, y)
     more_z, more_y = filling(generator, CHUNK - k)
     return generator(torch.cat([z, more_z.to(z)]), torch.cat([y, more_y.to(y)]))[:k]

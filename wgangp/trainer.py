@@ -20,6 +20,7 @@ from wgangp.contracts import (
     check_penalty,
     check_scalar,
     check_scores,
+    check_scripted,
     make_optimizer,
 )
 from wgangp.data import Dataset
@@ -87,6 +88,7 @@ class Trainer:
         check_data(dataset, batch_size, self.num_classes)
         check_batch_size(batch_size)
         check_generator(generator)
+        check_scripted(generator, critic)
         self.dataset, self.loss, self.penalty = dataset, loss, penalty.to(device)
         layout = memory_format(len(dataset.shape), device, precision)
         self.generator = in_layout(generator.to(device), len(dataset.shape), layout)

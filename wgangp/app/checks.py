@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -10,51 +10,78 @@ from wgangp.app.plain import plain
 from wgangp.machine.text import typed
 from wgangp.run_dir.record import flatten
 
-SWITCHES = (
-    *("deterministic", "sync_batchnorm", "profile", "cuda_graphs", "conditional", "debug", "ema", "interpolate"),
-    "numbers",
-)
-CHOICES: dict[str, tuple[str | bool, ...]] = {
-    **dict.fromkeys(SWITCHES, (True, False)),
-    "precision": ("auto", "float32", "tf32", "bfloat16"),
-    "compile": ("auto", True, False),
-    "lr_decay": ("none", "linear"),
-    "content": ("none", "l1", "l2"),
-    "on_divergence": ("stop", "rollback"),
-    "format": ("grid", "files", "npy", "csv", "gif", "webp", "mp4"),
-    "proportions": ("equal", "data"),
-    "batchnorm": ("batch", "running", "standing"),
-}
-AT_LEAST = {
-    **dict.fromkeys(("steps", "batch_size", "n_critic", "generator_batch_multiple", "evaluation_samples"), 1),
-    **dict.fromkeys(("keep_checkpoints", "n", "frames"), 1),
-    **dict.fromkeys(("seed", "log_every", "sample_every", "evaluate_every", "checkpoint_every", "rollbacks"), 0),
-}
+LARGEST = 2**53  # whole numbers beyond it change when YAML, JSON or TensorBoard make floats of them
+BATCHNORM = ("batch", "running", "standing")
+
+
+class Rule(NamedTuple):
+    """What a value may be, in code, and in words that are told to who gives another one."""
+
+    allows: Callable[[Any], bool]
+    advice: Callable[[Any], str]
+
+
+def rule(allows: Callable[[Any], bool], advice: str) -> Rule:
+    """A rule whose `advice` may repeat the value as {value}."""
+
+    def told(value: Any) -> str:
+        return advice.format(value="NAME" if value is None or isinstance(value, list) else typed(value))
+
+    return Rule(allows, told)
+
+
+def one_of(*choices: str | bool) -> Rule:
+    return rule(
+        lambda value: any(type(value) is type(choice) and value == choice for choice in choices),  # 1 is not true
+        f"choose {', '.join(map(typed, choices))}",
+    )
+
+
+def whole(least: int) -> Rule:
+    def told(value: Any) -> str:
+        example = f", such as {value:.0f}" if is_number(value) and least <= value < LARGEST else ""
+        return f"give a whole number of at least {least}, below 2^53{example}"
+
+    return Rule(lambda value: type(value) is int and least <= value < LARGEST, told)
 
 
 def is_list_of_names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
-Rule = tuple[Callable[[Any], bool], str]  # what is allowed, in code and in words
+NOT_NEGATIVE = rule(lambda v: is_number(v) and v >= 0, "give a number of at least 0")
 RULES: dict[str, Rule] = {
-    "ema_decay": (lambda v: is_number(v) and 0 <= v < 1, "give a number from 0 to below 1"),
-    "class_weight": (lambda v: is_number(v) and v >= 0, "give a number of at least 0"),
-    "content_weight": (lambda v: is_number(v) and v >= 0, "give a number of at least 0"),
-    "truncation": (lambda v: v is None or (is_number(v) and 0 < v <= 1), "give a number above 0, at most 1, or null"),
-    "device": (lambda v: isinstance(v, str), "give auto, cpu, cuda, a GPU such as cuda:1, or mps"),
-    "name": (lambda v: v is None or (isinstance(v, str | int | float) and str(v) != ""), "give a name, or null"),
-    "monitor": (lambda v: isinstance(v, str), "give the name of a scalar, such as critic/wasserstein"),
-    "allow": (is_list_of_names, "give a list of names, as in allow=[{value}]"),
-    "augment": (is_list_of_names, "give a list of names, as in augment=[{value}]"),
-    "seeds": (lambda v: v is None or isinstance(v, list), "give a list, as in seeds=[{value}]"),
-    "threads": (lambda v: v == "auto" or (type(v) is int and v >= 1), "give a whole number of at least 1, or auto"),
-    "profile_steps": (
+    **dict.fromkeys(("deterministic", "sync_batchnorm", "profile", "cuda_graphs", "conditional"), one_of(True, False)),
+    **dict.fromkeys(("debug", "ema", "interpolate", "numbers"), one_of(True, False)),
+    **dict.fromkeys(("steps", "batch_size", "n_critic", "generator_batch_multiple", "evaluation_samples"), whole(1)),
+    **dict.fromkeys(("keep_checkpoints", "n", "frames"), whole(1)),
+    **dict.fromkeys(("seed", "log_every", "sample_every", "evaluate_every", "checkpoint_every", "rollbacks"), whole(0)),
+    "precision": one_of("auto", "float32", "tf32", "bfloat16"),
+    "compile": one_of("auto", True, False),
+    "lr_decay": one_of("none", "linear"),
+    "content": one_of("none", "l1", "l2"),
+    "on_divergence": one_of("stop", "rollback"),
+    "format": one_of("grid", "files", "npy", "csv", "gif", "webp", "mp4"),
+    "proportions": one_of("equal", "data"),
+    "batchnorm": one_of(*BATCHNORM),
+    "ema_decay": rule(lambda v: is_number(v) and 0 <= v < 1, "give a number from 0 to below 1"),
+    "class_weight": NOT_NEGATIVE,
+    "content_weight": NOT_NEGATIVE,
+    "truncation": rule(
+        lambda v: v is None or (is_number(v) and 0 < v <= 1), "give a number above 0, at most 1, or null"
+    ),
+    "device": rule(lambda v: isinstance(v, str), "give auto, cpu, cuda, a GPU such as cuda:1, or mps"),
+    "name": rule(lambda v: v is None or (isinstance(v, str | int | float) and str(v) != ""), "give a name, or null"),
+    "monitor": rule(lambda v: isinstance(v, str), "give the name of a scalar, such as critic/wasserstein"),
+    "allow": rule(is_list_of_names, "give a list of names, as in allow=[{value}]"),
+    "augment": rule(is_list_of_names, "give a list of names, as in augment=[{value}]"),
+    "seeds": rule(lambda v: v is None or isinstance(v, list), "give a list, as in seeds=[{value}]"),
+    "threads": rule(lambda v: v == "auto" or (type(v) is int and v >= 1), "give a whole number of at least 1, or auto"),
+    "profile_steps": rule(
         lambda v: isinstance(v, list) and [type(n) for n in v] == [int, int] and 2 <= v[0] <= v[1],
         "give the first (2 or later) and the last step, as in [21,25]",
     ),
 }
-LARGEST = 2**53  # whole numbers beyond it change when YAML, JSON or TensorBoard make floats of them
 
 
 def check(cfg: DictConfig) -> None:
@@ -65,19 +92,10 @@ def check(cfg: DictConfig) -> None:
     for key in ("evaluate", "scores", "paper"):
         if key in cfg and not OmegaConf.is_dict(cfg[key]):
             raise ValueError(f"{key}={typed(cfg[key])}: set its keys one by one, {key}.KEY=VALUE; --help lists them")
-    for key, choices in CHOICES.items():
-        if key in cfg and not any(type(cfg[key]) is type(c) and cfg[key] == c for c in choices):  # 1 is not true
-            raise ValueError(f"{key}={typed(cfg[key])}: choose {', '.join(map(typed, choices))}")
-    for key, least in AT_LEAST.items():
-        if key in cfg and not (type(cfg[key]) is int and least <= cfg[key] < LARGEST):
-            near = is_number(cfg[key]) and least <= cfg[key] < LARGEST
-            example = f", such as {key}={cfg[key]:.0f}" if near else ""
-            raise ValueError(f"{key}={typed(cfg[key])}: give a whole number of at least {least}, below 2^53{example}")
     values = plain(cfg)
-    for key, (allowed, advice) in RULES.items():
-        if key in values and not allowed(values[key]):
-            example = "NAME" if values[key] is None or isinstance(values[key], list) else typed(values[key])
-            raise ValueError(f"{key}={typed(values[key])}: {advice.format(value=example)}")
+    for key, allowed in RULES.items():
+        if key in values and not allowed.allows(values[key]):
+            raise ValueError(f"{key}={typed(values[key])}: {allowed.advice(values[key])}")
     if cfg.get("conditional") and cfg.generator.get("norm") == "none" and cfg.generator.get("condition") == "norm":
         raise ValueError("generator.norm=none has no norm to give a condition to: set generator.condition=concat")
     for key, value in flatten(values).items():

@@ -7,7 +7,7 @@ Weights are uniform with a chosen standard deviation, biases are zero. "Glorot" 
 import copy
 import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -192,28 +192,29 @@ def spectral_norm(module: nn.Module) -> None:
                 nn.utils.parametrizations.spectral_norm(layer, name)
 
 
-def batch_norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    return [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+def batch_norms(module: nn.Module) -> list[Any]:
+    """Returns the BatchNorm layers of a module, also those that torch.jit has scripted or traced."""
+    return [
+        m
+        for m in module.modules()
+        if isinstance(m, nn.modules.batchnorm._BatchNorm) or "BatchNorm" in getattr(m, "original_name", "")
+    ]
 
 
 def couples_samples(module: nn.Module) -> bool:
-    """Whether a sample's output depends on the rest of its batch in training."""
-    return bool(batch_norms(module))
-
-
-def uses_batch_statistics(module: nn.Module) -> bool:
-    """Whether a sample's output depends on the rest of its batch as the module is now."""
+    """Whether a sample's output depends on the rest of its batch, as the module is now."""
     return any(norm.training or norm.running_mean is None for norm in batch_norms(module))
 
 
 def use_batch_statistics(module: nn.Module) -> None:
-    """Makes BatchNorm in eval mode use the batch's own statistics, as the official code does when it samples."""
+    """Makes BatchNorm that is in training use the batch's own statistics in eval mode, as the official code samples."""
     for norm in batch_norms(module):
-        norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+        if norm.training:
+            norm.running_mean = norm.running_var = norm.num_batches_tracked = None
 
 
 def frozen(module: Module) -> Module:
     """Returns a copy in eval mode, with batch statistics and without gradients; the original stays as it is."""
-    module = copy.deepcopy(module).requires_grad_(False).eval()
+    module = copy.deepcopy(module).requires_grad_(False)
     use_batch_statistics(module)
-    return module
+    return module.eval()

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from wgangp.models.layers import spectral_norm
 from wgangp.penalties.base import Penalty
-from wgangp.penalties.gradients import at_least_float32, is_wrapped
+from wgangp.penalties.gradients import at_least_float32, gradient_of
 
 
 class WeightClipping(Penalty):
@@ -40,11 +40,11 @@ class NormalisedCritic(nn.Module):
         self.critic = critic
 
     def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
-        def score_sum(x: Tensor) -> tuple[Tensor, Tensor]:
+        def total(x: Tensor) -> tuple[Tensor, Tensor]:
             out = self.critic(x, *condition)  # (n, 1 + num_classes)
             return at_least_float32(out[:, 0]).sum(), out
 
-        grad, out = torch.func.grad(score_sum, has_aux=True)(x)
+        grad, out = gradient_of(total, x)
         out = at_least_float32(out)
         f, norm = out[:, :1], torch.linalg.vector_norm(at_least_float32(grad).flatten(1), dim=1, keepdim=True)
         scale = norm + f.abs()
@@ -58,8 +58,4 @@ class GradientNormalisation(Penalty):
     per_sample = True
 
     def wrap(self, critic: nn.Module) -> nn.Module:
-        if is_wrapped(critic):
-            raise ValueError(
-                "gradient normalisation cannot differentiate torch.jit and DistributedDataParallel: give the network"
-            )
         return NormalisedCritic(critic)

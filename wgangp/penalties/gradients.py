@@ -3,12 +3,9 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
-
-from wgangp.models import ConditionedCritic
+from torch import Tensor
 
 ScoreFunction = Callable[[Tensor], Tensor]
-WRAPPERS = ("torch.jit", "torch.nn.parallel", "torch.distributed")
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -39,10 +36,14 @@ def gradient_norm(critic: ScoreFunction, x: Tensor, order: float = 2) -> Tensor:
     """Returns |grad_x f(x)| of each sample, (n,), over all its axes; differentiable in the critic's weights.
 
     `order` is the norm's, from 1 to inf. The norm's subgradient at a zero gradient is zero: a constant critic gives no
-    NaN, nor does one that is cut off from x, as by detach(). torch.func differentiates the critic, so an
-    autograd.Function of one's own needs `setup_context`, and torch.utils.checkpoint cannot be used in it.
+    NaN, nor does one that is cut off from x, as by detach().
     """
-    grad = gradient_of(lambda x: scores(critic, x).sum(), x, critic)  # (n, *shape)
+
+    def total(x: Tensor) -> tuple[Tensor, Tensor]:
+        f = scores(critic, x)
+        return f.sum(), f  # the gradient of the sum has that of each sample
+
+    grad, _ = gradient_of(total, x)  # (n, *shape)
     norm: Tensor = torch.linalg.vector_norm(at_least_float32(grad).flatten(1), ord=order, dim=1)  # (n,)
     return norm
 
@@ -55,30 +56,33 @@ def jacobian_norm(function: ScoreFunction, x: Tensor) -> Tensor:
     """
     with torch.no_grad():
         v = torch.nn.functional.normalize(torch.randn_like(function(x).flatten(1)), dim=1)  # (n, k)
-    grad = gradient_of(lambda x: at_least_float32((v * function(x).flatten(1)).sum(1)).sum(), x, function)
+
+    def projected(x: Tensor) -> tuple[Tensor, Tensor]:
+        out = function(x)
+        return at_least_float32((v * out.flatten(1)).sum(1)).sum(), out
+
+    grad, _ = gradient_of(projected, x)
     scale: float = v.shape[1] ** 0.5
     norm: Tensor = torch.linalg.vector_norm(at_least_float32(grad).flatten(1), dim=1)
     return scale * norm
 
 
-def gradient_of(function: Callable[[Tensor], Tensor], x: Tensor, network: ScoreFunction) -> Tensor:
-    """Returns the gradient at x, as x, of a function that gives one number by `network`; differentiable in both."""
-    if not is_wrapped(network):
-        grad: Tensor = torch.func.grad(function)(x)
-        return grad
-    with torch.enable_grad():  # as torch.func does it, but it cannot be compiled
-        x = x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
-        found: Tensor | None
-        (found,) = torch.autograd.grad(function(x), x, create_graph=True, allow_unused=True)
-    return torch.zeros_like(x) if found is None else found
+def gradient_of(function: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the gradient at x, as x, of the first result of function(x), a scalar, and its second result.
 
-
-def is_wrapped(network: object) -> bool:
-    """Whether a part of a network is a wrapper of torch.jit or for several processes, as DistributedDataParallel.
-
-    torch.func cannot differentiate these: scripted code silently loses the gradient in its weights.
+    Both are differentiable in x and in the weights, unless gradients are off.
     """
-    module = network.critic if isinstance(network, ConditionedCritic) else network
-    if torch.compiler.is_compiling() or not isinstance(module, nn.Module):
-        return False
-    return any(type(part).__module__.startswith(WRAPPERS) for part in module.modules())
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        grad, output = torch.func.grad(function, has_aux=True)(x)
+        return grad, output
+    # Elsewhere not: torch.func silently loses the gradient in the weights of code that torch.jit has scripted, which
+    # may be anywhere in a network, and does not know DistributedDataParallel.
+    differentiable = torch.is_grad_enabled()
+    with torch.inference_mode(False), torch.enable_grad():
+        x = x.clone() if x.is_inference() else x
+        x = x.view_as(x) if x.requires_grad and differentiable else x.detach().requires_grad_()
+        scalar, output = function(x)
+        found = None
+        if scalar.requires_grad:
+            (found,) = torch.autograd.grad(scalar, x, create_graph=differentiable, allow_unused=True)
+    return torch.zeros_like(x) if found is None else found, output if differentiable else output.detach()

@@ -27,7 +27,7 @@ from wgangp.data.sources.content import (
 )
 from wgangp.data.sources.files import read_arrays
 from wgangp.data.sources.source import Part, Source, array_part, source_function
-from wgangp.data.sources.tables import read_table
+from wgangp.data.sources.tables import Columns, read_table
 from wgangp.data.statistics import fit_units, limits_of
 from wgangp.machine.paths import local_path
 from wgangp.machine.text import shown
@@ -117,7 +117,7 @@ class Array(Source):
         if file.suffix.lower() in TABLES:
             if self.key is not None:
                 raise ValueError(f"dataset.key={shown(self.key)}: a table has no arrays: set it to null")
-            return read_table(file, labels, None if self.columns is None else [*map(str, self.columns)], names)
+            return read_table(file, Columns(None if self.columns is None else [*map(str, self.columns)], labels, names))
         if self.columns is not None:
             raise ValueError(
                 f"dataset.columns={[*self.columns]}: dataset.path={path} has no named columns; set it to null"

@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any, TextIO
@@ -30,29 +30,36 @@ BOOLEANS = {"true": "1", "false": "0"}  # True and False, as pandas writes them
 MISSING = ("", "na", "n/a", "nan", "null", "none")
 
 
-def read_table(path: Path, labels: str | None, columns: Sequence[str] | None, condition: Sequence[str]) -> Content:
-    """Returns the numbers of a table, all columns or the named ones, and the column `labels` as classes.
+@dataclass(frozen=True)
+class Columns:
+    """The columns that are wanted of a table, by name: of numbers (None: all), of the classes, and of the condition."""
 
-    The columns `condition` are no part of the samples. Raises ValueError, naming column and row, if the table has text
-    where numbers belong.
+    numbers: Sequence[str] | None
+    labels: str | None
+    condition: Sequence[str]
+
+
+def read_table(path: Path, wanted: Columns) -> Content:
+    """Returns the numbers of a table, its classes and its conditions, which are no part of the samples.
+
+    Raises ValueError, naming column and row, if the table has text where numbers belong.
     """
     read = _read_parquet if path.suffix.lower() == ".parquet" else _read_csv
     try:
-        content = read(path, labels, columns, condition)
+        content = read(path, wanted)
     except (csv.Error, UnicodeDecodeError, OSError) as error:
         advice = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else "check its quotes and its first line"
         raise ValueError(f"dataset.path={shown(path)} cannot be read as a table ({shown(error)}): {advice}") from error
-    if not condition:
+    if not wanted.condition:
         return content
-    k = len(content.names) - len(condition)  # the last columns
+    k = len(content.names) - len(wanted.condition)  # the last columns
     given = Content(content.x[:, k:], names=content.names[k:])
     return replace(content, x=content.x[:, :k], names=content.names[:k], condition=given)
 
 
-def _chosen(
-    path: Path, names: Sequence[str], labels: str | None, columns: Sequence[str] | None, condition: Sequence[str]
-) -> tuple[list[int], int | None]:
+def _positions(path: Path, names: Sequence[str], wanted: Columns) -> tuple[list[int], int | None]:
     """Returns the positions of the columns of numbers, those of the condition last, and of that of the classes."""
+    columns, labels, condition = wanted.numbers, wanted.labels, wanted.condition
     for name in [*(names if columns is None else columns), *([labels] if labels else []), *condition]:
         if str(name) not in names:
             raise ValueError(
@@ -64,16 +71,23 @@ def _chosen(
         if len({*map(str, asked)}) < len(asked):
             raise ValueError(f"dataset.{option}={[*asked]} names a column twice: name each once")
     label = None if labels is None else names.index(labels)
-    wanted = range(len(names)) if columns is None else [names.index(str(name)) for name in columns]
+    chosen = range(len(names)) if columns is None else [names.index(str(name)) for name in columns]
     given = [names.index(name) for name in condition]
-    numbers = [i for i in wanted if i not in (label, *given)]
+    numbers = [i for i in chosen if i not in (label, *given)]
     if not numbers:
         beside = "condition" if given else "labels"
         raise ValueError(f"dataset.path={shown(path)} has no column of numbers beside the {beside}")
     return numbers + given, label
 
 
-def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None, condition: Sequence[str]) -> Content:
+def _check_fields(path: Path, i: int, row: Sequence[str], n: int) -> None:
+    if len(row) != n:
+        raise ValueError(
+            f"dataset.path={shown(path)}: row {i + 1} has {len(row)} fields, and the first line {n}: make them alike"
+        )
+
+
+def _read_csv(path: Path, wanted: Columns) -> Content:
     with open(path, newline="", encoding="utf-8-sig") as file:
         rows = _rows(path, file)
         header = [name.strip() for name in next(rows, [])]
@@ -83,21 +97,17 @@ def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None, con
         header, found = _names(path, header, second)
         found.append(second)
         named = [name for name in header if not UNNAMED.fullmatch(name)]
-        if columns is None and 0 < len(named) < len(header):
+        if wanted.numbers is None and 0 < len(named) < len(header):
             log.info("%s: left out columns without a name: they are likely the rows' index, or empty", shown(path))
-            columns = named
-        numbers, label = _chosen(path, header, labels, columns, condition)
+            wanted = replace(wanted, numbers=named)
+        numbers, label = _positions(path, header, wanted)
         parts, classes, read = [], list[str](), 0
         while found := found + list(islice(rows, ROWS - len(found))):
             found = [row for row in found if row]  # without empty lines
             for i, row in enumerate(found, read):
-                if len(row) != len(header):
-                    raise ValueError(
-                        f"dataset.path={shown(path)}: row {i + 1} has {len(row)} fields, and the first line "
-                        f"{len(header)}: make them alike"
-                    )
+                _check_fields(path, i, row, len(header))
                 if label is not None and is_blank(row[label]):
-                    raise _no_class(path, labels, i)
+                    raise _no_class(path, wanted.labels, i)
             for i in numbers:
                 _check_whole(path, header[i], [row[i] for row in found])
             part = [_numbers([row[i] for row in found], _naming(path, header[i], read)) for i in numbers]
@@ -107,7 +117,7 @@ def _read_csv(path: Path, labels: str | None, columns: Sequence[str] | None, con
     if not read:
         raise ValueError(f"dataset.path={shown(path)} has no rows below the names of its columns")
     y = None if label is None else np.array(classes)
-    check_names(path, labels, y)
+    check_names(path, wanted.labels, y)
     return Content(np.concatenate(parts), y, tuple(header[i] for i in numbers))
 
 
@@ -236,7 +246,7 @@ def _plain(column: Any) -> Any:
     return column.cast(float64()) if types.is_decimal(column.type) else column
 
 
-def _read_parquet(path: Path, labels: str | None, columns: Sequence[str] | None, condition: Sequence[str]) -> Content:
+def _read_parquet(path: Path, wanted: Columns) -> Content:
     try:
         from pyarrow import ArrowException, parquet
     except ModuleNotFoundError as error:
@@ -248,23 +258,23 @@ def _read_parquet(path: Path, labels: str | None, columns: Sequence[str] | None,
         names = schema.names
         noted = _index_columns(schema.metadata or {})
         index = [name for name in names if name in noted]
-        if columns is None and index:
+        if wanted.numbers is None and index:
             log.info("%s: left out the rows' index, %s", shown(path), shown(listed(index)))
-            columns = [name for name in names if name not in index]
-        numbers, label = _chosen(path, names, labels, columns, condition)
-        wanted = [names[i] for i in numbers]
-        table = parquet.read_table(path, columns=wanted + ([] if label is None else [names[label]]))
-        found = [_plain(table.column(name)).to_numpy() for name in wanted]
+            wanted = replace(wanted, numbers=[name for name in names if name not in index])
+        positions, label = _positions(path, names, wanted)
+        numbers = [names[i] for i in positions]
+        table = parquet.read_table(path, columns=numbers + ([] if label is None else [names[label]]))
+        found = [_plain(table.column(name)).to_numpy() for name in numbers]
     except ArrowException as error:
         raise ValueError(f"dataset.path={shown(path)} is damaged or no Parquet file ({shown(error)})") from error
-    for i, (name, column) in enumerate(zip(wanted, found, strict=True)):
+    for i, (name, column) in enumerate(zip(numbers, found, strict=True)):
         if column.dtype.kind not in "biuf":
             found[i] = _numbers(["" if value is None else str(value) for value in column], _naming(path, name, 0))
         if column.dtype.kind in "iu" and len(column):
             check_whole(f"dataset.path={shown(path)}: the column {shown(name)}", int(column.min()), int(column.max()))
     y = None if label is None else _parquet_classes(path, names[label], table.column(names[label]))
-    check_names(path, labels, y)
-    return Content(np.stack([column.astype(np.float64) for column in found], 1), y, tuple(wanted))
+    check_names(path, wanted.labels, y)
+    return Content(np.stack([column.astype(np.float64) for column in found], 1), y, tuple(numbers))
 
 
 def _parquet_classes(path: Path, name: str, column: Any) -> np.ndarray:
