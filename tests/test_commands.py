@@ -450,3 +450,24 @@ def test_shell_completion_completes_keys(tmp_path):
         "train", "-sc", "query=bash", cwd=tmp_path, COMP_LINE=line, COMP_POINT=str(len(line)), COMP_CWORD="1"
     )
     assert "n_critic=" in result.stdout
+
+
+def test_pictures_of_a_future_that_is_given_up_are_set_aside(call, tmp_path):
+    """Else a sweep's page would show them as the run's last samples."""
+    options = ["sample_every=2", "checkpoint_every=2", "hydra.run.dir=run"]
+    assert call("train", *SMALL, "steps=6", *options)[0] == 0
+    assert call("resume", "run=run/checkpoints/step_00000002.pt", "steps=4", "seed=5")[0] == 0
+    names = sorted(path.name for path in (tmp_path / "run" / "samples").iterdir())
+    assert [name for name in names if name.endswith(".png")] == ["step_00000002.png", "step_00000004.png"]
+    assert [name for name in names if name.endswith(".later")] == ["step_00000004.png.later", "step_00000006.png.later"]
+
+
+def test_a_snapshot_of_hard_links_neither_changes_nor_ends_the_log(call, tmp_path):
+    """As `cp -al` and rsnapshot make them."""
+    assert call("train", *SMALL, "steps=2", "log_every=1", "hydra.run.dir=run")[0] == 0
+    for name in ("metrics.jsonl", "train.log"):
+        (tmp_path / name).hardlink_to(tmp_path / "run" / name)
+    before = (tmp_path / "metrics.jsonl").read_text()
+    code, text = call("resume", "run=run", "steps=4")
+    assert code == 0 and "is lost" not in text and [row["step"] for row in rows(tmp_path / "run")] == [1, 2, 3, 4]
+    assert (tmp_path / "metrics.jsonl").read_text() == before

@@ -236,3 +236,12 @@ def test_condition_pictures_out_of_range_do_not_wrap_around():
     units = Units("minmax", torch.tensor([[127.5], [127.5], [0.0]], dtype=torch.float64), "nchw")
     known = Conditions(units, torch.zeros(1), torch.full((1,), 255.0), torch.zeros(1, 1, 1, 1))
     assert in_units(torch.tensor([-1.2, 1.2]).view(2, 1, 1, 1), known).flatten().tolist() == [0, 255]
+
+
+def test_pictures_of_networks_that_are_not_given_the_condition(call, tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez("x.npz", x=rng.integers(0, 256, (20, 8, 8, 3), dtype=np.uint8), p=rng.normal(size=(20, 2)))
+    small = ["generator=dcgan", "critic=dcgan", "generator.width=8", "critic.width=8", "batch_size=8", "steps=1"]
+    data = ["dataset=array", "dataset.path=x.npz", "dataset.key=x", "dataset.condition=p"]
+    code, text = call("train", *data, *small, "hydra.run.dir=run")
+    assert code == 0 and "cannot be drawn" not in text and list((tmp_path / "run" / "samples").glob("*.png"))

@@ -104,7 +104,7 @@ def test_images_by_a_classifier(call, tmp_path, classifier, conditional):
     assert found["metrics"]["eval/classifier_nearest_held_out"] == pytest.approx(0, abs=1e-2)  # copies, see digits
     assert 1 <= found["metrics"]["eval/classifier_score"] <= 4
     how = found["measured_with"]["eval/classifier_frechet"]
-    assert how["extractor"] == "wgangp-classifier" and how["samples"] == 50 and how["reference"] == "train"
+    assert how["extractor"] == "wgangp-classifier" and how["samples"] == 50 and how["reference"] == "training samples"
     assert how["weights"] == "c.pt" and len(how["weights_sha256"]) == 64
 
 

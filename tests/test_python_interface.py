@@ -2,11 +2,13 @@
 
 import shutil
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hydra.core.global_hydra import GlobalHydra
 
 import wgangp
 from wgangp.api import TRAINING
@@ -262,3 +264,10 @@ def test_a_file_that_is_no_checkpoint_is_no_run(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("")
     with pytest.raises(ValueError, match="is a file: give the run's directory, or a checkpoint in it"):
         wgangp.Run(tmp_path / "metrics.jsonl")
+
+
+def test_configurations_are_composed_in_threads():
+    """Hydra has one state for all; it is free again afterwards."""
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda k: wgangp.load_config(f"steps={k}").steps, range(1, 13)))
+    assert found == [*range(1, 13)] and not GlobalHydra.instance().is_initialized()

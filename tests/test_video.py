@@ -74,10 +74,8 @@ def test_moving_digits_are_drawn_at_their_places(tmp_path):
     x, y = write_mnist(tmp_path / "MNIST" / "raw")
     options = OPTIONS | {"channels": None, "root": str(tmp_path), "download": False, "frames": 3}
     small, other = (moving_digits(size=32, digits=1, clips=20, **(options | {"seed": s})) for s in (0, 7))
-    assert torch.equal(small.train.samples, other.train.samples) and (small.shape, small.num_classes) == (
-        (1, 3, 32, 32),
-        10,
-    )
+    assert torch.equal(small.train.samples, other.train.samples)
+    assert (small.shape, small.num_classes) == ((1, 3, 32, 32), 10)
     assert "20 clips of 1x3x32x32" in small.describe() and len(small.held_out_split) == 2
     means = torch.from_numpy(x.reshape(30, 14, 2, 14, 2).mean((2, 4))).round()
     assert torch.equal(resized(torch.from_numpy(x)[:, None], 14)[:, 0].float(), means)

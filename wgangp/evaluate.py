@@ -81,7 +81,7 @@ def print_table(results: "list[Result]", paper: dict[str, str]) -> None:
         for name, value in result.values.items():
             how = result.how(name)  # a user's own metric may say nothing
             parts = [f"{how['samples']:,} samples"] if "samples" in how else []
-            parts += [f"reference: {how['reference']}"] if "reference" in how else []
+            parts += [f"against {how['reference']}"] if "reference" in how else []
             using = f" by {how['extractor']}" if "extractor" in how else ""
             theirs = f"the paper {shown(paper[name])}; " if name in paper else ""
             log.info("%-28s %12.5g   %s%s%s%s", name, value, theirs, bound(how), ", ".join(parts), using)

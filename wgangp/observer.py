@@ -136,7 +136,7 @@ class Observer:
         t = self.trainer
         seed_step(t.seed, 0, "picture")
         z, y = t.noise(64), torch.arange(64, device=t.device) % max(1, t.dataset.num_classes)
-        if t.dataset.conditions is not None and (given := t.dataset.training_conditions(len(z))) is not None:
+        if t.condition_batches and (given := t.dataset.training_conditions(len(z))) is not None:
             y = given.to(t.device)
         return generate_chunk(frozen(t.ema.module), z, y)
 

@@ -24,6 +24,9 @@ def summarize(cfg: DictConfig) -> None:
     from wgangp.sweeps.report import page
 
     sweep = local_path(cfg.sweep)
+    if (sweep / "search").is_dir() and (sweep / "seeds").is_dir():
+        print(f"a comparison: the table of its unseen seeds; for its trials give sweep={shown(str(sweep / 'search'))}")
+        sweep = sweep / "seeds"
     jobs = read_jobs(sweep)
     monitors = Counter(job.monitor for job in jobs if job.monitor)
     objective = cfg.objective or next(iter(dict(monitors.most_common(1))), "")

@@ -97,3 +97,11 @@ def test_every_file_of_conf_is_read_as_omegaconf_reads_it(file):
 def test_no_torch_and_no_omegaconf_are_imported():
     code = "import sys, wgangp.app.help; print(*({'torch', 'omegaconf', 'hydra'} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == ""
+
+
+def test_own_options_are_listed_and_suggested(call, tmp_path):
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "quickly.yaml").write_text("# @package _global_\nsteps: 3\n")
+    _, text = call("train", "--config-dir=mine", "--help")
+    assert "quickly" in text and "laptop/mnist" in text
+    assert "Did you mean quickly?" in call("train", "--config-dir", "mine", "experiment=quikly")[1]

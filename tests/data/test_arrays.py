@@ -13,6 +13,7 @@ from conftest import array, picture
 from wgangp.data.arrays import Arrays
 from wgangp.data.images import Images
 from wgangp.data.sources import files, image_folder
+from wgangp.data.sources.axes import axes_of
 from wgangp.units import axes_of_file, channels_first, units_of
 
 CPU = torch.device("cpu")
@@ -575,3 +576,9 @@ def test_sparse_matrices_are_refused(others):
         load("s.npz")
     np.savez("x.npz", x=rng.normal(size=(20, 3)), row=np.arange(20))  # of what is no sparse matrix
     assert load("x.npz").shape == (3,)
+
+
+def test_whole_bytes_of_five_axes_may_be_clips():
+    with pytest.raises(ValueError, match=r"nthwc \(40 clips of 8 frames of 16x16 with 3 channels\)"):
+        axes_of("x.npy", (40, 8, 16, 16, 3), None, may_be_clips=True)
+    assert axes_of("x.npy", (40, 8, 16, 16, 3), None) == "ndhwc"

@@ -60,8 +60,8 @@ def test_what_is_no_text_is_refused(tmp_path):
     (tmp_path / "broken.gz").write_bytes(b"no gzip")
     for name, held_out, message in (
         ("absent.txt", 1, "no such file"),
-        ("short.txt", 2, "has 2 lines, and 2 are held out: give a dataset.held_out from 1 to 1"),
-        ("short.txt", 0, "give a dataset.held_out from 1 to 1"),
+        ("short.txt", 2, "has 2 lines: give a whole number from 1 to 1, or a share"),
+        ("short.txt", 0, "held_out=0: .* give a whole number from 1 to 1"),
         ("binary.txt", 1, "no sound UTF-8"),
         ("broken.gz", 1, "no sound UTF-8"),
     ):
@@ -77,3 +77,12 @@ def test_characters_beyond_the_vocabulary_are_counted(tmp_path, caplog):
     (tmp_path / "x.txt").write_text(lines, encoding="utf-8")
     text(path=str(tmp_path / "x.txt"), length=2, held_out=10, seed=0, device=torch.device("cpu"))
     assert "the 954 rarest characters, 32 % of the text, are read as" in caplog.text
+
+
+@pytest.mark.parametrize(("held_out", "n"), [(3, 3), (0.2, 2)])
+def test_lines_are_held_out_by_number_or_share(tmp_path, held_out, n):
+    (tmp_path / "x.txt").write_text("".join(f"line {i}\n" for i in range(10)))
+    data = text(path=str(tmp_path / "x.txt"), length=8, held_out=held_out, seed=0, device=torch.device("cpu"))
+    assert len(data) == 10 - n and len(data.held_out_rows) == n
+    with pytest.raises(ValueError, match=r"10 lines: give a whole number from 1 to 9, or a share, such as 0\.1"):
+        text(path=str(tmp_path / "x.txt"), length=8, held_out=1.5, seed=0, device=torch.device("cpu"))

@@ -377,6 +377,21 @@ class TestDivergence:
         code, text = call("train", *RUN, *options)
         assert code == 1 and alive == [0, 0, 0] and "Going back to the start, as there is no checkpoint" in text
 
+    def test_a_run_that_is_asked_to_end_does_not_roll_back(self, call, monkeypatch):
+        """A scheduler kills it a little later, whatever it has begun again."""
+        monkeypatch.setattr("wgangp.machine.signals.StopSignals.stop", lambda self: True)
+        options = ["steps=2000", "critic_optimizer.lr=1e30", "generator_optimizer.lr=1e30", "on_divergence=rollback"]
+        original = Trainer.train_step
+
+        def diverging(self):
+            logs = original(self)
+            self.critic_params[0].data.fill_(float("nan"))
+            return logs
+
+        monkeypatch.setattr(Trainer, "train_step", diverging)
+        code, text = call("train", *RUN, *options)
+        assert code == 1 and "step 1: " in text and "Going back" not in text
+
     def test_rollbacks_are_bounded(self, call):
         code, text = call(
             "train", *RUN, "steps=2000", "critic_optimizer.lr=1e30", "on_divergence=rollback", "rollbacks=2"

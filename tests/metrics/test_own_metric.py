@@ -62,7 +62,7 @@ def test_points_by_the_command_line(call, my_metrics):
     assert code == 0 and "eval/spread = " in text, text  # beside the quick ones of the catalogue
     assert {"eval/spread", "eval/modes"} <= scores()["metrics"].keys()
     code, text = call("evaluate", "run=run", "n=50", "metrics=[spread]", *OWN)
-    assert code == 0 and "50 samples, reference: 10 samples" in text, text
+    assert code == 0 and "50 samples, against 10 samples" in text, text
     code, text = call("evaluate", "run=run", "n=50", "metrics=[spread]", *OWN[:2])
     assert code == 1 and "allow=[my_metrics]" in text and len(text.strip().splitlines()) == 1
     code, text = call("evaluate", "run=run", "n=50", "metrics=[spred]", *OWN)

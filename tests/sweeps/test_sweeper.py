@@ -12,9 +12,9 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from wgangp.run_dir.lock import is_locked, locked
-from wgangp.run_dir.status import read_status
+from wgangp.run_dir.status import Status, read_status, write_status
 from wgangp.sweeps.jobs import read_jobs
-from wgangp.sweeps.plan import Plan, read_plan, set_aside, write_plan
+from wgangp.sweeps.plan import Plan, PlannedJob, check_names, read_plan, set_aside, write_plan
 from wgangp.sweeps.search import Study, StudyTrial, check_journal, importances, load_optuna, storage
 
 SMALL = ["steps=2", "batch_size=16", "generator.width=8", "critic.width=8", "evaluation_samples=100", "log_every=1"]
@@ -343,3 +343,20 @@ def test_a_terminated_sweep_ends_its_workers(tmp_path):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         log.close()
+
+
+def test_a_trial_that_had_ended_when_its_search_was_killed_is_taken_over(tmp_path):
+    overrides = OverridesParser.create().parse_overrides(["lr=interval(0,1)"])
+    study = Study(tmp_path, overrides, "fid", False, 0)
+    for state in ("done", "running"):
+        run = tmp_path / str(study.ask().number)
+        run.mkdir()
+        write_status(run, Status(state, monitor="fid", value=2.5))
+    again = Study(tmp_path, overrides, "fid", False, 0)
+    assert again.finished() == 1 and again.study.best_value == 2.5
+    assert [trial.state.name for trial in again.study.trials] == ["COMPLETE", "FAIL", "WAITING"]
+
+
+def test_names_that_no_disk_takes_are_told(tmp_path):
+    with pytest.raises(ValueError, match=r"makes a name of 300 bytes for job 0, and disks take 255"):
+        check_names([PlannedJob(0, "y" * 300, ["name=y"])])

@@ -22,7 +22,7 @@ from wgangp.app.checks import check
 from wgangp.app.compose import refuse_overrides
 from wgangp.app.errors import MULTIRUN, explain, groups, near, one_line, wants_traceback
 from wgangp.app.help import page
-from wgangp.app.paths import CONF, VERSION_BASE
+from wgangp.app.paths import CONF, VERSION_BASE, config_folders
 from wgangp.app.quoting import PATHS, with_quoted_path
 from wgangp.machine.signals import interrupted
 from wgangp.run_dir.claim import remove_if_empty
@@ -43,8 +43,10 @@ def show(text: str) -> None:
     """Prints a page, of which `| head` may read a part only."""
     try:
         print(text, flush=True)
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            sys.exit(f"standard output: {error.strerror}")
 
 
 def answered(arguments: Sequence[str], help_page: Callable[[], str]) -> bool:
@@ -112,7 +114,7 @@ def command(task: Callable[..., Any], config_name: str) -> None:
     """
     several = bool(MULTIRUN & set(sys.argv))
     arguments = [with_quoted_path(a, several) for a in sys.argv[1:]]
-    if answered(arguments, lambda: page(CONF, config_name, chosen_options(arguments))):
+    if answered(arguments, lambda: page(config_folders(arguments), config_name, chosen_options(arguments))):
         return
     refuse_unknown_options(arguments)
     arguments = options_last(arguments)
@@ -148,7 +150,7 @@ def plain_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Runs `task` with conf/NAME.yaml and the command line's key=value, without Hydra's groups and directories."""
     arguments = sys.argv[1:]
     file = CONF / f"{config_name}.yaml"
-    if answered(arguments, lambda: page(CONF, config_name, {})):
+    if answered(arguments, lambda: page([CONF], config_name, {})):
         return
     with one_line_errors(arguments):
         task(merge_arguments(OmegaConf.load(file), arguments, file))  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, MissingMandatoryValue
 
 from wgangp.app.composing import composing
-from wgangp.app.paths import CONF, PACKAGE
+from wgangp.app.paths import CONF, PACKAGE, config_folders
 from wgangp.machine.text import printable, shown
 from wgangp.run_dir.record import flatten, parse_yaml
 
@@ -130,7 +130,7 @@ def no_such_key(error: Exception, name: str, config_name: str, arguments: Sequen
     over = sorted({name.partition(".")[0], "experiment"} & swept) if "." in name else []
     if over and MULTIRUN & set(arguments):
         return f"{name}: the default {over[0]} has no such key. In a sweep over {over[0]}, write +{name}=..."
-    others = {other: ours for other, ours in theirs.items() if ours != name}
+    others = {other: ours for other, ours in theirs.items() if name not in ours.split(" or ")}
     known = [key for key in keys(config_name, arguments) if key != name]
     return f"{name}: there is no such key.{near(name, known, config_name, others)}"
 
@@ -157,7 +157,7 @@ def no_such_option(file: str, arguments: Sequence[str]) -> str:
         left, _, right = argument.lstrip("+").partition("=")
         if f"{left.partition('@')[0]}/{right}" == file:
             key, group, option = left, left.partition("@")[0], right
-    return f"{key}={option}: there is no such option.{near(option, options(group))}"
+    return f"{key}={option}: there is no such option.{near(option, options(group, config_folders(arguments)))}"
 
 
 def near(
@@ -187,10 +187,10 @@ def near(
     return f" Choose from {', '.join(part + n for n in sorted(inside))}."
 
 
-def options(group: str) -> list[str]:
+def options(group: str, folders: Sequence[Path] = (CONF,)) -> list[str]:
     """Returns the options that one may choose: those below common/ and schedule/ are parts of others."""
-    folder = CONF / group
-    names = [str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")]
+    files = [(folder / group, path) for folder in folders for path in (folder / group).rglob("*.yaml")]
+    names = [path.relative_to(folder).with_suffix("").as_posix() for folder, path in files]
     return [name for name in names if not name.startswith(("common/", "schedule/"))]
 
 

@@ -94,29 +94,34 @@ def _defaults(file: Path) -> list[str]:
     return [_split_comment(line.strip().removeprefix("- "))[0] for line in lines]
 
 
-def page(conf: Path, config_name: str, chosen: dict[str, str]) -> str:
+def page(folders: Sequence[Path], config_name: str, chosen: dict[str, str]) -> str:
     """Returns what `--help` shows: the command's usage, the groups with their options, and each key with its comment.
 
-    `chosen` are the command line's options of groups, whose keys are shown in place of the default ones.
+    `folders` are conf/ and further ones, in which options lie. `chosen` are the command line's options of groups, whose
+    keys are shown in place of the default ones.
     """
-    file = conf / f"{config_name}.yaml"
+
+    def found(name: str) -> Path:
+        return next((file for folder in folders if (file := folder / name).is_file()), folders[0] / name)
+
+    file = found(f"{config_name}.yaml")
     parts = [_usage(file)]
     selected = default_options(file) | chosen
     if "dataset" in selected:  # it chooses networks, which the command line may choose otherwise
-        selected |= _overridden(conf / "dataset" / f"{selected['dataset']}.yaml") | chosen
+        selected |= _overridden(found(f"dataset/{selected['dataset']}.yaml")) | chosen
     if selected:
-        parts.append("Groups and their options (group=option):\n\n" + _groups(conf))
+        parts.append("Groups and their options (group=option):\n\n" + _groups(folders))
     parts.append(aligned(commented_keys(file)))
     for group, option in selected.items():
         folder, _, package = group.partition("@")
-        found = conf / folder / f"{option}.yaml"
-        if found.is_file():
+        chosen_file = found(f"{folder}/{option}.yaml")
+        if chosen_file.is_file():
             prefix = f"{package or folder.replace('/', '.')}."
-            others = [key for base in bases(found) for key in commented_keys(base, prefix)]
-            own = commented_keys(found, prefix, others)
+            others = [key for base in bases(chosen_file) for key in commented_keys(base, prefix)]
+            own = commented_keys(chosen_file, prefix, others)
             named = {key.name for key in own}
             keys = [*own, *(key for key in others if key.name not in named)]
-            comment = f"   # {about(found)}" if about(found) else ""
+            comment = f"   # {about(chosen_file)}" if about(chosen_file) else ""
             parts.append(f"{group}={option}{comment}\n" + aligned(keys))
     return "\n\n".join(parts) + "\n"
 
@@ -137,10 +142,10 @@ def _usage(file: Path) -> str:
     return "\n".join(line for line in lines if not line.startswith("$")).strip()
 
 
-def _groups(conf: Path) -> str:
+def _groups(folders: Sequence[Path]) -> str:
     """Returns a line for each group with its options."""
     options: dict[str, list[str]] = {}
-    for file in sorted(conf.rglob("*.yaml")):
+    for conf, file in ((folder, file) for folder in folders for file in sorted(folder.rglob("*.yaml"))):
         group = file.parent.relative_to(conf).as_posix()
         if group == "." or group.startswith("hydra") or group.endswith("/common"):
             continue

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 VERSION_BASE = "1.3"  # of Hydra's behaviour
@@ -11,6 +12,12 @@ if not CONF.is_dir():
     CONF = PACKAGE.parent / "conf"  # in a checkout
 PLUGINS = PACKAGE / "sweeps" / "plugins"  # where Hydra finds hydra_plugins/wgangp_sweeper.py
 NOW = "%Y-%m-%d_%H-%M-%S"
+
+
+def config_folders(arguments: Sequence[str]) -> list[Path]:
+    """Returns conf/, and the folder that --config-dir names, if one does."""
+    own = re.search(r"(?:^|\0)(?:--config-dir|-cd)[=\0]([^\0]+)", "\0".join(arguments))
+    return [CONF, Path(own[1])] if own else [CONF]
 
 
 def default_directory(choices: dict[str, str]) -> Path:

@@ -19,14 +19,16 @@ SWEEP = re.compile(r"['\"\[$?]|(choice|range|interval|glob|shuffle|sort|tag)\(")
 def with_quoted_path(argument: str, several: bool = False) -> str:
     """Returns an argument whose value is a path with quotes around it, if Hydra would read it as something else.
 
-    2024_01_31 and 7 are numbers to Hydra, and ~ and spaces are errors. Of `several` values of a sweep each is quoted.
+    2024_01_31 and 7 are numbers to Hydra, and ~ and spaces are errors. Of `several` values of a sweep each is quoted;
+    Hydra's own folders have one.
     """
     key, _, value = argument.partition("=")
     name = key.lstrip("+")
     is_path = name in PATHS or (name in MAYBE_PATHS and not NUMBER.fullmatch(value.partition(",")[0]))
     if not is_path or SWEEP.match(value):
         return argument
-    return f"{key}={','.join(quoted(path) for path in (value.split(',') if several else [value]))}"
+    paths = value.split(",") if several and not name.startswith("hydra.") else [value]
+    return f"{key}={','.join(map(quoted, paths))}"
 
 
 def quoted(path: str) -> str:

@@ -106,7 +106,7 @@ def conditions_from_file(path: str, known: Conditions) -> Tensor:
         raise ValueError(f"condition={path} holds no conditions of this generator, which is given {known}")
     if not len(x) or not np.isfinite(x).all():
         raise ValueError(f"condition={path} is empty, or has numbers that are missing (NaN) or infinite")
-    return channels_first(torch.from_numpy(np.ascontiguousarray(x, np.float64)), axes)
+    return channels_first(torch.from_numpy(np.array(x, np.float64)), axes)
 
 
 def warn_of_range(y: Tensor, known: Conditions) -> None:

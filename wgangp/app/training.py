@@ -14,7 +14,7 @@ from wgangp.app.report import introduce, report
 from wgangp.app.run_scores import check_judged
 from wgangp.machine.cpu import cpu_threads
 from wgangp.machine.device import release_memory
-from wgangp.machine.distributed import from_main, is_main
+from wgangp.machine.distributed import any_rank, from_main, is_main
 from wgangp.machine.finite import Diverged
 from wgangp.machine.profile import traced
 from wgangp.machine.signals import StopSignals
@@ -30,7 +30,7 @@ from wgangp.run_dir.environment import record_environment
 from wgangp.run_dir.files import refuse_links
 from wgangp.run_dir.lock import locked
 from wgangp.run_dir.log import Earlier, log_file
-from wgangp.run_dir.logger import Logger, RunLogger
+from wgangp.run_dir.logger import Logger, RunLogger, set_aside_later_pictures
 from wgangp.run_dir.record import Record, has_record, write_record
 from wgangp.run_dir.status import Status, write_status
 from wgangp.trainer import Logs, Trainer
@@ -79,7 +79,8 @@ def train_in(run: Path, cfg: DictConfig, started_with: Record, job: RunningJob, 
     """Trains in a directory that this process alone uses; returns the objective.
 
     `start` is the checkpoint to continue from; by default the newest one of the directory, if it has any.
-    After a divergence it goes back to the last checkpoint, with other random numbers, if configured.
+    After a divergence it goes back to the last checkpoint, with other random numbers, if configured, and not asked to
+    end.
     """
     tries = cfg.rollbacks if cfg.on_divergence == "rollback" else 0
     rollbacks = None  # of the run before, as its checkpoint says
@@ -87,7 +88,7 @@ def train_in(run: Path, cfg: DictConfig, started_with: Record, job: RunningJob, 
         try:
             return _train_once(run, cfg, started_with, job, start, rollbacks)
         except Diverged as error:
-            if not tries:
+            if error.stop or not tries:
                 raise
             where = "to the last checkpoint" if all_checkpoints(run) else "to the start, as there is no checkpoint"
             log.warning("%s. Going back %s, with other random numbers", error, where)
@@ -118,7 +119,7 @@ def _train_once(
             loop.fit()
         except BaseException as error:
             if isinstance(error, Diverged):
-                error.rollbacks = prepared.trainer.rollbacks
+                error.rollbacks, (error.stop,) = prepared.trainer.rollbacks, any_rank(signals.stop())
             loop.write_status("failed", error)
             if is_main():
                 file_only.error("%s", shown(error))
@@ -144,9 +145,10 @@ def device_line(trainer: Trainer, threads: int) -> str:
 
 
 def accept(run: Path, started_with: Record, trainer: Trainer) -> None:
-    """Writes what the run is started with. Checkpoints and scores of later steps are renamed to .later."""
+    """Writes what the run is started with. Checkpoints, scores and pictures of later steps are renamed to .later."""
     set_aside_later(run, trainer.step)
     evaluation.set_aside_later(run, trainer.step)
+    set_aside_later_pictures(run, trainer.step)
     write_record(run, started_with)
     record_environment(run, trainer.device, trainer.dataset.describe())
 

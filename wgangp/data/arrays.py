@@ -53,7 +53,9 @@ class Arrays(Labelled):
 
     def describe(self) -> str:
         low, high = self.limits.low.min().item(), self.limits.high.max().item()
-        size = f"{self.shape[0]} columns" if len(self.shape) == 1 else "x".join(map(str, self.shape))
+        size = "x".join(map(str, self.shape))
+        if len(self.shape) == 1:
+            size += " columns" if self.shape[0] > 1 else " column"
         names = f" ({listed(self.units.names)})" if self.units.names else ""
         numbers = f"from {low:.6g} to {high:.6g}, scaling {self.units.scaling}"
         return f"{len(self):,} {self.noun} of {size}{names}, {numbers}{self._classes()}{self._held_out()}"

@@ -95,7 +95,7 @@ def strings(codes: Tensor, vocabulary: str) -> list[str]:
     return ["".join(vocabulary[i] for i in row) for row in codes.tolist()]
 
 
-def text(*, path: str, length: int, held_out: int, seed: int, device: torch.device) -> Text:
+def text(*, path: str, length: int, held_out: int | float, seed: int, device: torch.device) -> Text:
     """Returns the lines of a text file, plain or gzipped: shuffled, cut or padded to `length`, without empty ones.
 
     Raises FileNotFoundError or ValueError, naming the file, if it cannot be used.
@@ -112,14 +112,15 @@ def text(*, path: str, length: int, held_out: int, seed: int, device: torch.devi
     if len(lines) < 2:
         count = "1 line that is" if lines else "0 lines that are"
         raise ValueError(f"dataset.path={path} has {count} not empty: give two or more")
-    if not 1 <= held_out < len(lines):
+    held = round(held_out * len(lines)) if isinstance(held_out, float) and held_out < 1 else held_out
+    if not (type(held) is int and 1 <= held < len(lines)):
         raise ValueError(
-            f"dataset.path={path} has {len(lines)} lines, and {held_out} are held out: give a dataset.held_out from 1 "
-            f"to {len(lines) - 1}"
+            f"dataset.held_out={held_out}: dataset.path={path} has {len(lines)} lines: give a whole number from 1 to "
+            f"{len(lines) - 1}, or a share, such as 0.1"
         )
     if length < 1:
         raise ValueError(f"dataset.length={length}: give a whole number of at least 1")
-    return Text(lines, held_out, length, seed, device)
+    return Text(lines, held, length, seed, device)
 
 
 def _lines(file: TextIO, most: int) -> Iterator[str]:

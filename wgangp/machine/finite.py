@@ -11,6 +11,7 @@ class Diverged(ValueError):
     """A loss, gradient, weight, buffer or optimizer state is not finite."""
 
     rollbacks = 0  # that the run had made before
+    stop = False  # whether it was asked to end meanwhile
 
 
 @torch.no_grad()

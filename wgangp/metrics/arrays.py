@@ -31,7 +31,7 @@ class ArrayMetric(Metric):
         n = within_memory(self.samples, samples)
         fake, real = random_rows(samples, n), training_samples(dataset, n)
         values, details = self.compare(fake, real, names_of_columns(dataset))
-        return Result(values, {"samples": len(fake), "reference": f"{len(real)} training samples"}, details)
+        return Result(values, {"samples": len(fake), "reference": f"{len(real):,} training samples"}, details)
 
     def compare(
         self, fake: Tensor, real: Tensor, names: list[str]

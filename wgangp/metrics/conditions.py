@@ -43,7 +43,7 @@ class ConditionsRead(Metric):
         names = dataset.conditions.units.names if dataset.conditions is not None else ()
         rows = zip(names or map(str, range(len(found))), found.tolist(), ceiling.tolist(), strict=True)
         by_name = {name: {"value": a, "ceiling": b} for name, a, b in rows if math.isfinite(a + b)}
-        measured_with = {"samples": len(x), "reference": f"{n} training samples"}
+        measured_with = {"samples": len(x), "reference": f"{n:,} training samples"}
         details = {"ceiling": ceiling.nanmean().item(), "numbers": by_name}
         return Result({"condition_r2": found.nanmean().item()}, measured_with, {"condition_r2": details})
 

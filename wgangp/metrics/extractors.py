@@ -54,7 +54,7 @@ class Extractor:
     def measured_with(self, n: int) -> dict[str, Any]:
         """Returns what evaluation.json records of a score of n images by this extractor."""
         weights = {"weights": self.weights.name, "weights_sha256": sha256(self.weights)}
-        return {"extractor": self.name} | weights | {"samples": n, "reference": "train"}
+        return {"extractor": self.name} | weights | {"samples": n, "reference": "training samples"}
 
 
 def need_torch_fidelity() -> None:

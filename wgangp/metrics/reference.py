@@ -59,7 +59,8 @@ def training_samples(dataset: Dataset, n: int | None = None, seed: int = 0) -> A
     """
     found = dataset.reference("train", n, seed)
     if found is None:
-        raise ValueError(f"{type(dataset).__name__}.reference returns no training samples: metrics need some")
+        name = type(dataset).__name__
+        raise ValueError(f"{name}.reference returns no training samples, which metrics need: make it return some")
     return found[0]
 
 

@@ -37,7 +37,7 @@ class NgramJS(Metric):
         values, n = divergences(counts(samples), real), min(len(samples), (size(dataset) or 2 * len(samples)) // 2)
         floor = self.floor(dataset, n, lambda: self._floor(dataset, n, real)) if n else {}
         of_floor = {name: {"samples": n, "reference": "other training lines"} for name in floor}
-        return Result(values | floor, {"samples": len(samples), "reference": "train"}, of_floor)
+        return Result(values | floor, {"samples": len(samples), "reference": "training lines"}, of_floor)
 
     def _floor(self, dataset: Dataset, n: int, real: list[Counter[str]]) -> dict[str, float]:
         """Returns the divergences of a seeded draw of n training lines from the others."""

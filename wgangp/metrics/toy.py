@@ -95,7 +95,7 @@ class Wasserstein1(Distance):
         distance = wasserstein1(as_points(dataset, random_rows(samples, n)), real)
         floor = self.floor(dataset, n, lambda: floor_of_data(dataset, n, self.draws))
         details = {"wasserstein1": {"floor": floor}} if floor else {}
-        return Result({"wasserstein1": distance}, {"samples": n, "reference": f"{n} training points"}, details)
+        return Result({"wasserstein1": distance}, {"samples": n, "reference": f"{n:,} training points"}, details)
 
 
 def wasserstein1(x: Tensor, y: Tensor) -> float:
@@ -141,7 +141,7 @@ class SlicedWasserstein(Distance):
         n = comparable_number(dataset, self.samples, len(samples))
         real = as_points(dataset, training_samples(dataset, n).to(samples.device))
         distance = sliced_wasserstein(as_points(dataset, random_rows(samples, n)), real, self.projections)
-        return Result({"sliced_wasserstein": distance}, {"samples": n, "reference": f"{n} training points"})
+        return Result({"sliced_wasserstein": distance}, {"samples": n, "reference": f"{n:,} training points"})
 
 
 def sliced_wasserstein(x: Tensor, y: Tensor, projections: int) -> float:

@@ -45,7 +45,7 @@ class Motion(Metric):
             raise ValueError("motion: the centre of brightness of the data does not move, or never turns")
         values = {name: abs(fake[name] / real[name] - 1) for name in fake}
         details = {name: {"generated": fake[name], "real": real[name]} for name in fake}
-        return Result(values, {"samples": len(generated), "reference": "train"}, details)
+        return Result(values, {"samples": len(generated), "reference": "training clips"}, details)
 
 
 def measured(clips: Tensor) -> dict[str, float]:

@@ -126,10 +126,11 @@ def vectors(fake: Tensor, real: Tensor | None = None, title: str = "", names: Se
 
 
 def histogram(axes: "Axes", x: Tensor, limits: tuple[float, float], name: str, colour: str) -> None:
-    """Real samples as an area, generated ones as a line."""
+    """Real samples as an area, generated ones as a line; a density of all, also of those outside the limits."""
     kind: Literal["stepfilled", "step"] = "stepfilled" if name == "real" else "step"
     bins = np.linspace(*limits, 41)
-    axes.hist(x.numpy(), bins=bins.tolist(), density=True, color=colour, histtype=kind, label=name)
+    shares = np.full(len(x), 1 / max(1, len(x)) / (bins[1] - bins[0]))
+    axes.hist(x.numpy(), bins=bins.tolist(), weights=shares, color=colour, histtype=kind, label=name)
 
 
 def interval(x: Tensor, margin: float = 0.1) -> tuple[float, float]:

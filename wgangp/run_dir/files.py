@@ -4,9 +4,10 @@ import errno
 import json
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
 from typing import IO, Any
@@ -32,8 +33,9 @@ def free(path: Path) -> Path:
 def open_for_writing(path: Path, mode: str = "w") -> IO[Any]:
     """Opens a file of a run, text in UTF-8. Raises OSError if it is a link, which could lead elsewhere, or a pipe.
 
-    That is seen before the content is cut, and hard links are links.
+    That is seen before the content is cut. A file with hard links, as a snapshot makes them, becomes one of its own.
     """
+    _separate(path)
 
     def opener(name: str, flags: int) -> int:
         descriptor = os.open(name, flags & ~os.O_TRUNC | SAFELY, 0o666)
@@ -48,8 +50,18 @@ def open_for_writing(path: Path, mode: str = "w") -> IO[Any]:
     return open(path, mode, encoding=None if "b" in mode else "utf-8", opener=opener)
 
 
+def _separate(path: Path) -> None:
+    """Replaces a file that has other names, too, by a copy: what is written then is not in these."""
+    with suppress(FileNotFoundError):
+        found = path.lstat()
+        if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+            copy = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+            shutil.copyfile(path, copy)
+            os.replace(copy, path)
+
+
 def not_regular(path: Path) -> OSError:
-    return OSError(errno.EINVAL, "this is no regular file, or has hard links: remove it", str(path))
+    return OSError(errno.EINVAL, "this is no regular file: remove it", str(path))
 
 
 def read_regular(path: Path) -> bytes:

@@ -17,7 +17,7 @@ from torch.utils.tensorboard.summary import text as as_text
 
 from wgangp.pictures import FPS, encoded
 from wgangp.run_dir.events import BINS, EventFile
-from wgangp.run_dir.files import append, open_for_writing, replace_text
+from wgangp.run_dir.files import append, free, open_for_writing, replace_text
 from wgangp.run_dir.rows import lines_and_rows, read_rows
 
 log = logging.getLogger(__name__)
@@ -144,3 +144,11 @@ class RunLogger(Logger):
         plain = {key: v if isinstance(v, bool | int | float | str) else str(v) for key, v in config.items()}
         started, metric_names, _ = hparams(plain, dict.fromkeys(metrics, 0.0))  # the third says that the run has ended
         self._log_events("TensorBoard's hyperparameters", self.step, [started, metric_names])
+
+
+def set_aside_later_pictures(run: Path, step: int) -> None:
+    """Renames the pictures of steps after this one, of a future that is given up, to .later."""
+    for file in [*(run / "samples").glob("step_*.png"), *(run / "samples").glob("step_*.webp")]:
+        digits = file.stem.removeprefix("step_")
+        if digits.isdecimal() and int(digits) > step:
+            file.rename(free(file.with_name(f"{file.name}.later")))

@@ -1,6 +1,7 @@
 """The plan of a sweep, sweep.json: shows which jobs of a killed sweep are missing."""
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -15,6 +16,7 @@ from wgangp.run_dir.record import has_record
 from wgangp.sweeps.reading import read_job_record
 
 log = logging.getLogger(__name__)
+LONGEST_NAME = 255  # bytes of a folder's name
 
 
 class PlannedJob(NamedTuple):
@@ -61,6 +63,11 @@ def check_names(jobs: Sequence[PlannedJob]) -> None:
                 f"jobs {same} and {job.number} are the same, {' '.join(job.overrides)}: give each value once"
             )
         path = Path(job.name)
+        if (longest := max((len(os.fsencode(part)) for part in path.parts), default=0)) > LONGEST_NAME:
+            raise ValueError(
+                f"hydra.sweep.subdir makes a name of {longest} bytes for job {job.number}, and disks take "
+                f"{LONGEST_NAME}: set it to a shorter one, such as ${{hydra.job.num}}"
+            )
         if path.is_absolute() or ".." in path.parts or not path.parts or "${" in job.name or path.parts[0][0] == ".":
             raise ValueError(f"hydra.sweep.subdir={job.name}: give a name below the sweep's directory")
         if path in taken:

@@ -9,6 +9,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override
 
+from wgangp.run_dir.status import Status, read_status
 from wgangp.sweeps.plan import other_sweep
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ class Study:
         so_far = len(self.study.get_trials())  # a resumed study must not draw the same values again
         self.study.sampler = self.optuna.samplers.TPESampler(seed=seed + so_far, multivariate=True)
         for left in self.study.get_trials(states=(self.optuna.trial.TrialState.RUNNING,)):
-            self._do_again(left)
+            self._take_over(left, read_status(folder / str(left.number)), monitor)
 
     def finished(self) -> int:
         """The number of trials with a score, or pruned."""
@@ -121,6 +122,14 @@ class Study:
     def skip(self, trial: StudyTrial) -> None:
         """Its values are tried under the next number."""
         self._do_again(trial.trial)
+
+    def _take_over(self, trial: Any, status: Status | None, monitor: str) -> None:
+        """Records a trial whose process was killed after its job had ended; does others again."""
+        ended = status is not None and status.state == "done" and status.monitor == monitor
+        if status is None or not ended or status.value is None or not math.isfinite(status.value):
+            self._do_again(trial)
+        else:
+            self.study.tell(trial.number, float(status.value))
 
     def _do_again(self, trial: Any) -> None:
         self.study.tell(trial.number, state=self.optuna.trial.TrialState.FAIL)

@@ -181,7 +181,8 @@ class Array(Source):
                 f"dataset.axes={self.axes}: the rows of a table are its samples: give n first, or leave it out"
             )
         check_numbers(content.where, content.x, content.names)
-        axes = axes_of(f"dataset.path={shown(self.path)}", content.x.shape, self.axes)
+        pixels = content.x.dtype == np.uint8 and self.scaling == "auto"
+        axes = axes_of(f"dataset.path={shown(self.path)}", content.x.shape, self.axes, may_be_clips=pixels)
         train, held_out, class_names = self.splits(*self._parts(content, axes))
         limits = limits_of(train)
         scaling = "standard" if self.scaling == "auto" else self.scaling

@@ -9,10 +9,11 @@ READINGS = {
     4: {"nchw": "fields", "nhwc": "fields", "ndhw": "volumes"},
     5: {"ncdhw": "volumes", "ndhwc": "volumes"},
 }
+CLIPS = {4: {"nthw": "clips"}, 5: {"ncthw": "clips", "nthwc": "clips"}}  # which are of whole bytes, as pictures
 FEW = 16  # channels of which an axis is taken for them
 
 
-def axes_of(where: str, shape: tuple[int, ...], given: str | None) -> str:
+def axes_of(where: str, shape: tuple[int, ...], given: str | None, may_be_clips: bool = False) -> str:
     """Returns the axes of an array of this shape, such as nchw; `where` names its file in messages.
 
     Raises ValueError if the given ones do not fit, or none are given and the shape has several readings.
@@ -26,8 +27,8 @@ def axes_of(where: str, shape: tuple[int, ...], given: str | None) -> str:
         return given
     if len(shape) not in READINGS:
         raise ValueError(f"{where} has {len(shape)} axes, of shape {shape}: give an array of 1 to 5 axes")
-    readings = READINGS[len(shape)]
-    plain = _plain(shape)
+    readings = READINGS[len(shape)] | (CLIPS.get(len(shape), {}) if may_be_clips else {})
+    plain = None if may_be_clips and len(shape) == 5 else _plain(shape)
     if plain is None:
         choices = [f"{axes} ({said(kind, shape, axes)})" for axes, kind in readings.items()]
         raise ValueError(
@@ -56,5 +57,7 @@ def said(kind: str, shape: tuple[int, ...], axes: str) -> str:
     """Returns a reading in words, such as 100 fields of 48x80 with 3 channels."""
     size = dict(zip(axes, shape, strict=True))
     spatial = "x".join(str(size[a]) for a in axes if a not in "nc")
+    if kind == "clips":
+        spatial = f"{size['t']} frames of {size['h']}x{size['w']}"
     channels = f" with {size['c']} channels" if "c" in size else ""
     return f"{size['n']} {kind} of {spatial}{channels}"
