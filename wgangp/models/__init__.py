@@ -95,7 +95,7 @@ class ConditionedCritic:
         return self.y.repeat(n // len(self.y), *[1] * (self.y.ndim - 1))
 
 
-def check_counts(part: str, **counts: int) -> None:
+def check_counts(part: str, **counts: int | None) -> None:
     """Raises ValueError, naming the key, if a number of units, layers or dimensions is not a whole number above 0."""
     for key, value in counts.items():
         if type(value) is not int or value < 1:

@@ -138,33 +138,40 @@ def as_labels(where: str, parts: list[np.ndarray | None]) -> tuple[list[Tensor |
     """
     parts = [None if y is None else as_names(y) for y in parts]
     given = [y for y in parts if y is not None]
-    names = None
     for y in given:
         if y.shape not in ((y.size,), (y.size, 1)):
             raise ValueError(f"{where} has labels of shape {y.shape}: give one for each sample, (n,)")
     if any(y.dtype.kind == "U" for y in given):
-        for y in given:
-            if (blank := [i for i, value in enumerate(y.reshape(-1)) if is_blank(str(value))]) and y.dtype.kind == "U":
-                raise ValueError(f"{where}: sample {blank[0] + 1} has no class: give it one, or remove the sample")
-        parts = as_whole(parts)
-        given = [y for y in parts if y is not None]
-        names = sorted({str(value) for y in given for value in np.unique(y)}, key=_by_number)
-        number = {name: i for i, name in enumerate(names)}
-        if len(names) > MOST_CLASSES:
-            raise ValueError(f"{where} has {len(names):,} different labels: give up to {MOST_CLASSES} classes")
-        numbered = [None if y is None else np.array([number[str(value)] for value in y.reshape(-1)]) for y in parts]
-        return [None if y is None else torch.from_numpy(y) for y in numbered], names
+        return _named(where, parts)
     for y in given:
-        if y.dtype.kind == "f" and (missing := np.flatnonzero(np.isnan(y))).size:
-            raise ValueError(
-                f"{where} has labels of type {y.dtype}, and sample {missing[0] + 1} has none: give it one, or remove it"
-            )
-        if y.dtype.kind not in "biu" or not y.size:
-            raise ValueError(
-                f"{where} has labels of type {y.dtype} and shape {y.shape}: give names or whole numbers, one for each "
-                "sample"
-            )
-    return [None if y is None else torch.from_numpy(y.astype(np.int64).reshape(-1)) for y in parts], names
+        _check_numbered(where, y)
+    return [None if y is None else torch.from_numpy(y.astype(np.int64).reshape(-1)) for y in parts], None
+
+
+def _named(where: str, parts: list[np.ndarray | None]) -> tuple[list[Tensor | None], list[str]]:
+    """Returns the positions (n,) of names among all of them in order, and these."""
+    for y in parts:
+        blank = [] if y is None or y.dtype.kind != "U" else [i for i, v in enumerate(y.reshape(-1)) if is_blank(str(v))]
+        if blank:
+            raise ValueError(f"{where}: sample {blank[0] + 1} has no class: give it one, or remove the sample")
+    whole = [None if y is None else y.reshape(-1) for y in as_whole(parts)]
+    names = sorted({str(value) for y in whole if y is not None for value in np.unique(y)}, key=_by_number)
+    if len(names) > MOST_CLASSES:
+        raise ValueError(f"{where} has {len(names):,} different labels: give up to {MOST_CLASSES} classes")
+    number = {name: i for i, name in enumerate(names)}
+    return [None if y is None else torch.tensor([number[str(value)] for value in y]) for y in whole], names
+
+
+def _check_numbered(where: str, y: np.ndarray) -> None:
+    if y.dtype.kind == "f" and (missing := np.flatnonzero(np.isnan(y))).size:
+        raise ValueError(
+            f"{where} has labels of type {y.dtype}, and sample {missing[0] + 1} has none: give it one, or remove it"
+        )
+    if y.dtype.kind not in "biu" or not y.size:
+        raise ValueError(
+            f"{where} has labels of type {y.dtype} and shape {y.shape}: give names or whole numbers, one for each "
+            "sample"
+        )
 
 
 def as_names(y: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from wgangp.data.sources.published import read_parts
 from wgangp.data.sources.source import Part, Source, array_part, source_function
 from wgangp.machine.paths import local_path
+from wgangp.models import check_counts
 
 SIDE, STEP = 64, 0.1  # pixels of the official square; of the room, the way from frame to frame
 GRID = 16  # the size is a multiple, so that digits have a whole number of pixels
@@ -40,9 +41,7 @@ class MovingDigits(Source):
         size = SIDE if self.size is None else self.size
         if size < GRID or size % GRID:
             raise ValueError(f"dataset.size={size}: give a multiple of {GRID}, such as 32, or 64 as published")
-        for key in ("frames", "digits", "clips"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"dataset.{key}={getattr(self, key)}: give a whole number of at least 1")
+        check_counts("dataset", frames=self.frames, digits=self.digits, clips=self.clips)
         train, test, names = read_parts("MNIST", local_path(self.root), self.download)
         made = [self._part(train, self.clips, size, 0), self._part(test, max(1, self.clips // 10), size, 1)]
         return made[0], made[1], names if self.digits == 1 else None

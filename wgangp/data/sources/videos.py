@@ -21,6 +21,7 @@ from wgangp.data.splits import Split, hold_out
 from wgangp.data.windows import Windows
 from wgangp.machine.paths import local_path
 from wgangp.machine.text import shown
+from wgangp.models import check_counts
 
 OTHER = 1.1  # times as many frames a second are another frame rate
 Films = tuple[list[Film], Tensor]  # and their labels (n,)
@@ -65,9 +66,7 @@ class VideoFolder(Source):
 
     def _check(self) -> None:
         """Raises ValueError if an option is out of range."""
-        for key in ("size", "frames", "stride"):
-            if (getattr(self, key) or 0) < 1:
-                raise ValueError(f"dataset.{key}={getattr(self, key)}: give a whole number of at least 1")
+        check_counts("dataset", size=self.size, frames=self.frames, stride=self.stride)
         if type(self.stacked) is not bool:
             raise ValueError(f"dataset.stacked={self.stacked}: choose true or false")
         if self.channels not in (1, 3):
