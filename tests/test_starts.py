@@ -122,6 +122,21 @@ def test_the_best_of_a_future_that_is_given_up_is_set_aside(call, tmp_path):
     assert json.loads((checkpoints / "best.json").read_text())["step"] == 4  # 0.0 would never be beaten
 
 
+def test_a_run_that_is_killed_while_its_last_scores_are_computed_loses_no_step(call, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def killed(self):
+        raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr("wgangp.observer.Observer.evaluate", killed)
+        call("train", *SMALL, "steps=5", "evaluate_every=0", "hydra.run.dir=run")
+    code, text = call("resume", "run=run")
+    assert code == 0 and "resuming after step 5" in text, text
+    assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["metrics"]
+
+
 def test_a_run_that_was_killed_after_its_last_checkpoint_is_scored_again(call, tmp_path):
     options = [*SMALL, "steps=2", "dataset=gaussians8", "generator=mlp_small", "critic=mlp_small"]
     assert call("train", *options, "evaluation_samples=50", "hydra.run.dir=run")[0] == 0

@@ -86,11 +86,14 @@ class TrainingLoop:
                 logging_now, scoring = every(self.intervals.log), every(self.intervals.evaluate)
                 if logging_now or scoring or saving:
                     self.check_finite(logs)
+                if last:  # before the scores, which may take minutes: a process that is killed meanwhile loses no step
+                    self.checkpoints.save(t.step, t.state())
                 if logging_now or scoring:
                     self.record(self.observer.measure(logs) if logging_now else {}, self.scores() if scoring else {})
                 stopped |= self.pruned  # by the record above
                 if saving or stopped:
-                    self.checkpoints.save(t.step, t.state())
+                    if not last:
+                        self.checkpoints.save(t.step, t.state())
                     self.write_status("running")
                 if self.intervals.sample and every(self.intervals.sample):
                     with self.logger.untimed():
