@@ -32,8 +32,8 @@ def trajectory(penalty: Penalty, steps: int, lr: float = 0.05, n: int = 8) -> Te
     path = [(1.0, 1.0)]
     for step in range(steps):
         fake = theta.detach().expand(n, 1)
-        term = penalty(critic, real, fake) if penalty.due(step) else real.new_zeros(())
-        critic_loss = loss.critic(critic(real), critic(fake)) + term
+        added = penalty(critic, real, fake) if penalty.due(step) else 0
+        critic_loss = loss.critic(critic(real), critic(fake)) + added
         update(weights[1], descend[1], gradients_of(critic_loss, weights[1]))
         penalty.project(critic)
         generator_loss = loss.generator(critic(theta.expand(n, 1)))

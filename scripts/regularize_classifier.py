@@ -69,7 +69,7 @@ class Network(nn.Module):
 
 
 def penalty(method: str, network: Network, x: Tensor, y: Tensor) -> Tensor:
-    """The term of weight 1."""
+    """Returns the penalty of weight 1, a scalar."""
     if method == "input_gradient":
         return gradient_norm(lambda x: F.cross_entropy(network(x), y, reduction="none"), x).square().mean()
     if method == "jacobian":

@@ -6,14 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import composed
 from PIL import Image
 from torch.nn import functional as F
 
 import wgangp
 from wgangp.api import make_trainer
+from wgangp.app.build import make_dataset
 from wgangp.app.sample_conditions import in_units
 from wgangp.run_dir.checkpoint import load_checkpoint, newest_checkpoint
 from wgangp.units import Conditions, Units, conditions_of
+
+CPU = torch.device("cpu")
 
 SMALL = ["batch_size=8", "generator=mlp", "critic=mlp", "generator.width=8", "critic.width=8", "generator.nz=4"]
 SMALL += ["evaluation_samples=100", "device=cpu", "log_every=2", "checkpoint_every=2", "sample_every=2", "n_critic=2"]
@@ -245,3 +249,33 @@ def test_pictures_of_networks_that_are_not_given_the_condition(call, tmp_path):
     data = ["dataset=array", "dataset.path=x.npz", "dataset.key=x", "dataset.condition=p"]
     code, text = call("train", *data, *small, "hydra.run.dir=run")
     assert code == 0 and "cannot be drawn" not in text and list((tmp_path / "run" / "samples").glob("*.png"))
+
+
+def test_masks_and_other_types_of_conditions(tmp_path, monkeypatch):
+    """True and False are 1 and 0, not two levels of 256; held-out conditions are of the training ones' kind."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    x, mask = rng.integers(0, 256, (40, 8, 8), dtype=np.uint8), rng.random((40, 8, 8)) < 0.5
+    np.savez("mask.npz", x=x, mask=mask)
+    given = ["dataset=array", "dataset.path=mask.npz", "dataset.key=x", "dataset.condition=mask"]
+    _, y = make_dataset(composed(*given), CPU).batch(0, 40)
+    assert len(y.unique()) == 2 and y.unique().diff().item() == pytest.approx(2, rel=0.05)  # the deviation is 1
+    np.savez("mixed.npz", x=x, coarse=x, test_x=x, test_coarse=x.astype(np.float32) / 255)
+    with pytest.raises(ValueError, match="of their conditions some are uint8 and some float32"):
+        make_dataset(composed(*given, "dataset.path=mixed.npz", "dataset.condition=coarse"), CPU)
+
+
+def test_one_number_for_each_sample_is_asked_for_and_written(call, tmp_path):
+    rng = np.random.default_rng(0)
+    Path("t.csv").write_text("a,b\n" + "".join(f"{a},{b}\n" for a, b in rng.normal(size=(60, 2))))
+    np.save("temp.npy", rng.random(60))
+    small = ["generator.width=8", "critic.width=8", "batch_size=8", "steps=1", "sample_every=0", "hydra.run.dir=run"]
+    data = ["dataset=table", "dataset.path=t.csv", "dataset.condition=temp.npy", "conditional=true"]
+    assert call("train", *data, *small)[0] == 0
+    for i, asked in enumerate([np.array(0.3), np.array([0.3, 0.6]), np.array([[0.3], [0.6]])]):
+        np.save("asked.npy", asked)
+        code, text = call("sample", "run=run", "format=csv", "n=2", "condition=asked.npy", f"out={i}.csv")
+        assert code == 0, text
+        head, *lines = Path(f"{i}.csv").read_text().splitlines()
+        given = [float(line.split(",")[2]) for line in lines]
+        assert head == "a,b,condition0" and given == pytest.approx(np.resize(asked, 2).tolist(), rel=1e-5)

@@ -73,8 +73,8 @@ def test_an_update_by_hand(penalty, gradient):
     """SGD with rate 0.1 on E[f(policy)] - E[f(expert)] + penalty, from w = 2."""
     critic, expert, policy = Parabola(), torch.tensor([[1.0], [3.0]]), torch.tensor([[0.0], [2.0]])
     optimizer = torch.optim.SGD(critic.parameters(), lr=0.1)
-    term = NoPenalty() if penalty == "none" else build(load_config(f"penalty={penalty}").penalty)
-    critic_update(critic, optimizer, Wasserstein(), term, expert, policy)
+    added = NoPenalty() if penalty == "none" else build(load_config(f"penalty={penalty}").penalty)
+    critic_update(critic, optimizer, Wasserstein(), added, expert, policy)
     assert critic.w.item() == pytest.approx(2 - 0.1 * (2.0 / 2 - 5.0 / 2 + gradient), rel=1e-5)
 
 

@@ -510,7 +510,8 @@ def test_gradients_in_inference_mode_and_of_ones_own_functions():
     x = torch.randn(4, 3)
     torch.testing.assert_close(gradient_norm(lambda x: Square.apply(x).sum(1), x), 2 * x.norm(dim=1))
     with torch.inference_mode():
-        torch.testing.assert_close(gradient_norm(lambda x: (x * x).sum(1), x + 0), 2 * x.norm(dim=1))
+        scale = torch.full((4, 1), 3.0)  # another tensor of this mode
+        torch.testing.assert_close(gradient_norm(lambda x: (scale * x * x).sum(1), x + 0), 6 * x.norm(dim=1))
     assert not gradient_norm(lambda x: torch.ones(len(x)), x).any()
 
 

@@ -339,3 +339,9 @@ def test_the_style_ends_with_its_block():
         assert not matplotlib.rcParams["axes.spines.top"]
     assert matplotlib.rcParams["axes.spines.top"] == before
     assert style.direction("fid", higher_is_better=False) == "fid (lower is better)"
+
+
+@pytest.mark.filterwarnings("error")
+def test_generated_numbers_outside_the_real_range_have_a_picture():
+    """A density of the numbers inside would be 0 / 0."""
+    assert arrays.marginals(torch.full((50, 30), 1e6), torch.rand(50, 30)).ndim == 3

@@ -17,7 +17,7 @@ from wgangp.app.build import make_dataset, make_trainer, thread_count
 from wgangp.app.paths import CONF
 from wgangp.machine import cpu
 from wgangp.progress import Progress, round_down
-from wgangp.tags import SCALARS, VALIDATION
+from wgangp.tags import HISTOGRAMS, IMAGES, SCALARS, VALIDATION
 
 
 def hyperparameters(run):
@@ -47,6 +47,16 @@ def test_the_names_that_a_monitor_may_have_are_what_is_logged(call, tmp_path):
     (row,) = rows(tmp_path / "run")
     logged = {name for name in row if "/" in name and not name.startswith("eval/")}
     assert logged == SCALARS.keys() == TAGS and not logged & VALIDATION.keys()
+
+
+def test_the_tags_of_the_reference_are_those_of_a_run(call, tmp_path):
+    np.savez("x.npz", images=np.zeros((40, 4, 8, 8, 1), np.uint8) + 90, labels=np.arange(40) % 2)
+    options = ["dataset=array", "dataset.path=x.npz", "dataset.axes=nthwc", "dataset.held_out=0.5", "conditional=true"]
+    small = [*options, "generator=mlp", "critic=mlp", "generator.width=4", "critic.width=4", "batch_size=4", "steps=1"]
+    assert call("train", *small, "hydra.run.dir=run", "evaluate.metrics=[]")[0] == 0
+    tags = EventAccumulator(str(tmp_path / "run")).Reload().Tags()
+    assert set(tags["scalars"]) == {*SCALARS, *VALIDATION} - {"validation/content"}
+    assert set(tags["images"]) == IMAGES.keys() and set(tags["histograms"]) == HISTOGRAMS.keys()
 
 
 class Clock:

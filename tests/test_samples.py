@@ -1,5 +1,7 @@
 """Single samples: the same seed and index give the same image, whatever is drawn beside it."""
 
+import errno
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -295,3 +297,18 @@ def test_an_ending_that_is_not_written_is_refused(call):
     assert call("sample", "run=run", "n=4", "out=step_1.5")[0] == 0 and Path("step_1.5.png").exists()
     code, text = call("sample", "run=run", "n=4", "truncation=0.7", "ema=false")  # a name of our own with a point
     assert code == 0 and "truncation_0.7_last_weights.png" in text
+
+
+@pytest.mark.parametrize("options", [["out=x.png"], ["out=x.npy", "format=npy"]])
+def test_a_full_disk_keeps_the_samples_before(run, call, monkeypatch, options):
+    assert call("sample", "run=run", "n=4", *options)[0] == 0
+    file = Path(options[0].removeprefix("out="))
+    before = file.read_bytes()
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("wgangp.run_dir.files.os.fsync", full)
+    code, text = call("sample", "run=run", "n=9", *options)
+    assert code == 1 and f"{file.name}: No space left on device: make room on the disk" in text
+    assert file.read_bytes() == before and not list(Path().glob("*.partial"))

@@ -257,6 +257,34 @@ def test_paths_with_backslashes_and_quotes_are_as_typed(path):
     assert parsed.value() == path
 
 
+@pytest.mark.parametrize(
+    ("argument", "read"),
+    [
+        ("label=1.10", "1.10"),
+        ("label=1e3", "1e3"),
+        ("label=3", 3),
+        ("label=1.5", 1.5),
+        ("label=NaN", "NaN"),
+        ("name=2024_01", "2024_01"),
+        ("name=true", "true"),
+        ("dataset.columns=[2024_01,b,7]", ["2024_01", "b", 7]),
+        ("dataset.classes=[1.10,1.0]", ["1.10", 1.0]),
+        ("dataset.condition=2024_01", "2024_01"),
+        ("dataset.condition=my file.npy", "my file.npy"),
+        ("dataset.key=1e3", "1e3"),
+        ("hydra.sweep.dir=c,d", "c,d"),
+    ],
+)
+def test_names_that_look_like_numbers_are_as_typed(argument, read):
+    """Hydra would make 1.1, 1000.0 and 202401 of them."""
+    assert (
+        OverridesParser.create()
+        .parse_override(with_quoted_path(argument, several=argument.startswith("hydra.")))
+        .value()
+        == read
+    )
+
+
 def test_options_of_hydra_may_be_anywhere():
     given = ["a=1", "--config-dir", "there", "b=2", "-m", "--config-nam", "x", "~c"]
     assert options_last(given) == ["a=1", "b=2", "~c", "--config-dir", "there", "-m", "--config-nam", "x"]

@@ -513,6 +513,13 @@ def test_parts_that_return_other_things_are_told_so(parts, said):
         small_trainer(**parts).train_step()
 
 
+def test_numbers_that_are_missing_and_sizes_that_are_not_known_are_told_so():
+    with pytest.raises(ValueError, match=r"makes samples or conditions that are missing \(NaN\) or infinite"):
+        small_trainer(dataset=ChangedData(lambda x, y: (x * torch.nan, y)))
+    with pytest.raises(ValueError, match=r"the critic has a layer of torch\.nn\.Lazy.*whose size is not known yet"):
+        small_trainer(critic=nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.Linear(8, 1)))
+
+
 class Classes(ChangedData):
     """Points of three classes."""
 

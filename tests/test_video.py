@@ -237,7 +237,7 @@ def test_stills_beside_videos_are_no_video(tmp_path, caplog):
         write_film(FRAMES // 8, tmp_path / f"{name}.webp")
         Image.new("RGB", (16, 16), "white").save(tmp_path / f"{name}.jpg")
     data = video_folder(path=str(tmp_path), size=16, frames=2, stride=1, **FOLDER)
-    assert len(data) == 10 and "passed over images beside videos: .jpg (2)" in caplog.text
+    assert len(data) == 10 and "passed over files that are no videos: .jpg (2)" in caplog.text
     assert "no training image has a pixel above 24 of 255" in caplog.text  # the films are dark
 
 

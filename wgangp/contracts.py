@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from wgangp.data import Dataset
 from wgangp.machine import distributed
@@ -44,7 +45,9 @@ def check_data(dataset: Dataset, n: int, classes: int) -> None:
     fetched, names = dataset.fetch(0, n), dataset.class_names
     if not isinstance(fetched, tuple | list):
         raise ValueError(f"the dataset fetches {found(fetched)}: make fetch return a tuple of what make takes")
-    _, y = check_batch(dataset.make(*fetched), n, dataset, classes, torch.float64)
+    x, y = check_batch(dataset.make(*fetched), n, dataset, classes, torch.float64)
+    if not (x.isfinite().all() and y.isfinite().all()):
+        raise ValueError("the dataset makes samples or conditions that are missing (NaN) or infinite: replace them")
     if classes and not 0 <= int(y.min()) <= int(y.max()) < classes:
         raise ValueError(
             f"the dataset makes labels from {int(y.min())} to {int(y.max())}, and num_classes is {classes}: number the "
@@ -108,12 +111,19 @@ def check_penalty(terms: Any) -> tuple[Tensor, Tensor]:
     return check_scalar(terms[0], "penalty"), check_scalar(terms[1], "penalty, as norm,")
 
 
+def check_sizes(**networks: nn.Module) -> None:
+    """Raises ValueError if a layer has no size yet, as those of torch.nn.Lazy... before their first call."""
+    for name, network in networks.items():
+        if any(is_lazy(p) for p in network.parameters()):
+            raise ValueError(f"the {name} has a layer of torch.nn.Lazy..., whose size is not known yet: give its size")
+
+
 def check_scripted(generator: nn.Module, critic: nn.Module) -> None:
     """Raises ValueError if torch.jit has scripted what the trainer changes: the whole critic, or a BatchNorm."""
     if isinstance(critic, torch.jit.ScriptModule):
         raise ValueError("the critic is scripted as a whole by torch.jit: give the network itself, or script its parts")
     for name, network in (("generator", generator), ("critic", critic)):
-        if any(isinstance(norm, torch.jit.ScriptModule) for norm in batch_norms(network)):
+        if any(isinstance(norm, torch.jit.ScriptModule) and norm.training for norm in batch_norms(network)):
             raise ValueError(f"the {name} has BatchNorm that torch.jit has scripted: leave it out of the scripted part")
 
 

@@ -57,7 +57,7 @@ class Observer:
         if (held_out := t.dataset.held_out(t.step, t.batch_size)) is None:
             return {}
         real, y = map(local_shard, held_out)
-        z, critic, values = local_shard(t.noise(t.batch_size)), frozen(t.critic), Logs()
+        z, critic, values = local_shard(t.noise(len(held_out[1]))), frozen(t.critic), Logs()
         fake = fakes(frozen(t.generator), real, z, y)
         if t.content != "none":
             values["validation/content"] = content_loss(t.content, fake, real)
@@ -75,8 +75,9 @@ class Observer:
         seed_step(t.seed, t.step, "measure")
         real, y = map(local_shard, t.dataset.batch(t.batch_indices(t.step - 1)[t.n_critic - 1], t.batch_size))
         fake = fakes(frozen(t.generator), real, local_shard(t.noise(t.batch_size)), y)
-        norms = gather({distributed.RANK: gradient_norm(t.at_condition(frozen(t.critic), y), interpolates(real, fake))})
-        return torch.cat([norms[rank] for rank in sorted(norms)])
+        norms = gradient_norm(t.at_condition(frozen(t.critic), y), interpolates(real, fake))
+        parts = gather({distributed.RANK: norms.cpu()})  # pickled tensors return to the GPU that they came from
+        return torch.cat([parts[rank] for rank in sorted(parts)])
 
     def evaluate(self) -> dict[str, float]:
         """Returns the metrics of the averaged generator, as eval/NAME: those that wgangp-evaluate computes."""

@@ -151,14 +151,15 @@ def use_standing_statistics(generator: Generator) -> None:
 
     A sample then depends on its own latent alone, and looks as in a batch. The generator is in eval mode afterwards.
     """
-    norms = batch_norms(generator)
+    norms = [norm for norm in batch_norms(generator) if norm.training]  # not those that are frozen
     device = next(generator.parameters()).device
+    generator.eval()
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the mean of all batches
+        norm.train()
     if norms:
         z, y = filling(generator, STANDING * CHUNK)
-        generator.train()
         for a, b in zip(z.split(CHUNK), y.split(CHUNK), strict=True):
             generator(a.to(device), b.to(device))
     generator.eval()

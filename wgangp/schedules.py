@@ -16,7 +16,7 @@ class Schedule(nn.Module):
     def __init__(self, start: float) -> None:
         super().__init__()
         if not 0 <= start < math.inf:
-            raise ValueError(f"penalty.weight is {start}: it must be 0 or above")
+            raise ValueError(f"penalty.weight is {start}: it must be a finite number of at least 0")
         self.start = start
 
     def begin(self, progress: float) -> None:
@@ -43,7 +43,7 @@ class Linear(Schedule):
     def __init__(self, start: float, *, final: float) -> None:
         super().__init__(start)
         if not 0 <= final < math.inf:
-            raise ValueError(f"penalty.schedule.final is {final}: it must be 0 or above")
+            raise ValueError(f"penalty.schedule.final is {final}: it must be a finite number of at least 0")
         self.final = final
         self.register_buffer("value", torch.tensor(float(start)), persistent=False)
 

@@ -21,6 +21,7 @@ from wgangp.contracts import (
     check_scalar,
     check_scores,
     check_scripted,
+    check_sizes,
     make_optimizer,
 )
 from wgangp.data import Dataset
@@ -80,6 +81,7 @@ class Trainer:
         precision: str,
     ) -> None:
         """conf/train.yaml explains the numbers and names. Raises ValueError if the parts do not go together."""
+        check_sizes(generator=generator, critic=critic)
         self.critic_sees_y = bool(getattr(critic, "takes_condition", False))  # a projection, or channels
         critic = penalty.wrap(critic)
         self.one_pass = not couples_samples(critic)
@@ -250,7 +252,7 @@ class Trainer:
         return torch.randint(max(1, self.dataset.num_classes), (n,), device=self.device)
 
     def autocast(self) -> AbstractContextManager[None]:
-        """bfloat16 network passes if configured. A cache would keep casts made inside torch.func.grad."""
+        """bfloat16 network passes if configured. Compiled, a cache would keep casts made inside torch.func.grad."""
         enabled = self.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
 

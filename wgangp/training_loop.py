@@ -89,6 +89,7 @@ class TrainingLoop:
                 if last:  # before the scores, which may take minutes: a process that is killed meanwhile loses no step
                     self.checkpoints.save(t.step, t.state())
                 if logging_now or scoring:
+                    check_graphs(t)
                     self.record(self.observer.measure(logs) if logging_now else {}, self.scores() if scoring else {})
                 stopped |= self.pruned  # by the record above
                 if saving or stopped:
@@ -109,11 +110,11 @@ class TrainingLoop:
         return f"W {distance:.3f}, |grad| {norm:.3f}, {(rate or 0) * t.n_critic * t.batch_size:,.0f} img/s"
 
     def scores(self) -> dict[str, float]:
-        """Returns the scores of the averaged generator, instead of earlier ones, and keeps the best checkpoint."""
+        """Returns the averaged generator's scores, and keeps its checkpoint if it is the best; forgets earlier ones."""
         t = self.trainer
-        self.latest = {name: value for name, value in self.latest.items() if not name.startswith("eval/")}
         with self.logger.untimed():
             scores = self.observer.evaluate()
+        self.latest = {name: value for name, value in self.latest.items() if not name.startswith("eval/")}
         self.checkpoints.save_if_best(t.step, scores, t.state)
         return scores
 
@@ -145,7 +146,6 @@ class TrainingLoop:
     def record(self, measured: Values, scores: dict[str, float]) -> None:
         """Writes what was measured at this step, and the scores if it was scored."""
         t, values = self.trainer, measured | scores
-        check_graphs(t)
         scalars = {name: value for name, value in values.items() if isinstance(value, int | float)}
         self.latest |= scalars
         self.logger.write(t.step, values)

@@ -1,5 +1,6 @@
 """What wrong command lines are answered, beside those of tests/test_commands.py."""
 
+import errno
 import importlib
 import os
 import re
@@ -13,6 +14,7 @@ import numpy
 import pytest
 
 from wgangp import commands
+from wgangp.app.command_line import show
 from wgangp.app.compose import load_config
 from wgangp.app.errors import NAMES_ELSEWHERE, keys, one_line
 
@@ -34,7 +36,7 @@ def test_a_new_key_is_taken_if_another_one_names_it():
         load_config("+k=5")
 
 
-def test_every_command_has_an_entry_point_that_takes_an_interrupt(monkeypatch):
+def test_every_command_has_an_entry_point_that_takes_an_interrupt(monkeypatch, capfd):
     scripts = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["scripts"]
     assert all(script == f"wgangp.commands:{name.removeprefix('wgangp-')}" for name, script in scripts.items())
     imported = commands.importlib.import_module
@@ -46,8 +48,9 @@ def test_every_command_has_an_entry_point_that_takes_an_interrupt(monkeypatch):
 
     monkeypatch.setattr(commands.importlib, "import_module", interrupted)
     for script in scripts.values():
-        with pytest.raises(SystemExit, match="interrupted"):
+        with pytest.raises(SystemExit, match="130"):
             getattr(commands, script.partition(":")[2])()
+        assert capfd.readouterr().err == "interrupted\n"
 
 
 def test_an_error_in_somebodys_own_code_names_its_line(tmp_path, monkeypatch):
@@ -78,3 +81,13 @@ def test_an_empty_folder_of_data_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr(commands.importlib, "import_module", lambda name: SimpleNamespace(main=lambda: None))
     commands.train()
     assert "WGANGP_DATA" not in os.environ
+
+
+def test_a_page_that_cannot_be_printed_is_told_in_a_line(monkeypatch):
+    def full(*args, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("builtins.print", full)
+    monkeypatch.setattr("wgangp.app.command_line.os.dup2", lambda *descriptors: None)
+    with pytest.raises(SystemExit, match="standard output: No space left on device"):
+        show("a page")

@@ -105,3 +105,13 @@ def test_own_options_are_listed_and_suggested(call, tmp_path):
     _, text = call("train", "--config-dir=mine", "--help")
     assert "quickly" in text and "laptop/mnist" in text
     assert "Did you mean quickly?" in call("train", "--config-dir", "mine", "experiment=quikly")[1]
+
+
+def test_a_folder_of_options_that_is_not_there_is_refused(call):
+    assert "--config-dir=absent: there is no such folder" in call("train", "--config-dir=absent")[1]
+
+
+@pytest.mark.parametrize("argument", ["-x", "--cfg", "--info=nosuch"])
+def test_what_hydra_does_not_know_is_one_line(argument, call):
+    code, text = call("train", argument)
+    assert code == 1 and text.strip().count("\n") == 0 and "--help lists the options" in text, text

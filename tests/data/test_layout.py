@@ -231,3 +231,10 @@ def test_names_that_no_terminal_should_see(tmp_path):
     names = [f"{folder}/{i}.png" for folder in ("a\x1b[2Jb", "c\nd", os.fsdecode(b"e\xff")) for i in range(2)]
     data = image_folder(path=tree(tmp_path / "x", names), **PHOTOS)
     assert data.class_names == ("a\\x1b[2Jb", "c d", "e\\udcff") and data.describe().isprintable()
+
+
+@pytest.mark.parametrize("names", ["train2017 val2017", "Training-Set Test-Set", "seg_train seg_test", "train eval"])
+def test_parts_have_many_names(names):
+    train, held_out = names.split()
+    layout = read_layout([f"{part}/{name}.png" for part in (train, held_out) for name in "abc"])
+    assert len(layout.train) == len(layout.held_out) == 3 and layout.class_names is None

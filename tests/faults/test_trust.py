@@ -393,7 +393,18 @@ def test_a_classifier_takes_no_more_memory_than_its_file(kind, tmp_path):
     assert "the file has" in str(caught.value.__cause__) or "without their weights" in str(caught.value.__cause__)
 
 
-@pytest.mark.parametrize("line", ['{"step": 1e999}', "[" * 10**5, '{"step": null}', "[]", "\x00", '{"step": 2, '])
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"step": 1e999}',
+        "[" * 10**5,
+        '{"step": null}',
+        "[]",
+        "\x00",
+        '{"step": 2, ',
+        f'{{"step": 2, "x": 1{"0" * 400}}}',
+    ],
+)
 def test_lines_that_are_no_rows_or_cut_are_left_out(line, tmp_path):
     (tmp_path / "metrics.jsonl").write_text(f'{{"step": 1}}\n{line}')
     assert read_rows(tmp_path / "metrics.jsonl") == [{"step": 1}]

@@ -89,7 +89,12 @@ def test_nonsense_is_refused_in_one_line(run, tmp_path, monkeypatch):
         ("penalty.weight=null", "penalty.weight=null: give a number"),
         ("generator_optimizer.lr=abc", "generator_optimizer.lr=abc: give a number above 0"),
         ("generator_optimizer.betas=0.9", "generator_optimizer.betas=0.9: give two numbers"),
-        ("steps=1e3", "steps=1000.0: give a whole number of at least 1, below 2^53, such as steps=1000"),
+        ("+steps=3", "+steps: this key is there already: write it without +"),
+        ("~generator.width", "generator.width is missing: give generator.width=..."),
+        ("threads=3000", "threads=3000: give a whole number from 1 to 1,024, or auto"),
+        ("evaluation_samples=99999999999", "give a whole number of at least 1, at most 100,000,000"),
+        ("seed=${oc.env:SEED}", "This is text: of the environment take ${oc.decode:${oc.env:NAME}}"),
+        ("steps=1e3", "steps=1000.0: give a whole number of at least 1, below 2^53, such as 1000"),
         ("steps=", "steps=: give a whole number"),
         ("batch_size=2.5", "batch_size=2.5: give a whole number"),
         ("seed=-1", "seed=-1: give a whole number of at least 0"),
@@ -109,7 +114,8 @@ def test_nonsense_is_refused_in_one_line(run, tmp_path, monkeypatch):
         ("--hlep", "--hlep: there is no such option. Did you mean --help"),
     ],
 )
-def test_the_answer_says_what_to_give(typed, answer, call, tmp_path):
+def test_the_answer_says_what_to_give(typed, answer, call, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEED", "3")
     code, text = call("train", *TOYS, typed)
     assert code == 1 and answer in text and len(text.strip().splitlines()) == 1, text
     assert not list(tmp_path.iterdir())

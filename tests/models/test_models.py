@@ -454,12 +454,12 @@ def test_mnists_loss_is_twice_the_official_one():
     official.load_state_dict(ours.state_dict())
     real, fake = torch.rand(2, 4, 1, 8, 8, dtype=torch.float64)
     losses = []
-    for critic, term, x, y in (
+    for critic, each, x, y in (
         (ours, penalty, 2 * real - 1, 2 * fake - 1),
         (official, GradientPenalty(**PENALTY), real, fake),
     ):
         torch.manual_seed(0)
-        losses.append(critic(y).mean() - critic(x).mean() + term(critic, x, y))
+        losses.append(critic(y).mean() - critic(x).mean() + each(critic, x, y))
     torch.testing.assert_close(losses[0], 2 * losses[1], rtol=1e-12, atol=0)
 
 

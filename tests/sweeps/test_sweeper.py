@@ -12,7 +12,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from wgangp.run_dir.lock import is_locked, locked
-from wgangp.run_dir.status import Status, read_status, write_status
+from wgangp.run_dir.status import read_status
 from wgangp.sweeps.jobs import read_jobs
 from wgangp.sweeps.plan import Plan, PlannedJob, check_names, read_plan, set_aside, write_plan
 from wgangp.sweeps.search import Study, StudyTrial, check_journal, importances, load_optuna, storage
@@ -157,6 +157,8 @@ def test_a_pruned_trial_ends_its_job(call, tmp_path, monkeypatch):
 
 def study_of(folder, n=3):
     study = Study(folder, OverridesParser.create().parse_overrides(["lr=interval(0,1)"]), "fid", False, 0)
+    for trial in study.unfinished():
+        study.skip(trial)
     for score in range(n):
         study.tell(study.ask(), score, pruned=False)
     return study
@@ -345,16 +347,20 @@ def test_a_terminated_sweep_ends_its_workers(tmp_path):
         log.close()
 
 
-def test_a_trial_that_had_ended_when_its_search_was_killed_is_taken_over(tmp_path):
-    overrides = OverridesParser.create().parse_overrides(["lr=interval(0,1)"])
-    study = Study(tmp_path, overrides, "fid", False, 0)
-    for state in ("done", "running"):
-        run = tmp_path / str(study.ask().number)
-        run.mkdir()
-        write_status(run, Status(state, monitor="fid", value=2.5))
-    again = Study(tmp_path, overrides, "fid", False, 0)
-    assert again.finished() == 1 and again.study.best_value == 2.5
-    assert [trial.state.name for trial in again.study.trials] == ["COMPLETE", "FAIL", "WAITING"]
+@pytest.mark.parametrize("subdir", [[], ["hydra.sweep.subdir=job_${hydra.job.num}"]])
+def test_a_trial_that_had_ended_when_its_search_was_killed_is_taken_over(call, tmp_path, monkeypatch, subdir):
+    """A scheduler kills a search while the trial that is done is told to the study."""
+    search = [*SWEEP, "penalty.weight=interval(1,2)", "hydra.sweeper.trials=2", *subdir]
+
+    def killed(self, trial, score, pruned):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Study, "tell", killed)
+        assert call("train", "-m", *search)[0] != 0
+    code, text = call("train", "-m", *search)
+    jobs = read_jobs(tmp_path / "sweep")
+    assert code == 0 and len(jobs) == 2 and len({job.overrides["penalty.weight"] for job in jobs}) == 2, text
 
 
 def test_names_that_no_disk_takes_are_told(tmp_path):

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -32,6 +32,17 @@ def check_arguments(node: Any, where: str) -> None:
         if not has_type(value, hint):
             raise ValueError(f"{where}.{key}={typed(value)}: give {said(hint)}")
         check_arguments(value, f"{where}.{key}")
+
+
+def check_complete(node: Any, where: str, given: Mapping[str, Any]) -> None:
+    """Raises ValueError if a plain node of our own lacks a key that its target needs, beside the arguments `given`."""
+    target = str(node.get("_target_", "")) if isinstance(node, dict) else ""
+    if not target.startswith("wgangp."):
+        return
+    parameters = inspect.signature(hydra.utils.get_object(target)).parameters.values()
+    needed = [p.name for p in parameters if p.kind == p.KEYWORD_ONLY and p.default is p.empty]
+    if missing := [name for name in needed if name not in {*node, *given}]:
+        raise ValueError(f"{where}.{missing[0]} is missing: give {where}.{missing[0]}=...")
 
 
 def names_of(target: str) -> set[str]:

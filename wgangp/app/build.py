@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 from torch import nn
 
-from wgangp.app.arguments import check_arguments, hints_of
+from wgangp.app.arguments import check_arguments, check_complete, hints_of
 from wgangp.app.errors import one_line
 from wgangp.app.trust import check_targets
 from wgangp.data import Dataset
@@ -51,6 +51,8 @@ def build(node: DictConfig, *args: Any, part: str = "", allow: Sequence[str] = (
     check_arguments(plain, part or str(node._get_full_key(None)))
     make = hydra.utils.instantiate(plain, _convert_="all", _partial_=True)
     partial_wanted = isinstance(plain, dict) and plain.get("_partial_") is True
+    if not partial_wanted:
+        check_complete(plain, part or str(node._get_full_key(None)), kwargs)
     return partial(make, *args, **kwargs) if partial_wanted else make(*args, **kwargs)
 
 

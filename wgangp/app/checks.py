@@ -11,18 +11,19 @@ from wgangp.machine.text import typed
 from wgangp.run_dir.record import flatten
 
 LARGEST = 2**53  # whole numbers beyond it change when YAML, JSON or TensorBoard make floats of them
+MANY = 10**8  # samples at once: more are a slip of the finger
 BATCHNORM = ("batch", "running", "standing")
 
 
 class Rule(NamedTuple):
-    """What a value may be, in code, and in words that are told to who gives another one."""
+    """A test of a value, and the advice for a value that fails it."""
 
     allows: Callable[[Any], bool]
     advice: Callable[[Any], str]
 
 
-def rule(allows: Callable[[Any], bool], advice: str) -> Rule:
-    """A rule whose `advice` may repeat the value as {value}."""
+def make_rule(allows: Callable[[Any], bool], advice: str) -> Rule:
+    """Returns a rule whose `advice` may repeat the value as {value}."""
 
     def told(value: Any) -> str:
         return advice.format(value="NAME" if value is None or isinstance(value, list) else typed(value))
@@ -31,30 +32,33 @@ def rule(allows: Callable[[Any], bool], advice: str) -> Rule:
 
 
 def one_of(*choices: str | bool) -> Rule:
-    return rule(
+    return make_rule(
         lambda value: any(type(value) is type(choice) and value == choice for choice in choices),  # 1 is not true
         f"choose {', '.join(map(typed, choices))}",
     )
 
 
-def whole(least: int) -> Rule:
+def whole(least: int, most: int = LARGEST - 1) -> Rule:
     def told(value: Any) -> str:
-        example = f", such as {value:.0f}" if is_number(value) and least <= value < LARGEST else ""
-        return f"give a whole number of at least {least}, below 2^53{example}"
+        limit = "below 2^53" if most == LARGEST - 1 else f"at most {most:,}"
+        example = f", such as {value:.0f}" if is_number(value) and least <= value <= most else ""
+        if isinstance(value, str) and value.strip().isdecimal():
+            example = ". This is text: of the environment take ${oc.decode:${oc.env:NAME}}"
+        return f"give a whole number of at least {least}, {limit}{example}"
 
-    return Rule(lambda value: type(value) is int and least <= value < LARGEST, told)
+    return Rule(lambda value: type(value) is int and least <= value <= most, told)
 
 
 def is_list_of_names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
-NOT_NEGATIVE = rule(lambda v: is_number(v) and v >= 0, "give a number of at least 0")
+NOT_NEGATIVE = make_rule(lambda v: is_number(v) and v >= 0, "give a number of at least 0")
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("deterministic", "sync_batchnorm", "profile", "cuda_graphs", "conditional"), one_of(True, False)),
     **dict.fromkeys(("debug", "ema", "interpolate", "numbers"), one_of(True, False)),
-    **dict.fromkeys(("steps", "batch_size", "n_critic", "generator_batch_multiple", "evaluation_samples"), whole(1)),
-    **dict.fromkeys(("keep_checkpoints", "n", "frames"), whole(1)),
+    **dict.fromkeys(("steps", "n_critic", "keep_checkpoints"), whole(1)),
+    **dict.fromkeys(("batch_size", "generator_batch_multiple", "evaluation_samples", "n", "frames"), whole(1, MANY)),
     **dict.fromkeys(("seed", "log_every", "sample_every", "evaluate_every", "checkpoint_every", "rollbacks"), whole(0)),
     "precision": one_of("auto", "float32", "tf32", "bfloat16"),
     "compile": one_of("auto", True, False),
@@ -64,20 +68,24 @@ RULES: dict[str, Rule] = {
     "format": one_of("grid", "files", "npy", "csv", "gif", "webp", "mp4"),
     "proportions": one_of("equal", "data"),
     "batchnorm": one_of(*BATCHNORM),
-    "ema_decay": rule(lambda v: is_number(v) and 0 <= v < 1, "give a number from 0 to below 1"),
+    "ema_decay": make_rule(lambda v: is_number(v) and 0 <= v < 1, "give a number from 0 to below 1"),
     "class_weight": NOT_NEGATIVE,
     "content_weight": NOT_NEGATIVE,
-    "truncation": rule(
+    "truncation": make_rule(
         lambda v: v is None or (is_number(v) and 0 < v <= 1), "give a number above 0, at most 1, or null"
     ),
-    "device": rule(lambda v: isinstance(v, str), "give auto, cpu, cuda, a GPU such as cuda:1, or mps"),
-    "name": rule(lambda v: v is None or (isinstance(v, str | int | float) and str(v) != ""), "give a name, or null"),
-    "monitor": rule(lambda v: isinstance(v, str), "give the name of a scalar, such as critic/wasserstein"),
-    "allow": rule(is_list_of_names, "give a list of names, as in allow=[{value}]"),
-    "augment": rule(is_list_of_names, "give a list of names, as in augment=[{value}]"),
-    "seeds": rule(lambda v: v is None or isinstance(v, list), "give a list, as in seeds=[{value}]"),
-    "threads": rule(lambda v: v == "auto" or (type(v) is int and v >= 1), "give a whole number of at least 1, or auto"),
-    "profile_steps": rule(
+    "device": make_rule(lambda v: isinstance(v, str), "give auto, cpu, cuda, a GPU such as cuda:1, or mps"),
+    "name": make_rule(
+        lambda v: v is None or (isinstance(v, str | int | float) and str(v) != ""), "give a name, or null"
+    ),
+    "monitor": make_rule(lambda v: isinstance(v, str), "give the name of a scalar, such as critic/wasserstein"),
+    "allow": make_rule(is_list_of_names, "give a list of names, as in allow=[{value}]"),
+    "augment": make_rule(is_list_of_names, "give a list of names, as in augment=[{value}]"),
+    "seeds": make_rule(lambda v: v is None or isinstance(v, list), "give a list, as in seeds=[{value}]"),
+    "threads": make_rule(
+        lambda v: v == "auto" or (type(v) is int and 1 <= v <= 1024), "give a whole number from 1 to 1,024, or auto"
+    ),
+    "profile_steps": make_rule(
         lambda v: isinstance(v, list) and [type(n) for n in v] == [int, int] and 2 <= v[0] <= v[1],
         "give the first (2 or later) and the last step, as in [21,25]",
     ),
@@ -93,9 +101,9 @@ def check(cfg: DictConfig) -> None:
         if key in cfg and not OmegaConf.is_dict(cfg[key]):
             raise ValueError(f"{key}={typed(cfg[key])}: set its keys one by one, {key}.KEY=VALUE; --help lists them")
     values = plain(cfg)
-    for key, allowed in RULES.items():
-        if key in values and not allowed.allows(values[key]):
-            raise ValueError(f"{key}={typed(values[key])}: {allowed.advice(values[key])}")
+    for key, rule in RULES.items():
+        if key in values and not rule.allows(values[key]):
+            raise ValueError(f"{key}={typed(values[key])}: {rule.advice(values[key])}")
     if cfg.get("conditional") and cfg.generator.get("norm") == "none" and cfg.generator.get("condition") == "norm":
         raise ValueError("generator.norm=none has no norm to give a condition to: set generator.condition=concat")
     for key, value in flatten(values).items():

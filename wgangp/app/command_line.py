@@ -94,7 +94,9 @@ def refuse_empty_paths(arguments: Sequence[str]) -> None:
 
 def options_last(arguments: Sequence[str]) -> list[str]:
     """Returns the arguments with Hydra's own options, such as -m, at the end: argparse takes none between others."""
-    overrides = get_args_parser().parse_known_intermixed_args(arguments)[0].overrides
+    parser = get_args_parser()
+    parser.error = lambda message: sys.exit(f"{message}: --help lists the options")  # type: ignore[method-assign]
+    overrides = parser.parse_intermixed_args(arguments).overrides
     options = list(arguments)
     for override in overrides:
         options.remove(override)
@@ -117,6 +119,9 @@ def command(task: Callable[..., Any], config_name: str) -> None:
     if answered(arguments, lambda: page(config_folders(arguments), config_name, chosen_options(arguments))):
         return
     refuse_unknown_options(arguments)
+    for folder in config_folders(arguments):
+        if not folder.is_dir():
+            sys.exit(f"--config-dir={folder}: there is no such folder")
     arguments = options_last(arguments)
     arguments = [a for a in arguments if a != "hydra.output_subdir=.hydra"]  # Hydra's default; the run writes it itself
     debug = wants_traceback(arguments)

@@ -75,8 +75,7 @@ def refuse_overrides(
     """
     for override in overrides:
         key = override.lstrip("~+").partition("=")[0].rpartition("@")[2]
-        part, dot, _ = key.partition(".")
-        if key in choices or (dot and part in ("hydra", *cfg)):
+        if "." in key or key in choices:
             continue
         if override.startswith("~") and key not in (*cfg, "experiment", "sweep"):
             raise ValueError(f"{override}: this key cannot be left out")

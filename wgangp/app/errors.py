@@ -1,6 +1,7 @@
 """Errors as one line that says what is wrong, then what to do."""
 
 import difflib
+import errno
 import re
 import site
 import sysconfig
@@ -71,7 +72,10 @@ def one_line(error: BaseException) -> str:
         return f"the configuration has no key {error.full_key}: begin your own with `defaults: [train, _self_]`"
     text = shown(error)
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{shown(error.filename)}: {error.strerror}"
+        advice = ": make room on the disk" * (error.errno == errno.ENOSPC)
+        return f"{shown(error.filename)}: {error.strerror}{advice}"
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+        return "there is not enough memory for this: lower the numbers of samples, of a batch, or of a network"
     if isinstance(error, ValueError | OSError):
         return text
     return f"{where}{type(error).__name__}: {text} ({place_of(error)}debug=true shows the traceback)"
@@ -94,7 +98,8 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -
     text = str(error)
     if isinstance(error, OSError) and error.filename is not None:
         place = printable(str(error.filename))
-        return f"{place}: {error.strerror}; give a folder that can be written by hydra.run.dir="
+        option = "hydra.sweep.dir" if MULTIRUN & set(arguments) else "hydra.run.dir"
+        return f"{place}: {error.strerror}; give a folder that can be written by {option}="
     if primary := re.match(r"Cannot find primary config '(.+?)'", text):
         name = printable(primary[1])
         return f"there is no configuration {name}: give the folder that yours is in by --config-dir=DIR"
@@ -103,6 +108,8 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -
     key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text)
     if isinstance(error, ConfigCompositionException) and key:
         return no_such_key(error, key[1] or key[2], config_name, arguments)
+    if twice := re.search(r"Could not append to config. An item is already at '(.+?)'", text):
+        return f"+{twice[1]}: this key is there already: write it without +"
     if "Config group override must be a string" in text:
         null = [group for group in groups() if f"{group}=null" in arguments]
         return "; ".join(f"{g}=null: choose {', '.join(sorted(options(g)))}" for g in null) or one_line(error)
@@ -182,6 +189,8 @@ def near(
         return f" Did you mean {others[other[0]]}?"
     if close:
         return f" Did you mean {' or '.join(part + n for n in close)}?"
+    if not inside:
+        return ""
     if len(inside) > MANY:
         return f" wgangp-{config_name} --help lists all."
     return f" Choose from {', '.join(part + n for n in sorted(inside))}."

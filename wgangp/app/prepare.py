@@ -50,7 +50,7 @@ def prepare(cfg: DictConfig, run: Path, start: Path, job: RunningJob, rollbacks:
     """
     device = set_up_device(cfg, job.number)
     dataset = make_dataset(cfg, device)
-    is_refused = start == run and not run.exists()  # by the main rank, which has removed the new directory
+    is_refused = start == run and not run.exists()  # the main rank refused the start, and removed the directory
     found = None if is_refused else checkpoint_to_resume(start)
     before = header_of(found[1]) if found else None
     if before:

@@ -11,6 +11,9 @@ PATHS = (  # keys whose value is a path, and is taken as it is typed
     *("hydra.sweep.dir", "scores.fvd.weights", "scores.prc_vgg16.weights"),
 )
 MAYBE_PATHS = ("dataset.held_out", "dataset.condition", "condition")  # or a number, or the name of a column
+NAMES = {"label", "name", *(f"dataset.{key}" for key in ("classes", "columns", "labels", "key", "condition"))}
+# Not as Python writes it: with a _, an exponent, a last zero behind the point, or NaN.
+ODD_NUMBER = re.compile(r"[-+]?(\d[\d.]*_[\d._]*|[\d._]+e[-+]?\d+|\d+\.(\d*0(?<!\.0))|nan|inf)", re.IGNORECASE)
 NUMBER = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?|true|false", re.IGNORECASE)
 PLAIN = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z_./][\w./-]*", re.IGNORECASE | re.ASCII)
 SWEEP = re.compile(r"['\"\[$?]|(choice|range|interval|glob|shuffle|sort|tag)\(")  # written in Hydra's own syntax
@@ -24,11 +27,25 @@ def with_quoted_path(argument: str, several: bool = False) -> str:
     """
     key, _, value = argument.partition("=")
     name = key.lstrip("+")
+    if name in NAMES and not SWEEP.match(value.lstrip("[")):
+        value = as_typed(value, always=name == "name")
+        argument = f"{key}={value}"
     is_path = name in PATHS or (name in MAYBE_PATHS and not NUMBER.fullmatch(value.partition(",")[0]))
     if not is_path or SWEEP.match(value):
         return argument
     paths = value.split(",") if several and not name.startswith("hydra.") else [value]
     return f"{key}={','.join(map(quoted, paths))}"
+
+
+def as_typed(names: str, always: bool = False) -> str:
+    """Returns names, perhaps in a list, with quotes around those that a number would change: 1.10, 1e3 and 2024_01."""
+
+    def kept(name: str) -> str:
+        if not (ODD_NUMBER.fullmatch(name) or (always and NUMBER.fullmatch(names))):
+            return name
+        return f"'{name}'"
+
+    return re.sub(r"[^\[\],]+", lambda found: kept(found[0]), names)
 
 
 def quoted(path: str) -> str:

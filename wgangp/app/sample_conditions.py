@@ -100,10 +100,12 @@ def conditions_from_file(path: str, known: Conditions) -> Tensor:
         ) from error
     axes = known.units.axes
     plain = isinstance(x, np.ndarray) and x.dtype.kind in "biuf"
+    if plain and known.shape == (1,) and axes == "n":  # one number for each sample
+        x = x.reshape(-1)
     if plain and x.ndim == len(axes) - 1:  # one condition alone; of single numbers one for each sample
         x = x[:, None] if known.shape == (1,) and len(x) > 1 else x[None]
     if not plain or x.ndim != len(axes) or tuple(channels_first(torch.empty(x.shape), axes).shape[1:]) != known.shape:
-        raise ValueError(f"condition={path} holds no conditions of this generator, which is given {known}")
+        raise ValueError(f"condition={path} of shape {x.shape} holds no conditions as this generator has, {known}")
     if not len(x) or not np.isfinite(x).all():
         raise ValueError(f"condition={path} is empty, or has numbers that are missing (NaN) or infinite")
     return channels_first(torch.from_numpy(np.array(x, np.float64)), axes)

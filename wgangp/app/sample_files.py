@@ -22,7 +22,7 @@ from wgangp.models import Generator
 from wgangp.pictures.film import FILM_FORMATS
 from wgangp.pictures.images import to_uint8
 from wgangp.run_dir.checkpoint import run_of
-from wgangp.run_dir.files import open_for_writing
+from wgangp.run_dir.files import replacing_regular
 from wgangp.sampling import as_array, slerp
 
 log = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ def write_picture(cfg: DictConfig, generator: Generator, label: int | None, out:
     )
     encoded = BytesIO()  # first, so that a failure leaves an existing file as it is
     Image.fromarray(picture).save(encoded, Image.registered_extensions()[out.suffix.lower()])
-    with open_for_writing(out, "wb") as file:
+    with replacing_regular(out, "wb") as file:
         file.write(encoded.getvalue())
     return out
 
@@ -138,7 +138,7 @@ def write_array(cfg: DictConfig, generator: Generator, label: int | None, out: P
     if generator.data_conditions is not None:
         arrays[out.with_name(f"{out.stem}_conditions.npy")] = in_units(y[rows], generator.data_conditions)
     for path, array in arrays.items():
-        with open_for_writing(path, "wb") as file:
+        with replacing_regular(path, "wb") as file:
             np.save(file, array, allow_pickle=False)
     return out
 
@@ -158,8 +158,10 @@ def write_table(cfg: DictConfig, generator: Generator, label: int | None, out: P
         names, parts = [*names, free], [*parts, as_in_data(y[rows], generator)[:, None]]
     if known is not None and len(known.shape) == 1:
         more = known.units.names or tuple(f"condition{i}" for i in range(known.shape[0]))
-        names, parts = [*names, *more], [*parts, in_units(y[rows], known)]
-    with open_for_writing(out) as file:
+        given = in_units(y[rows], known)
+        given = (given if known.units.axes.startswith("n") else given.T).reshape(len(rows), -1)
+        names, parts = [*names, *more], [*parts, given]
+    with replacing_regular(out) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
         writer.writerows([value for part in row for value in part.tolist()] for row in zip(*parts, strict=True))
@@ -179,10 +181,10 @@ def write_files(x: Tensor, y: Tensor, generator: Generator, out: Path) -> Path:
     if (out / f"{len(x):06d}.png").exists():
         raise ValueError(f"{out} has more than {len(x)} samples of another command: give another folder by out=")
     for i, image in enumerate(to_uint8(x)):
-        with open_for_writing(out / f"{i:06d}.png", "wb") as file:
+        with replacing_regular(out / f"{i:06d}.png", "wb") as file:
             Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).save(file, "PNG")
     if generator.num_classes:
-        with open_for_writing(out.with_name(f"{out.name}_labels.csv")) as file:
+        with replacing_regular(out.with_name(f"{out.name}_labels.csv")) as file:
             lines = csv.writer(file, lineterminator="\n")
             lines.writerow(["file", "class"])
             lines.writerows([f"{i:06d}.png", name] for i, name in enumerate(as_in_data(y, generator).tolist()))
@@ -192,7 +194,7 @@ def write_files(x: Tensor, y: Tensor, generator: Generator, out: Path) -> Path:
 def write_lines(x: Tensor, vocabulary: str, out: Path) -> Path:
     """Writes text to a file of lines."""
     out = with_ending(out, ".txt")
-    with open_for_writing(out) as file:
+    with replacing_regular(out) as file:
         file.write("".join(f"{line}\n" for line in decode(x, vocabulary)))
     return out
 
@@ -218,6 +220,6 @@ def write_film(cfg: DictConfig, generator: Generator, label: int | None, out: Pa
         shown, fps = [pictures.draw(frame[None], units=generator.data_units) for frame in x], cfg.frames
     content = pictures.encoded(shown, kind, fps)
     out = with_ending(out, f".{kind}")
-    with open_for_writing(out, "wb") as file:
+    with replacing_regular(out, "wb") as file:
         file.write(content)
     return out

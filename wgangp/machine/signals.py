@@ -28,7 +28,8 @@ def ignore_save_requests() -> None:
 def interrupted() -> NoReturn:
     """Ends the program after a Ctrl-C that no run has noted."""
     logging.getLogger("torch").setLevel(logging.WARNING)  # if its import was cut, it would log statistics at the end
-    sys.exit("interrupted")
+    print("interrupted", file=sys.stderr)
+    sys.exit(128 + signal.SIGINT)
 
 
 class StopSignals:

@@ -194,10 +194,11 @@ def spectral_norm(module: nn.Module) -> None:
 
 def batch_norms(module: nn.Module) -> list[Any]:
     """Returns the BatchNorm layers of a module, also those that torch.jit has scripted or traced."""
+    scripted = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")
     return [
         m
         for m in module.modules()
-        if isinstance(m, nn.modules.batchnorm._BatchNorm) or "BatchNorm" in getattr(m, "original_name", "")
+        if isinstance(m, nn.modules.batchnorm._BatchNorm) or getattr(m, "original_name", None) in scripted
     ]
 
 

@@ -95,7 +95,7 @@ class IntervalPenalty(Penalty):
 
     def unweighted(self, critic: ScoreFunction, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """Returns (penalty of weight 1, mean gradient norm), both scalars."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.unweighted(critic, real, fake) is missing: write it")
 
     def observe(self, norm: Tensor) -> None:
         self.schedule.observe(norm)

@@ -15,8 +15,7 @@ from wgangp.schedules import Schedule
 class FiniteDifference(IntervalPenalty):
     """E[(f(x + sigma e) - f(x))^2] at reals and fakes, e ~ N(0, I): about sigma^2 |grad f|^2, without a gradient in x.
 
-    The approximated R1 of Seaweed-APT (Lin et al. 2025) is the term at reals: for critics that cannot be differentiated
-    twice.
+    The approximated R1 of Seaweed-APT (Lin et al. 2025) is this at reals: for critics without a second derivative.
     """
 
     def __init__(self, *, sigma: float, weight: float, schedule: Callable[[float], Schedule], interval: int) -> None:

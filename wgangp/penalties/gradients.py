@@ -72,14 +72,17 @@ def gradient_of(function: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor) 
 
     Both are differentiable in x and in the weights, unless gradients are off.
     """
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch.is_inference_mode_enabled()
+    ):
         grad, output = torch.func.grad(function, has_aux=True)(x)
         return grad, output
     # Elsewhere not: torch.func silently loses the gradient in the weights of code that torch.jit has scripted, which
     # may be anywhere in a network, and does not know DistributedDataParallel.
     differentiable = torch.is_grad_enabled()
-    with torch.inference_mode(False), torch.enable_grad():
-        x = x.clone() if x.is_inference() else x
+    with torch.enable_grad():
         x = x.view_as(x) if x.requires_grad and differentiable else x.detach().requires_grad_()
         scalar, output = function(x)
         found = None

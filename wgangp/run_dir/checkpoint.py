@@ -175,10 +175,10 @@ def load_newest(run: Path, set_aside: bool = False) -> tuple[Path, State]:
             return load_newest(run, set_aside)
         except ValueError as error:
             rename = set_aside and isinstance(error, Damaged)
-            log.warning("%s%s", error, ": set aside" if rename else ": an older one is taken")
+            log.warning("%s%s", error, ": set aside" if rename else "")
             if rename:
                 path.rename(path.with_suffix(".damaged"))
-    raise ValueError(f"run={run}: no checkpoint in {run / 'checkpoints'} is sound")
+    raise ValueError(f"run={run}: no checkpoint in {run / 'checkpoints'} is sound: restore one, or train anew")
 
 
 class Checkpoints:

@@ -7,7 +7,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
 from typing import IO, Any
@@ -35,7 +35,7 @@ def open_for_writing(path: Path, mode: str = "w") -> IO[Any]:
 
     That is seen before the content is cut. A file with hard links, as a snapshot makes them, becomes one of its own.
     """
-    _separate(path)
+    _separate(path, keeps_content=not mode.startswith("w"))
 
     def opener(name: str, flags: int) -> int:
         descriptor = os.open(name, flags & ~os.O_TRUNC | SAFELY, 0o666)
@@ -50,14 +50,24 @@ def open_for_writing(path: Path, mode: str = "w") -> IO[Any]:
     return open(path, mode, encoding=None if "b" in mode else "utf-8", opener=opener)
 
 
-def _separate(path: Path) -> None:
-    """Replaces a file that has other names, too, by a copy: what is written then is not in these."""
-    with suppress(FileNotFoundError):
+def _separate(path: Path, keeps_content: bool) -> None:
+    """Replaces a file that has other names, too, by a copy, or removes it: what is written then is not in these."""
+    try:
         found = path.lstat()
-        if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
-            copy = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
-            shutil.copyfile(path, copy)
-            os.replace(copy, path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink == 1:
+        return
+    if not keeps_content:
+        path.unlink()
+        return
+    copy = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        shutil.copy(path, copy)
+        os.replace(copy, path)
+    except BaseException:
+        copy.unlink(missing_ok=True)
+        raise
 
 
 def not_regular(path: Path) -> OSError:
@@ -103,9 +113,21 @@ def replacing(path: Path, mode: str = "w", partial: Path | None = None) -> Itera
             os.fsync(file.fileno())
         os.replace(partial, path)
         sync_folder(path.parent)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # as of a full disk
+            number = error.errno or errno.ENOSPC
+            raise OSError(number, os.strerror(number), str(path)) from error
         raise
+
+
+@contextmanager
+def replacing_regular(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """As `replacing`. Raises OSError if something else than a file has this name, such as a device or a link."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise not_regular(path)
+    with replacing(path, mode) as file:
+        yield file
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -31,7 +31,7 @@ class Header:
 
     @property
     def network_arguments(self) -> dict[str, Any]:
-        """What the networks are built with beside their configuration, as by the dataset itself."""
+        """The arguments of the networks that the data decide."""
         arguments: dict[str, Any] = {"shape": list(self.shape), "num_classes": self.num_classes}
         return arguments if self.conditions is None else arguments | {"condition_shape": list(self.conditions.shape)}
 

@@ -95,7 +95,7 @@ class RunLogger(Logger):
 
     def scalars(self, step: int) -> dict[str, float]:
         found = [row for row in read_rows(self.metrics) if row["step"] == step]
-        return {name: float(value) for row in found for name, value in row.items()}
+        return {name: value for row in found for name, value in row.items()}
 
     def _log_events(self, what: str, step: int, summaries: Iterable[Any]) -> None:
         with log_os_errors(what, step):

@@ -1,12 +1,11 @@
 """Reads metrics.jsonl: a row of scalars a line."""
 
 import json
-import math
 from pathlib import Path
 
 from wgangp.run_dir.files import read_regular
 
-Row = dict[str, float]  # {"step": ..., NAME: ...}
+Row = dict[str, float]  # {"step": ..., NAME: ...}; the step is a whole number
 
 
 def read_rows(metrics: Path) -> list[Row]:
@@ -23,7 +22,8 @@ def lines_and_rows(metrics: Path) -> list[tuple[str, Row]]:
 def _row(line: str) -> Row | None:
     """The scalars of a line; None if it has no step."""
     try:
-        row = {name: value for name, value in json.loads(line).items() if isinstance(value, int | float)}
-        return row if math.isfinite(row["step"]) else None
+        found = json.loads(line)
+        row = {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
+        return row | {"step": int(row["step"])}
     except (ValueError, LookupError, AttributeError, OverflowError, RecursionError):
         return None

@@ -9,7 +9,6 @@ from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from wgangp.run_dir.status import Status, read_status
 from wgangp.sweeps.plan import other_sweep
 
 log = logging.getLogger(__name__)
@@ -70,9 +69,10 @@ class StudyTrial:
 
 
 class Study:
-    """A study of these overrides, new or resumed. Trials that a killed process left unfinished are done again.
+    """A study of these overrides, new or resumed.
 
-    The caller holds the sweep's lock. Raises ValueError if the file is damaged, or is of a search for another monitor.
+    The caller holds the sweep's lock, and tells or skips the `unfinished` trials. Raises ValueError if the file is
+    damaged, or is of a search for another monitor.
     """
 
     def __init__(
@@ -99,8 +99,6 @@ class Study:
         self.study.set_user_attr("asked", asked)
         so_far = len(self.study.get_trials())  # a resumed study must not draw the same values again
         self.study.sampler = self.optuna.samplers.TPESampler(seed=seed + so_far, multivariate=True)
-        for left in self.study.get_trials(states=(self.optuna.trial.TrialState.RUNNING,)):
-            self._take_over(left, read_status(folder / str(left.number)), monitor)
 
     def finished(self) -> int:
         """The number of trials with a score, or pruned."""
@@ -119,21 +117,16 @@ class Study:
         self.study.tell(trial.number, score if state == states.COMPLETE else None, state=state)
         return bool(state != states.FAIL)
 
+    def unfinished(self) -> list[StudyTrial]:
+        """The trials that a killed process left."""
+        left = self.study.get_trials(states=(self.optuna.trial.TrialState.RUNNING,))
+        whole = [trial.params.keys() == self.distributions.keys() for trial in left]  # a cut journal may lack some
+        return [StudyTrial(t, self._with_values(t.params) if w else []) for t, w in zip(left, whole, strict=True)]
+
     def skip(self, trial: StudyTrial) -> None:
         """Its values are tried under the next number."""
-        self._do_again(trial.trial)
-
-    def _take_over(self, trial: Any, status: Status | None, monitor: str) -> None:
-        """Records a trial whose process was killed after its job had ended; does others again."""
-        ended = status is not None and status.state == "done" and status.monitor == monitor
-        if status is None or not ended or status.value is None or not math.isfinite(status.value):
-            self._do_again(trial)
-        else:
-            self.study.tell(trial.number, float(status.value))
-
-    def _do_again(self, trial: Any) -> None:
         self.study.tell(trial.number, state=self.optuna.trial.TrialState.FAIL)
-        self.study.enqueue_trial(trial.params)
+        self.study.enqueue_trial(trial.trial.params)
 
     def check_scored(self) -> None:
         """Raises ValueError if no trial has a score."""

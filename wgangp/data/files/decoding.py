@@ -81,7 +81,7 @@ class _Work:
         with (
             warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning),
             ThreadPoolExecutor(os.cpu_count()) as pool,
-            tqdm(total=n, desc=f"decoding {shown(self.files.path.name)}", unit="image") as bar,
+            tqdm(total=n, desc=f"decoding {shown(self.files.path.name)}", unit="image", disable=None) as bar,
         ):
             warnings.simplefilter("ignore", UserWarning)  # of PIL, about damaged EXIF blocks
             try:

@@ -16,6 +16,7 @@ from wgangp.machine.text import shown
 
 FILMS = {".gif", ".webp"}
 VIDEOS = {".mp4", ".m4v", ".mov", ".avi", ".webm", ".mkv", ".mpg", ".mpeg", ".ogv", ".wmv", ".flv"}
+VIDEOS |= {".3gp", ".mts", ".m2ts", ".vob", ".y4m"}
 UNEVEN = 1.5  # of the shortest time between two frames: a longer one makes a frame rate variable; files round times
 
 
@@ -53,7 +54,8 @@ def decode_videos(
             return error
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        films = tqdm(pool.map(decoded, videos.values()), total=len(videos), desc="decoding", unit="video")
+        found = pool.map(decoded, videos.values())
+        films = tqdm(found, total=len(videos), desc="decoding", unit="video", disable=None)
         return dict(zip(videos, films, strict=True))
 
 

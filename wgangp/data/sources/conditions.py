@@ -1,15 +1,21 @@
 """Conditions of your own arrays: numbers or pictures that the samples come with, scaled by the training part."""
 
+import logging
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from wgangp.data import draw_positions
 from wgangp.data.sources.content import Content, as_tensor, check_numbers, named_for
 from wgangp.data.sources.files import read_arrays
+from wgangp.data.sources.source import DARK
 from wgangp.data.splits import Split
 from wgangp.data.statistics import fit_units, limits_of
 from wgangp.machine.paths import local_path
 from wgangp.units import Conditions, Units, channels_first
+
+log = logging.getLogger(__name__)
 
 EXAMPLES, NUMBERS = 100, 2**20  # conditions that a checkpoint records, and numbers of all of them, at most
 CONSTANT = "dataset.condition: %s is constant, so it decides nothing"
@@ -69,20 +75,23 @@ def beside(where: str, content: Content, axes: str) -> Tensor | None:
     if x.dtype.kind not in "biufc":
         raise ValueError(f"{where} has type {x.dtype}: give numbers, or make classes of them by dataset.labels")
     check_numbers(where, x, names)
+    x = x.astype(np.float32) if x.dtype.kind == "b" else x  # masks: pictures of whole bytes go to 255
     return channels_first(as_tensor(x), own)
 
 
 def fitted(split: Split, axes: str, names: tuple[str, ...]) -> Conditions | None:
     """Returns what is known of the conditions of a training part: their scaling, their range and some of them.
 
-    Numbers and pictures of floats are scaled to mean 0 and standard deviation 1, by column or channel, and pictures of
-    uint8 to [-1, 1].
+    Numbers, masks and pictures of floats are scaled to mean 0 and standard deviation 1, by column or channel, and
+    pictures of uint8 to [-1, 1].
     """
     if split.conditions is None:
         return None
     training = Split(split.conditions, split.labels, split.where).to(torch.device("cpu"))
     limits, shape = limits_of(training), training.samples.shape[1:]
     if training.samples.dtype == torch.uint8 and len(shape) > 1:
+        if (highest := int(limits.high.max())) < DARK:
+            log.warning("dataset.condition: no pixel is above %d of 255: of a map of numbers make floats", highest)
         half = torch.full((shape[0],), 127.5, dtype=torch.float64)
         units = Units("minmax", torch.stack([half, half, torch.zeros_like(half)]), axes)
     else:

@@ -10,8 +10,12 @@ from torch import Tensor
 from wgangp.data.labels import listed
 from wgangp.machine.text import shown
 
-TRAIN = ("train", "training", "train_set", "training_set")
-HELD_OUT = ("val", "valid", "validation", "val_set", "dev", "test", "testing", "test_set")  # the first found is used
+# Names of parts, without digits, blanks and other signs: train2017 and "Training Set" are train and trainingset.
+TRAIN = ("train", "training", "trainset", "trainingset", "trainval", "trainimages", "trainingimages", "segtrain")
+HELD_OUT = (  # the first found is used
+    *("val", "valid", "validation", "valset", "validationset", "valimages", "validationimages", "dev", "eval"),
+    *("evaluation", "holdout", "heldout", "test", "tests", "testing", "testset", "testimages", "segtest"),
+)
 Parts = list[str]  # of a name: its folders, and the file
 
 
@@ -58,7 +62,7 @@ def read_layout(names: Sequence[str]) -> Layout:
 
 def _parts_among(folders: list[str], notes: list[str]) -> tuple[str | None, str | None, list[str]]:
     """Returns the folders of the training and the held-out part, and those of neither; None if they are classes."""
-    known = {f.lower(): f for f in folders if f.lower() in TRAIN + HELD_OUT}
+    known = {name: f for f in folders if (name := re.sub(r"[\W\d_]", "", f.lower())) in TRAIN + HELD_OUT}
     train = [known[name] for name in TRAIN if name in known]
     held_out = [known[name] for name in HELD_OUT if name in known]
     if len(known) == len(folders) and len(train) == 1 and held_out:

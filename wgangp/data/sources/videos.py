@@ -85,8 +85,8 @@ class VideoFolder(Source):
                 f"dataset.path={self.path} has no videos (looked for .mp4, .webm, .gif, folders of .png and others)"
                 + found
             )
-        if stills := [f"{ending} ({count:,})" for ending, count in others.most_common() if ending in ENDINGS]:
-            log.info("passed over images beside videos: %s", listed(stills))
+        if left := [f"{ending} ({count:,})" for ending, count in others.most_common()]:
+            log.info("passed over files that are no videos: %s", shown(listed(left)))
         if missing := needs_pyav(videos):
             raise ValueError(
                 f"{listed(missing)} cannot be read without PyAV: `pip install av`, or convert to .gif, .webp or "

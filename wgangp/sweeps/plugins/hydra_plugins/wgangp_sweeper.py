@@ -27,7 +27,7 @@ from wgangp.metrics.objective import Trial, higher_is_better
 from wgangp.run_dir.claim import numbered
 from wgangp.run_dir.lock import is_locked, locked
 from wgangp.run_dir.record import has_record
-from wgangp.run_dir.status import read_status
+from wgangp.run_dir.status import Status, read_status
 from wgangp.sweeps.jobs import is_score, read_job
 from wgangp.sweeps.plan import (
     Plan,
@@ -49,6 +49,11 @@ if TYPE_CHECKING:
     from wgangp.sweeps.search import Study, StudyTrial
 
 log = logging.getLogger(__name__)
+
+
+def was_pruned(status: Status) -> bool:
+    """Whether a trial has ended without a score of its own, but is not to be done again."""
+    return status.state == "pruned" or status.error == "Diverged"
 
 
 class Sweeper(BasicSweeper):
@@ -152,12 +157,18 @@ class Sweeper(BasicSweeper):
         higher = higher_is_better(self.cfg.monitor, catalogue(self.cfg).values())
         study = Study(folder, overrides, self.cfg.monitor, higher, self.cfg.seed)
         self.record(folder, Plan(started_at(plan), trials=self.trials))
+        for trial in study.unfinished():
+            status = read_status(folder / self.name_of(trial.number, trial.overrides))
+            if status is not None and (status.state == "done" or was_pruned(status)):
+                study.tell(trial, math.nan if status.value is None else status.value, was_pruned(status))
+            else:
+                study.skip(trial)
         results, failed, begin = [], [], time.monotonic()
         for number in range(study.finished(), self.trials):
             trial, name = self.next_trial(folder, study)
             (result,) = self.launch(folder, [PlannedJob(trial.number, name, trial.overrides)], trial)
             status = read_status(folder / name)
-            pruned = status is not None and (status.state == "pruned" or status.error == "Diverged")
+            pruned = status is not None and was_pruned(status)
             score = result.return_value if result.status == JobStatus.COMPLETED else math.nan
             failed += [] if study.tell(trial, score, pruned) else [name]
             results.append(result)
