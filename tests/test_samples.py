@@ -305,10 +305,10 @@ def test_a_full_disk_keeps_the_samples_before(run, call, monkeypatch, options):
     file = Path(options[0].removeprefix("out="))
     before = file.read_bytes()
 
-    def full(descriptor):
+    def full(*paths):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("wgangp.run_dir.files.os.fsync", full)
+    monkeypatch.setattr("wgangp.run_dir.files.os.replace", full)
     code, text = call("sample", "run=run", "n=9", *options)
     assert code == 1 and f"{file.name}: No space left on device: make room on the disk" in text
     assert file.read_bytes() == before and not list(Path().glob("*.partial"))

@@ -5,6 +5,7 @@ Each function raises ValueError in one line if a part of one's own is something 
 
 import inspect
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import torch
@@ -46,7 +47,8 @@ def check_data(dataset: Dataset, n: int, classes: int) -> None:
     if not isinstance(fetched, tuple | list):
         raise ValueError(f"the dataset fetches {found(fetched)}: make fetch return a tuple of what make takes")
     x, y = check_batch(dataset.make(*fetched), n, dataset, classes, torch.float64)
-    if not (x.isfinite().all() and y.isfinite().all()):
+    is_read = classes or dataset.conditions is not None
+    if not (x.isfinite().all() and (not is_read or y.isfinite().all())):
         raise ValueError("the dataset makes samples or conditions that are missing (NaN) or infinite: replace them")
     if classes and not 0 <= int(y.min()) <= int(y.max()) < classes:
         raise ValueError(
@@ -114,7 +116,7 @@ def check_penalty(terms: Any) -> tuple[Tensor, Tensor]:
 def check_sizes(**networks: nn.Module) -> None:
     """Raises ValueError if a layer has no size yet, as those of torch.nn.Lazy... before their first call."""
     for name, network in networks.items():
-        if any(is_lazy(p) for p in network.parameters()):
+        if any(map(is_lazy, chain(network.parameters(), network.buffers()))):
             raise ValueError(f"the {name} has a layer of torch.nn.Lazy..., whose size is not known yet: give its size")
 
 

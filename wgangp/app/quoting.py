@@ -1,4 +1,4 @@
-"""Paths of the command line, as Hydra reads them."""
+"""Paths and names of the command line, as Hydra reads them."""
 
 import os
 import re
@@ -13,10 +13,12 @@ PATHS = (  # keys whose value is a path, and is taken as it is typed
 MAYBE_PATHS = ("dataset.held_out", "dataset.condition", "condition")  # or a number, or the name of a column
 NAMES = {"label", "name", *(f"dataset.{key}" for key in ("classes", "columns", "labels", "key", "condition"))}
 # Not as Python writes it: with a _, an exponent, a last zero behind the point, or NaN.
-ODD_NUMBER = re.compile(r"[-+]?(\d[\d.]*_[\d._]*|[\d._]+e[-+]?\d+|\d+\.(\d*0(?<!\.0))|nan|inf)", re.IGNORECASE)
+ODD_NUMBER = re.compile(r"[-+]?(\d[\d.]*_[\d._]*|[\d._]+e[-+]?\d+|\d+\.(\d*0(?<!\.0))?|\.\d+|nan|inf)", re.IGNORECASE)
 NUMBER = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?|true|false", re.IGNORECASE)
 PLAIN = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z_./][\w./-]*", re.IGNORECASE | re.ASCII)
-SWEEP = re.compile(r"['\"\[$?]|(choice|range|interval|glob|shuffle|sort|tag)\(")  # written in Hydra's own syntax
+CALL = re.compile(r"[$?]|(choice|range|interval|glob|shuffle|sort|tag)\(")  # written in Hydra's own syntax
+SWEEP = re.compile(rf"['\"\[]|{CALL.pattern}")
+ENTRY = re.compile(r"""'(?:\\.|[^'])*'|"(?:\\.|[^"])*"|[^\s\[\],'"][^\[\],'"]*(?<!\s)""")  # of a list, or all there is
 
 
 def with_quoted_path(argument: str, several: bool = False) -> str:
@@ -27,8 +29,8 @@ def with_quoted_path(argument: str, several: bool = False) -> str:
     """
     key, _, value = argument.partition("=")
     name = key.lstrip("+")
-    if name in NAMES and not SWEEP.match(value.lstrip("[")):
-        value = as_typed(value, always=name == "name")
+    if name in NAMES and not CALL.match(value):
+        value = as_typed(value, quotes_booleans=name == "name" and not several)
         argument = f"{key}={value}"
     is_path = name in PATHS or (name in MAYBE_PATHS and not NUMBER.fullmatch(value.partition(",")[0]))
     if not is_path or SWEEP.match(value):
@@ -37,15 +39,14 @@ def with_quoted_path(argument: str, several: bool = False) -> str:
     return f"{key}={','.join(map(quoted, paths))}"
 
 
-def as_typed(names: str, always: bool = False) -> str:
+def as_typed(names: str, quotes_booleans: bool) -> str:
     """Returns names, perhaps in a list, with quotes around those that a number would change: 1.10, 1e3 and 2024_01."""
 
-    def kept(name: str) -> str:
-        if not (ODD_NUMBER.fullmatch(name) or (always and NUMBER.fullmatch(names))):
-            return name
-        return f"'{name}'"
+    def kept(found: re.Match[str]) -> str:
+        is_odd = ODD_NUMBER.fullmatch(found[0]) or (quotes_booleans and found[0].lower() in ("true", "false"))
+        return f"'{found[0]}'" if is_odd else found[0]
 
-    return re.sub(r"[^\[\],]+", lambda found: kept(found[0]), names)
+    return ENTRY.sub(kept, names)
 
 
 def quoted(path: str) -> str:

@@ -100,7 +100,7 @@ def conditions_from_file(path: str, known: Conditions) -> Tensor:
         ) from error
     axes = known.units.axes
     plain = isinstance(x, np.ndarray) and x.dtype.kind in "biuf"
-    if plain and known.shape == (1,) and axes == "n":  # one number for each sample
+    if plain and known.shape == (1,) and axes == "n" and (x.ndim < 2 or x.shape[1:] == (1,)):  # one for each sample
         x = x.reshape(-1)
     if plain and x.ndim == len(axes) - 1:  # one condition alone; of single numbers one for each sample
         x = x[:, None] if known.shape == (1,) and len(x) > 1 else x[None]

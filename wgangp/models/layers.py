@@ -6,6 +6,7 @@ Weights are uniform with a chosen standard deviation, biases are zero. "Glorot" 
 
 import copy
 import math
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -194,12 +195,13 @@ def spectral_norm(module: nn.Module) -> None:
 
 def batch_norms(module: nn.Module) -> list[Any]:
     """Returns the BatchNorm layers of a module, also those that torch.jit has scripted or traced."""
-    scripted = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")
-    return [
-        m
-        for m in module.modules()
-        if isinstance(m, nn.modules.batchnorm._BatchNorm) or getattr(m, "original_name", None) in scripted
-    ]
+    return [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) or is_scripted_norm(m)]
+
+
+def is_scripted_norm(module: nn.Module) -> bool:
+    name = getattr(module, "original_name", None)
+    is_norm = isinstance(name, str) and re.fullmatch(r"(?!Frozen)\w*BatchNorm[123]d|SyncBatchNorm", name)
+    return bool(is_norm) and hasattr(module, "running_mean")
 
 
 def couples_samples(module: nn.Module) -> bool:

@@ -99,23 +99,26 @@ def append(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def replacing(path: Path, mode: str = "w", partial: Path | None = None) -> Iterator[IO[Any]]:
+def replacing(path: Path, mode: str = "w", partial: Path | None = None, durable: bool = True) -> Iterator[IO[Any]]:
     """Opens a file beside, which replaces `path` at the end: readers see the old content or the new, never half of it.
 
-    After an error, or a crash, the old content is still there. `partial` is the file's name meanwhile.
+    After an error, or a crash, the old content is still there, also after one of the machine if `durable`. `partial` is
+    the file's name meanwhile.
     """
     random = secrets.token_hex(4)  # containers share process numbers
-    partial = partial or path.with_name(f"{path.name}.{random}.partial")
+    partial = partial or path.with_name(f"{path.name[:40]}.{random}.partial")
     try:
         with open_for_writing(partial, mode) as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(partial, path)
-        sync_folder(path.parent)
+        if durable:
+            sync_folder(path.parent)
     except BaseException as error:
         partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # as of a full disk
+        if isinstance(error, OSError) and error.filename in (None, str(partial)):  # as of a full disk
             number = error.errno or errno.ENOSPC
             raise OSError(number, os.strerror(number), str(path)) from error
         raise
@@ -126,7 +129,13 @@ def replacing_regular(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """As `replacing`. Raises OSError if something else than a file has this name, such as a device or a link."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise not_regular(path)
-    with replacing(path, mode) as file:
+    if path.exists() and not os.access(path.parent, os.W_OK):  # no other file can be made beside it
+        with open_for_writing(path, mode) as file:
+            yield file
+        return
+    with replacing(path, mode, durable=False) as file:  # of many files in a row
+        if path.exists():
+            shutil.copymode(path, file.name)
         yield file
 
 

@@ -144,7 +144,8 @@ class Array(Source):
         where = f"dataset.path={shown(self.path)}"
         contents = [content, *([content.test] if content.test is not None else [])]
         check_pixels(f"{where}: of the training and the held-out samples", contents)
-        check_pixels(f"{where}: of their conditions", [c.condition for c in contents if c.condition is not None])
+        pictures = [c.condition for c in contents if c.condition is not None and c.condition.x.ndim > 2]
+        check_pixels(f"{where}: of their conditions", pictures)
         labels, names = as_labels(where, [c.labels for c in contents])
         parts = []
         for c, y in zip(contents, labels, strict=True):

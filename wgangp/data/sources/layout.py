@@ -13,8 +13,9 @@ from wgangp.machine.text import shown
 # Names of parts, without digits, blanks and other signs: train2017 and "Training Set" are train and trainingset.
 TRAIN = ("train", "training", "trainset", "trainingset", "trainval", "trainimages", "trainingimages", "segtrain")
 HELD_OUT = (  # the first found is used
-    *("val", "valid", "validation", "valset", "validationset", "valimages", "validationimages", "dev", "eval"),
-    *("evaluation", "holdout", "heldout", "test", "tests", "testing", "testset", "testimages", "segtest"),
+    *("val", "valid", "validation", "valset", "validset", "validationset", "valimages", "validationimages", "dev"),
+    *("devset", "eval", "evalset", "evaluation", "holdout", "heldout", "test", "tests", "testing", "testset"),
+    *("testingset", "testimages", "testingimages", "segtest"),
 )
 Parts = list[str]  # of a name: its folders, and the file
 
