@@ -47,8 +47,9 @@ def check_data(dataset: Dataset, n: int, classes: int) -> None:
     if not isinstance(fetched, tuple | list):
         raise ValueError(f"the dataset fetches {found(fetched)}: make fetch return a tuple of what make takes")
     x, y = check_batch(dataset.make(*fetched), n, dataset, classes, torch.float64)
-    is_read = classes or dataset.conditions is not None
-    if not (x.isfinite().all() and (not is_read or y.isfinite().all())):
+    read = (x, y) if classes or dataset.conditions is not None else (x,)
+    on_cpu = x.device.type == "cpu"  # elsewhere the first log step finds them, which waits for the device anyway
+    if on_cpu and not all(part.isfinite().all() for part in read):
         raise ValueError("the dataset makes samples or conditions that are missing (NaN) or infinite: replace them")
     if classes and not 0 <= int(y.min()) <= int(y.max()) < classes:
         raise ValueError(
