@@ -47,13 +47,15 @@ def build(node: DictConfig, *args: Any, part: str = "", allow: Sequence[str] = (
         plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise ValueError(one_line(error)) from error
+    where = part or str(node._get_full_key(None))
     check_targets(plain, allow)
-    check_arguments(plain, part or str(node._get_full_key(None)))
+    check_arguments(plain, where)
     make = hydra.utils.instantiate(plain, _convert_="all", _partial_=True)
     partial_wanted = isinstance(plain, dict) and plain.get("_partial_") is True
-    if not partial_wanted:
-        check_complete(plain, part or str(node._get_full_key(None)), kwargs)
-    return partial(make, *args, **kwargs) if partial_wanted else make(*args, **kwargs)
+    if partial_wanted:
+        return partial(make, *args, **kwargs)
+    check_complete(plain, where, kwargs)
+    return make(*args, **kwargs)
 
 
 def set_up_device(cfg: DictConfig, job: int | None = None) -> torch.device:

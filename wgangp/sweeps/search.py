@@ -119,9 +119,9 @@ class Study:
 
     def unfinished(self) -> list[StudyTrial]:
         """The trials that a killed process left."""
-        left = self.study.get_trials(states=(self.optuna.trial.TrialState.RUNNING,))
-        whole = [trial.params.keys() == self.distributions.keys() for trial in left]  # a cut journal may lack some
-        return [StudyTrial(t, self._with_values(t.params) if w else []) for t, w in zip(left, whole, strict=True)]
+        left, keys = self.study.get_trials(states=(self.optuna.trial.TrialState.RUNNING,)), self.distributions.keys()
+        # A cut journal may lack some values.
+        return [StudyTrial(t, self._with_values(t.params) if t.params.keys() == keys else []) for t in left]
 
     def skip(self, trial: StudyTrial) -> None:
         """Its values are tried under the next number."""
