@@ -91,6 +91,10 @@ def test_nonsense_is_refused_in_one_line(run, tmp_path, monkeypatch):
         ("generator_optimizer.betas=0.9", "generator_optimizer.betas=0.9: give two numbers"),
         ("+steps=3", "+steps: this key is there already: write it without +"),
         ("~generator.width", "generator.width is missing: give generator.width=..."),
+        (
+            "~penalty.schedule.final penalty/schedule=linear",
+            "penalty.schedule.final is missing: give penalty.schedule.final=...",
+        ),
         ("threads=3000", "threads=3000: give a whole number from 1 to 1,024, or auto"),
         ("evaluation_samples=99999999999", "give a whole number of at least 1, at most 100,000,000"),
         ("seed=${oc.env:SEED}", "This is text: of the environment take ${oc.decode:${oc.env:NAME}}"),
@@ -111,12 +115,13 @@ def test_nonsense_is_refused_in_one_line(run, tmp_path, monkeypatch):
         ("generator=", "generator"),
         ("generator=foo", "generator=foo: there is no such option"),
         ("penalty.points=nowhere", "points"),
+        ("~dataset.n", "dataset.n: there is no such key"),
         ("--hlep", "--hlep: there is no such option. Did you mean --help"),
     ],
 )
 def test_the_answer_says_what_to_give(typed, answer, call, tmp_path, monkeypatch):
     monkeypatch.setenv("SEED", "3")
-    code, text = call("train", *TOYS, typed)
+    code, text = call("train", *TOYS, *typed.split())
     assert code == 1 and answer in text and len(text.strip().splitlines()) == 1, text
     assert not list(tmp_path.iterdir())
 

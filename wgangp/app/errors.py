@@ -105,9 +105,9 @@ def explain(error: Exception, config_name: str, arguments: Sequence[str] = ()) -
         return f"there is no configuration {name}: give the folder that yours is in by --config-dir=DIR"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return no_such_option(error.missing_cfg_file, arguments)
-    key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text)
+    key = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct|delete from config. '([^']+)'", text)
     if isinstance(error, ConfigCompositionException) and key:
-        return no_such_key(error, key[1] or key[2], config_name, arguments)
+        return no_such_key(error, key[1] or key[2] or key[3], config_name, arguments)
     if twice := re.search(r"Could not append to config. An item is already at '(.+?)'", text):
         return f"+{twice[1]}: this key is there already: write it without +"
     if "Config group override must be a string" in text:
@@ -138,7 +138,7 @@ def no_such_key(error: Exception, name: str, config_name: str, arguments: Sequen
     if over and MULTIRUN & set(arguments):
         return f"{name}: the default {over[0]} has no such key. In a sweep over {over[0]}, write +{name}=..."
     others = {other: ours for other, ours in theirs.items() if name not in ours.split(" or ")}
-    known = [key for key in keys(config_name, arguments) if key != name]
+    known = [key for key in keys(config_name, arguments) if key != name and not key.endswith("._target_")]
     return f"{name}: there is no such key.{near(name, known, config_name, others)}"
 
 
