@@ -174,11 +174,13 @@ def test_a_column_called_class_is_beside_the_classes(call, tmp_path):
 def test_interpolations_are_pictures_or_arrays(run, call):
     code, text = call("sample", "run=run", "interpolate=true", "format=files")
     assert code == 1 and "interpolate=true is for pictures, films and arrays: leave out format=files" in text
-    standing = ["n=3", "format=npy", "batchnorm=standing"]  # each sample for itself, whatever is drawn with it
-    for options, out in (["interpolate=true"], "steps"), ([], "ends"):
-        assert call("sample", "run=run", *options, *standing, f"out={out}")[0] == 0
-    steps, ends = np.load("steps.npy").astype(int), np.load("ends.npy").astype(int)
+    steps = ["interpolate=true", "format=npy"]  # each step for itself, whatever is drawn with it
+    asked = {"steps": [*steps, "n=3"], "more": [*steps, "n=20"], "ends": ["n=3", "format=npy", "batchnorm=standing"]}
+    for out, options in asked.items():
+        assert call("sample", "run=run", *options, f"out={out}")[0] == 0
+    steps, more, ends = (np.load(f"{out}.npy").astype(int) for out in asked)
     assert len(steps) == 24 and np.abs(steps[::8] - ends).max() <= 1  # the first of each row is the sample itself
+    assert np.abs(steps[:16] - more[:16]).max() <= 1
 
 
 def test_labels_are_those_of_the_data(call, tmp_path):
