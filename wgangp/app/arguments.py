@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -34,16 +34,9 @@ def check_arguments(node: Any, where: str) -> None:
         check_arguments(value, f"{where}.{key}")
 
 
-def check_complete(node: Any, where: str, given: Collection[str] = ()) -> None:
-    """Raises ValueError if a plain node of our own, or one within it, lacks a key that its target needs.
-
-    `given` are the names of the arguments that code gives to the outer one, beside its keys.
-    """
-    if not isinstance(node, dict):
-        return
-    for key, value in node.items():
-        check_complete(value, f"{where}.{key}")
-    target = str(node.get("_target_", ""))
+def check_complete(node: Any, where: str, given: Mapping[str, Any]) -> None:
+    """Raises ValueError if a plain node of our own lacks a key that its target needs, beside the arguments `given`."""
+    target = str(node.get("_target_", "")) if isinstance(node, dict) else ""
     if not target.startswith("wgangp."):
         return
     parameters = inspect.signature(hydra.utils.get_object(target)).parameters.values()

@@ -138,7 +138,7 @@ def no_such_key(error: Exception, name: str, config_name: str, arguments: Sequen
     if over and MULTIRUN & set(arguments):
         return f"{name}: the default {over[0]} has no such key. In a sweep over {over[0]}, write +{name}=..."
     others = {other: ours for other, ours in theirs.items() if name not in ours.split(" or ")}
-    known = [key for key in keys(config_name, arguments) if key != name and not key.endswith("._target_")]
+    known = [key for key in keys(config_name, arguments) if key != name and "._" not in key]  # such as _target_
     return f"{name}: there is no such key.{near(name, known, config_name, others)}"
 
 
