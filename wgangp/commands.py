@@ -4,26 +4,7 @@ import importlib
 import io
 import os
 import sys
-
-
-def train() -> None:
-    run("train")
-
-
-def resume() -> None:
-    run("resume")
-
-
-def sample() -> None:
-    run("sample")
-
-
-def evaluate() -> None:
-    run("evaluate")
-
-
-def summarize() -> None:
-    run("summarize")
+from functools import partial
 
 
 def run(name: str) -> None:
@@ -36,3 +17,10 @@ def run(name: str) -> None:
         importlib.import_module(f"wgangp.{name}").main()
     except KeyboardInterrupt:
         importlib.import_module("wgangp.machine.signals").interrupted()
+
+
+train = partial(run, "train")
+resume = partial(run, "resume")
+sample = partial(run, "sample")
+evaluate = partial(run, "evaluate")
+summarize = partial(run, "summarize")
