@@ -22,9 +22,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, MissingMandatoryValue
 
 from wgangp.app.composing import composing
+from wgangp.app.help import default_options
 from wgangp.app.paths import CONF, PACKAGE, config_folders
 from wgangp.machine.text import printable, shown
-from wgangp.run_dir.record import flatten, parse_yaml
+from wgangp.run_dir.record import flatten
 
 MULTIRUN = {"-m", "--multirun"}
 MANY = 40  # more names than one reads in a message
@@ -217,7 +218,6 @@ def keys(config_name: str, arguments: Sequence[str]) -> list[str]:
             cfg = hydra.compose(config_name)
     if config_name != "train":
         return list(flatten(OmegaConf.to_container(cfg)))  # type: ignore[arg-type]
-    defaults = parse_yaml((CONF / f"{config_name}.yaml").read_text(), config_name)["defaults"]
-    placed = [key for entry in defaults if isinstance(entry, dict) for key in entry if "@" in key]  # optimizer@...
+    placed = [group for group in default_options(CONF / "train.yaml") if "@" in group]  # optimizer@...
     alone = set(groups()) - {key.partition("@")[0] for key in placed}
     return [*flatten(OmegaConf.to_container(cfg)), *placed, *sorted(alone)]  # type: ignore[arg-type]
