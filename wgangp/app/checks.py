@@ -95,8 +95,8 @@ RULES: dict[str, Rule] = {
 def check(cfg: DictConfig) -> None:
     """Raises ValueError if a value is out of range."""
     for key in ("generator_optimizer", "critic_optimizer"):
-        if key in cfg and not OmegaConf.is_dict(cfg[key]):
-            raise ValueError(f"{key}={typed(cfg[key])}: its options are chosen by optimizer@{key}={typed(cfg[key])}")
+        if key in cfg:
+            check_optimizer(key, cfg[key])
     for key in ("evaluate", "scores", "paper"):
         if key in cfg and not OmegaConf.is_dict(cfg[key]):
             raise ValueError(f"{key}={typed(cfg[key])}: set its keys one by one, {key}.KEY=VALUE; --help lists them")
@@ -111,9 +111,6 @@ def check(cfg: DictConfig) -> None:
             raise ValueError(
                 f"{key}={known}: this name is not UTF-8, and logs and checkpoints hold no other: rename it"
             )
-    for key in ("generator_optimizer", "critic_optimizer"):
-        if key in cfg:
-            check_optimizer(key, cfg[key])
     for name, node in cfg.get("scores", {}).items():
         check_score(f"scores.{name}", node)
 
@@ -126,8 +123,10 @@ def check_score(key: str, node: Any) -> None:
                 raise ValueError(f"{key}.{name}={typed(value)}: give a whole number of at least 1")
 
 
-def check_optimizer(key: str, node: DictConfig) -> None:
-    """Raises ValueError if a learning rate or another number of an optimizer is out of range."""
+def check_optimizer(key: str, node: Any) -> None:
+    """Raises ValueError if an optimizer has no options, or its learning rate or another number is out of range."""
+    if not OmegaConf.is_dict(node):
+        raise ValueError(f"{key}={typed(node)}: its options are chosen by optimizer@{key}={typed(node)}")
     if not (is_number(node.lr) and node.lr >= 0):
         raise ValueError(f"{key}.lr={typed(node.lr)}: give a number above 0, or 0 to keep this network as it is")
     for name in ("eps", "alpha", "weight_decay", "momentum"):
