@@ -25,7 +25,7 @@ def record_environment(run: Path, device: torch.device, data: str) -> None:
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "cuda": torch.version.cuda,
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES if is_installed(name)},
+        "packages": {name: version for name in PACKAGES if (version := version_of(name))},
     }
     replace_json(run / "environment.json", content)
 
@@ -42,9 +42,9 @@ def commit() -> str | None:
         return None
 
 
-def is_installed(name: str) -> bool:
+def version_of(package: str) -> str | None:
+    """Returns the installed version; None if the package is not installed."""
     try:
-        importlib.metadata.version(name)
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+        return None
