@@ -1,6 +1,6 @@
 """How a run stands: status.json, which is replaced as a whole at each change."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import get_type_hints
 
@@ -51,5 +51,5 @@ def read_status(run: Path) -> Status | None:
         return None
     if status.state == "running" and not is_locked(run):
         reason = f"its process died; the newest checkpoint is of step {status.step}"
-        return Status(**asdict(status) | {"state": "failed", "reason": reason})
+        return replace(status, state="failed", reason=reason)
     return status
