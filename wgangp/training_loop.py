@@ -123,7 +123,7 @@ class TrainingLoop:
         t, scores = self.trainer, self.scores()
         logged = self.logger.scalars(t.step)
         if scores.keys() - logged.keys():
-            self.logger.write(t.step, dict(scores))
+            self.logger.write(t.step, t.images_seen, dict(scores))
         self.latest |= logged | scores
         if self.intervals.sample:
             self.write_picture()
@@ -148,7 +148,7 @@ class TrainingLoop:
         t, values = self.trainer, measured | scores
         scalars = {name: value for name, value in values.items() if isinstance(value, int | float)}
         self.latest |= scalars
-        self.logger.write(t.step, values)
+        self.logger.write(t.step, t.images_seen, values)
         log.log(logging.DEBUG if shows_bar() else logging.INFO, "%s", self.progress.line(t.step, scalars))
         self.progress.warn_if_flat(t.step, scalars)
         value = monitored(scalars, self.checkpoints.monitor)

@@ -159,7 +159,7 @@ def make_loop(
     trainer = prepared.trainer
     logger = Logger()
     if is_main():
-        logger = RunLogger(run, trainer.step, cfg.batch_size * cfg.n_critic, trainer.images_seen)
+        logger = RunLogger(run, trainer.step, trainer.images_seen)
     step: Callable[[], Logs] = trainer.train_step
     if cfg.profile:
         first, last = cfg.profile_steps

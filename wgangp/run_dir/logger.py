@@ -38,8 +38,8 @@ def log_os_errors(what: str, step: int) -> Iterator[None]:
 class Logger:
     """Where a run's scalars and pictures go. This base class writes nothing: for ranks other than 0."""
 
-    def write(self, step: int, values: Values) -> None:
-        """Logs scalars, and tensors of shape (n,) as histograms."""
+    def write(self, step: int, images_seen: int, values: Values) -> None:
+        """Logs scalars, and tensors of shape (n,) as histograms; `images_seen` counts the real images so far."""
 
     def scalars(self, step: int) -> dict[str, float]:
         """Returns the scalars that were logged at this step."""
@@ -69,23 +69,22 @@ class RunLogger(Logger):
     `images_seen` is the number of real images that the critic's updates have used until `step`.
     """
 
-    def __init__(self, run: Path, step: int, images_per_step: int, images_seen: int = 0) -> None:
-        self.run, self.images_per_step = run, images_per_step
-        self.started, self.images_seen = step, images_seen
+    def __init__(self, run: Path, step: int, images_seen: int = 0) -> None:
+        self.run = run
         (run / "samples").mkdir(parents=True, exist_ok=True)
         self.metrics = run / "metrics.jsonl"
         kept = [f"{line}\n" for line, row in lines_and_rows(self.metrics) if row["step"] <= step]
-        self.step, self.time = step, time.perf_counter()
+        self.step, self.images_seen, self.time = step, images_seen, time.perf_counter()
         if kept or self.metrics.exists():
             replace_text(self.metrics, "".join(kept))
         self.events = EventFile(run, purge_step=step + 1)
 
-    def write(self, step: int, values: Values) -> None:
+    def write(self, step: int, images_seen: int, values: Values) -> None:
         tensors = {name: v for name, v in values.items() if isinstance(v, Tensor)}
-        numbers = {name: v for name, v in values.items() if isinstance(v, int | float)} | self._throughput(step)
+        numbers = {name: v for name, v in values.items() if isinstance(v, int | float)}
+        numbers |= self._throughput(step, images_seen)
         with log_os_errors("the line of metrics.jsonl", step):
-            seen = self.images_seen + (step - self.started) * self.images_per_step
-            line = json.dumps({"step": step, "images_seen": seen} | numbers)
+            line = json.dumps({"step": step, "images_seen": images_seen} | numbers)
             append(self.metrics, f"{line}\n".encode())
         summaries = [scalar(name, value) for name, value in numbers.items()]
         for name, x in tensors.items():
@@ -112,14 +111,15 @@ class RunLogger(Logger):
         yield
         self.time += time.perf_counter() - started
 
-    def _throughput(self, step: int) -> dict[str, float]:
+    def _throughput(self, step: int, images_seen: int) -> dict[str, float]:
         """Steps and real images a second since the last call, if there were any."""
         if step == self.step:
             return {}
         now = time.perf_counter()
-        rate = (step - self.step) / max(now - self.time, 1e-9)
-        self.step, self.time = step, now
-        return {"throughput/steps_per_second": rate, "throughput/images_per_second": rate * self.images_per_step}
+        seconds = max(now - self.time, 1e-9)
+        steps, images = step - self.step, images_seen - self.images_seen
+        self.step, self.images_seen, self.time = step, images_seen, now
+        return {"throughput/steps_per_second": steps / seconds, "throughput/images_per_second": images / seconds}
 
     def picture(self, step: int, picture: np.ndarray) -> None:
         """Writes samples/step_NNNNNNNN.png, and TensorBoard's image."""
