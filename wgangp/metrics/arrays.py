@@ -15,6 +15,8 @@ MOST_LISTED = 64  # columns whose own scores evaluation.json lists
 MOST_COLUMNS = 2000  # of correlations
 EMPTY = 1e-9  # of the largest power: less is no power, but rounding
 
+Compared = tuple[dict[str, float], dict[str, dict[str, object]]]  # scores, and their details, by name
+
 
 class ArrayMetric(Metric):
     """Compares generated samples with as many training samples, both in the data's own units."""
@@ -33,10 +35,8 @@ class ArrayMetric(Metric):
         values, details = self.compare(fake, real, names_of_columns(dataset))
         return Result(values, {"samples": len(fake), "reference": f"{len(real):,} training samples"}, details)
 
-    def compare(
-        self, fake: Tensor, real: Tensor, names: list[str]
-    ) -> tuple[dict[str, float], dict[str, dict[str, object]]]:
-        """Returns the scores of samples (n, k, *) against (m, k, *), and their details."""
+    def compare(self, fake: Tensor, real: Tensor, names: list[str]) -> Compared:
+        """Compares samples (n, k, *) with (m, k, *), whose columns have these names."""
         raise NotImplementedError
 
 
@@ -49,9 +49,7 @@ class Marginals(ArrayMetric):
 
     higher_is_better: ClassVar = {"ks_mean": False, "ks_max": False}
 
-    def compare(
-        self, fake: Tensor, real: Tensor, names: list[str]
-    ) -> tuple[dict[str, float], dict[str, dict[str, object]]]:
+    def compare(self, fake: Tensor, real: Tensor, names: list[str]) -> Compared:
         distances = kolmogorov_smirnov(random_rows(columns(fake), VALUES), random_rows(columns(real), VALUES))
         listed = dict(zip(names, distances.tolist(), strict=True)) if len(names) <= MOST_LISTED else {}
         details: dict[str, object] = {"column": names[int(distances.argmax())], "columns": listed}
@@ -69,9 +67,7 @@ class Correlations(ArrayMetric):
     def suits(self, dataset: Dataset) -> bool:
         return dataset.units is not None and dataset.shape[0] > 1
 
-    def compare(
-        self, fake: Tensor, real: Tensor, names: list[str]
-    ) -> tuple[dict[str, float], dict[str, dict[str, object]]]:
+    def compare(self, fake: Tensor, real: Tensor, names: list[str]) -> Compared:
         difference = correlation_difference(random_rows(columns(fake), VALUES), random_rows(columns(real), VALUES))
         return {"correlation_difference": difference}, {}
 
@@ -88,9 +84,7 @@ class Spectrum(ArrayMetric):
     def suits(self, dataset: Dataset) -> bool:
         return dataset.units is not None and len(dataset.shape) > 1 and max(dataset.shape[1:]) > 1
 
-    def compare(
-        self, fake: Tensor, real: Tensor, names: list[str]
-    ) -> tuple[dict[str, float], dict[str, dict[str, object]]]:
+    def compare(self, fake: Tensor, real: Tensor, names: list[str]) -> Compared:
         places = real.flatten(2)
         varies = (places.amax(2) > places.amin(2)).any(0)  # (c,); the others have no power
         if not varies.any():
