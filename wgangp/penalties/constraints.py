@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from wgangp.models.layers import spectral_norm
 from wgangp.penalties.base import Penalty
-from wgangp.penalties.gradients import at_least_float32, gradient_of
+from wgangp.penalties.gradients import at_least_float32, gradient_of, norms_of
 
 
 class WeightClipping(Penalty):
@@ -46,8 +46,8 @@ class NormalisedCritic(nn.Module):
 
         grad, out = gradient_of(total, x)
         out = at_least_float32(out)
-        f, norm = out[:, :1], torch.linalg.vector_norm(at_least_float32(grad).flatten(1), dim=1, keepdim=True)
-        scale = norm + f.abs()
+        f = out[:, :1]
+        scale = norms_of(grad)[:, None] + f.abs()
         scale = torch.where(scale > 0, scale, 1.0)  # f is 0 where all units of a narrow critic are dead
         return torch.cat([f / scale, out[:, 1:]], dim=1)
 

@@ -44,8 +44,7 @@ def gradient_norm(critic: ScoreFunction, x: Tensor, order: float = 2) -> Tensor:
         return f.sum(), f  # the gradient of the sum has that of each sample
 
     grad, _ = gradient_of(total, x)  # (n, *shape)
-    norm: Tensor = torch.linalg.vector_norm(at_least_float32(grad).flatten(1), ord=order, dim=1)  # (n,)
-    return norm
+    return norms_of(grad, order)
 
 
 def jacobian_norm(function: ScoreFunction, x: Tensor) -> Tensor:
@@ -63,8 +62,13 @@ def jacobian_norm(function: ScoreFunction, x: Tensor) -> Tensor:
 
     grad, _ = gradient_of(projected, x)
     scale: float = v.shape[1] ** 0.5
-    norm: Tensor = torch.linalg.vector_norm(at_least_float32(grad).flatten(1), dim=1)
-    return scale * norm
+    return scale * norms_of(grad)
+
+
+def norms_of(gradients: Tensor, order: float = 2) -> Tensor:
+    """Returns the norm of each sample's gradient (n, *shape) over all its axes, (n,), in float32 at least."""
+    norms: Tensor = torch.linalg.vector_norm(at_least_float32(gradients).flatten(1), ord=order, dim=1)
+    return norms
 
 
 def gradient_of(function: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor) -> tuple[Tensor, Tensor]:
