@@ -37,11 +37,8 @@ class Features:
     @property
     def real(self) -> Tensor:
         """(m, d), of all training images, or of at most `most` clips."""
-
-        def compute() -> Tensor:
-            return self._of(training_samples(self.dataset, self.most))
-
-        return _of_training(self.dataset, (self.extractor, self.device), compute)
+        key = self.extractor, self.device
+        return _of_training(self.dataset, key, lambda: self._of(training_samples(self.dataset, self.most)))
 
     @property
     def held_out(self) -> Tensor | None:
