@@ -1,6 +1,5 @@
 """Scores of points, and distances of arrays."""
 
-import importlib.util
 from typing import Any, ClassVar
 
 import torch
@@ -86,8 +85,10 @@ class Wasserstein1(Distance):
         self.floor: Once[dict[str, float]] = Once()
 
     def check(self) -> None:
-        if importlib.util.find_spec("scipy") is None:
-            raise ValueError("wasserstein1: scipy is not installed: pip install -e '.[eval]'")
+        try:
+            import scipy.optimize  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise ValueError("wasserstein1: scipy is not installed: pip install -e '.[eval]'") from error
 
     def __call__(self, samples: Tensor, asked: Tensor | None, dataset: Dataset, device: torch.device) -> Result:
         n = comparable_number(dataset, self.samples, len(samples))
@@ -101,12 +102,9 @@ class Wasserstein1(Distance):
 def wasserstein1(x: Tensor, y: Tensor) -> float:
     """Returns the exact 1-Wasserstein distance between x and y, both (n, d): the mean of the cheapest matching.
 
-    Its time grows as n^3: a second at n = 2,000. Raises ValueError if scipy is not installed.
+    Its time grows as n^3: a second at n = 2,000.
     """
-    try:
-        from scipy.optimize import linear_sum_assignment
-    except ModuleNotFoundError as error:
-        raise ValueError("scipy is not installed: pip install -e '.[eval]'") from error
+    from scipy.optimize import linear_sum_assignment
 
     # Through matrix products, cdist loses the digits of near points; but of long vectors it takes minutes without.
     mode = "donot_use_mm_for_euclid_dist" if x.shape[1] <= LONG else "use_mm_for_euclid_dist"
