@@ -72,14 +72,8 @@ def units_of(state: object) -> Units:
             numbers = all(isinstance(x, float) and math.isfinite(x) for row in rows for x in row)
             sizes = len(rows) == 3 and all(len(row) == k for row in rows) and 1 <= k <= MOST_CHANNELS
             named = all(isinstance(name, str) for name in names) and len(names) in (0, k)
-            if (
-                numbers
-                and sizes
-                and named
-                and scaling in SCALINGS
-                and is_axes(axes)
-                and dtype in ("float32", "float64")
-            ):
+            known = scaling in SCALINGS and is_axes(axes) and dtype in ("float32", "float64")
+            if numbers and sizes and named and known:
                 return Units(scaling, torch.tensor(rows, dtype=torch.float64), axes, tuple(names), dtype)
     raise ValueError("its header has units that no dataset has")
 
