@@ -78,15 +78,14 @@ class VideoFolder(Source):
         if not root.is_dir():
             raise FileNotFoundError(f"dataset.path={self.path}: there is no such folder")
         videos, others = list_videos(root, self.stacked)
+        kinds = shown(listed([f"{ending} ({count:,})" for ending, count in others.most_common()]))
         if not videos:
-            kinds = [f"{ending} ({count:,})" for ending, count in others.most_common()]
-            found = f"; it has {shown(listed(kinds))}" if kinds else ""
             raise ValueError(
                 f"dataset.path={self.path} has no videos (looked for .mp4, .webm, .gif, folders of .png and others)"
-                + found
+                + (f"; it has {kinds}" if kinds else "")
             )
-        if left := [f"{ending} ({count:,})" for ending, count in others.most_common()]:
-            log.info("passed over files that are no videos: %s", shown(listed(left)))
+        if kinds:
+            log.info("passed over files that are no videos: %s", kinds)
         if missing := needs_pyav(videos):
             raise ValueError(
                 f"{listed(missing)} cannot be read without PyAV: `pip install av`, or convert to .gif, .webp or "
@@ -145,10 +144,10 @@ def list_videos(root: Path, stacked: bool) -> tuple[dict[str, list[Path]], Count
         if is_video_file(path) or (stacked and ending in ENDINGS):
             videos[name] = [path]
         elif ending in ENDINGS:
-            videos.setdefault(str(Path(name).parent.as_posix()), []).append(path)
+            videos.setdefault(Path(name).parent.as_posix(), []).append(path)
         else:
             others[ending or "no ending"] += 1
-    of_files = {str(Path(name).parent.as_posix()) for name, files in videos.items() if is_video_file(files[0])}
+    of_files = {Path(name).parent.as_posix() for name, files in videos.items() if is_video_file(files[0])}
     for folder in of_files & videos.keys():
         others.update(path.suffix.lower() for path in videos.pop(folder))
     return videos, others
