@@ -79,7 +79,7 @@ def _parts_among(folders: list[str], notes: list[str]) -> tuple[str | None, str 
 def _labelled(train: list[Parts], held_out: list[Parts], start: int, notes: list[str]) -> Layout:
     """Returns the layout of two parts, whose classes are looked for from the folders at depth `start`."""
     depth = branching(train, start)
-    folders = [] if depth is None else sorted({p[depth] for p in train if len(p) > depth + 1}, key=by_numbers)
+    folders = [] if depth is None else sorted(folders_at(train, depth), key=by_numbers)
     if depth is not None and not mostly_inside(train, depth):
         notes.append(f"the images have no classes, since most are in none of the folders {shown(listed(folders))}")
         depth = None
@@ -100,9 +100,9 @@ def zeros(n: int) -> Tensor:
 
 def branching(parts: Sequence[Parts], start: int = 0) -> int | None:
     """Returns the first depth with several folders; None if there is none."""
-    depth, folders = start, {""}
+    depth, folders = start, [""]
     while len(folders) == 1:
-        folders = {p[depth] for p in parts if len(p) > depth + 1}
+        folders = folders_at(parts, depth)
         depth += 1
     return depth - 1 if folders else None
 
@@ -133,8 +133,5 @@ def names_of(parts: Sequence[Parts]) -> list[str]:
 def _strays(parts: Sequence[Parts], depth: int) -> list[str]:
     strays = names_of([p for p in parts if folder_at(p, depth) is None])
     few = shown(listed(strays))
-    return (
-        [f"left out {len(strays)} of {len(parts)} images, which are in none of the class folders: {few}"]
-        if strays
-        else []
-    )
+    note = f"left out {len(strays)} of {len(parts)} images, which are in none of the class folders: {few}"
+    return [note] if strays else []
