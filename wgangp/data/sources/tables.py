@@ -61,17 +61,17 @@ def _positions(path: Path, names: Sequence[str], wanted: Columns) -> tuple[list[
     """Returns the positions of the columns of numbers, those of the condition last, and of that of the classes."""
     columns, labels, condition = wanted.numbers, wanted.labels, wanted.condition
     for name in [*(names if columns is None else columns), *([labels] if labels else []), *condition]:
-        if str(name) not in names:
+        if name not in names:
             raise ValueError(
                 f"dataset.path={shown(path)} has no column {shown(name)}: choose from {shown(listed(names))}"
             )
-        if names.count(str(name)) > 1:
+        if names.count(name) > 1:
             raise ValueError(f"dataset.path={shown(path)} has several columns {shown(name)}: rename them")
     for option, asked in (("columns", columns or []), ("condition", condition)):
-        if len({*map(str, asked)}) < len(asked):
+        if len({*asked}) < len(asked):
             raise ValueError(f"dataset.{option}={[*asked]} names a column twice: name each once")
     label = None if labels is None else names.index(labels)
-    chosen = range(len(names)) if columns is None else [names.index(str(name)) for name in columns]
+    chosen = range(len(names)) if columns is None else [names.index(name) for name in columns]
     given = [names.index(name) for name in condition]
     numbers = [i for i in chosen if i not in (label, *given)]
     if not numbers:
