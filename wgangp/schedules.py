@@ -34,11 +34,10 @@ class Constant(Schedule):
         self.value = start
 
 
-# The others' values are on the device, where a CUDA graph reads them.
-
-
 class Linear(Schedule):
     """Changes linearly from the first value to `final` at the end of the run."""
+
+    value: Tensor  # on the device, where a CUDA graph reads it
 
     def __init__(self, start: float, *, final: float) -> None:
         super().__init__(start)
@@ -48,7 +47,7 @@ class Linear(Schedule):
         self.register_buffer("value", torch.tensor(float(start)), persistent=False)
 
     def begin(self, progress: float) -> None:
-        self.value.fill_(self.start + progress * (self.final - self.start))  # type: ignore[union-attr]
+        self.value.fill_(self.start + progress * (self.final - self.start))
 
 
 class Adaptive(Schedule):
@@ -58,6 +57,8 @@ class Adaptive(Schedule):
     while it is below. One update changes it by a factor of at most 10^rate. Mtetwa et al. (2025) control the weight by
     the norm, too.
     """
+
+    value: Tensor  # likewise
 
     def __init__(self, start: float, *, target: float, rate: float, least: float, most: float) -> None:
         super().__init__(start)
@@ -72,4 +73,4 @@ class Adaptive(Schedule):
     @torch.no_grad()
     def observe(self, norm: Tensor) -> None:
         factor = (mean_over_ranks(norm) / self.target).clamp(0.1, 10) ** self.rate
-        self.value.mul_(factor).clamp_(self.least, self.most)  # type: ignore[union-attr]
+        self.value.mul_(factor).clamp_(self.least, self.most)
