@@ -78,12 +78,9 @@ def apply() -> AbstractContextManager[None]:
 
 def figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> "Figure":
     """An empty figure of width x height inches, 100 pixels each, apart from pyplot and its windows."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=(width, height), layout=layout)
-    FigureCanvasAgg(made)
-    return made
+    return Figure(figsize=(width, height), layout=layout)
 
 
 def pixels(figure: "Figure") -> np.ndarray:
