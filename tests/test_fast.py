@@ -18,7 +18,7 @@ from torch._inductor.decomposition import select_decomp_table
 from wgangp.app.build import is_worth_compiling
 from wgangp.machine.compile import compile_if_equal, largest_difference, relative_difference, undisturbed
 from wgangp.machine.convolutions import Convolutions, is_giant
-from wgangp.machine.device import in_layout, memory_format
+from wgangp.machine.device import lay_out, memory_format
 from wgangp.machine.seeds import seed_step
 from wgangp.models import dcgan, mlp, resnet, resnet101
 from wgangp.penalties import GradientPenalty, Penalty, gradient_norm
@@ -327,6 +327,6 @@ def test_only_weights_of_convolutions_are_laid_out():
     """A weight of five axes beside images, as StyleGAN2 code has it, has no such layout."""
     network = nn.Module()
     network.conv, network.five = nn.Conv2d(3, 4, 3), nn.Parameter(torch.zeros(1, 8, 3, 3, 3))
-    in_layout(network, 3, torch.channels_last)
+    lay_out(network, 3, torch.channels_last)
     assert network.conv.weight.is_contiguous(memory_format=torch.channels_last) and network.five.is_contiguous()
-    in_layout(network, 3, torch.preserve_format)
+    lay_out(network, 3, torch.preserve_format)

@@ -27,7 +27,7 @@ from wgangp.contracts import (
 from wgangp.data import Dataset
 from wgangp.losses import Loss, class_loss, content_loss
 from wgangp.machine.cuda_graphs import Batches, Replayed
-from wgangp.machine.device import in_layout, memory_format
+from wgangp.machine.device import lay_out, memory_format
 from wgangp.machine.distributed import local_shard
 from wgangp.machine.ema import EMA
 from wgangp.machine.seeds import seed_step
@@ -92,9 +92,9 @@ class Trainer:
         check_generator(generator)
         check_scripted(generator, critic)
         self.dataset, self.loss, self.penalty = dataset, loss, penalty.to(device)
-        layout = memory_format(len(dataset.shape), device, precision)
-        self.generator = in_layout(generator.to(device), len(dataset.shape), layout)
-        self.critic = in_layout(critic.to(device), len(dataset.shape), layout)
+        self.generator, self.critic = generator.to(device), critic.to(device)
+        for network in (self.generator, self.critic):
+            lay_out(network, len(dataset.shape), memory_format(len(dataset.shape), device, precision))
         self.generator_params = trainable(generator, "generator")
         self.critic_params = trainable(critic, "critic")
         self.generator_optimizer = make_optimizer(generator_optimizer, self.generator_params, "generator")

@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from typing import TypeVar
 
 import torch
 from torch import nn
@@ -15,8 +14,6 @@ from wgangp.machine.cpu import bfloat16_is_faster
 from wgangp.machine.distributed import from_main, local_rank
 
 log = logging.getLogger(__name__)
-
-Module = TypeVar("Module", bound=nn.Module)
 
 
 def check_double_backward(device: torch.device) -> None:
@@ -115,12 +112,11 @@ def memory_format(axes: int, device: torch.device, precision: str) -> torch.memo
     return {3: torch.channels_last, 4: torch.channels_last_3d}.get(axes, torch.preserve_format)
 
 
-def in_layout(network: Module, axes: int, layout: torch.memory_format) -> Module:
+def lay_out(network: nn.Module, axes: int, layout: torch.memory_format) -> None:
     """Lays out the weights of convolutions over samples of so many axes, in place; others may have no such layout."""
     for weight in network.parameters():
         if weight.ndim == axes + 1:
             weight.data = weight.data.to(memory_format=layout)
-    return network
 
 
 def be_deterministic(wanted: bool) -> None:
