@@ -25,7 +25,8 @@ def changed(record: Record, changes: Sequence[str]) -> tuple[DictConfig, Record]
     defaults. Raises ValueError if a change is wrong.
     """
     parsed = [parse(with_quoted_path(change)) for change in changes]
-    chosen = {group_of(o): str(o.value()) for o in parsed if o.key_or_group in groups()}
+    of_groups = [override for override in parsed if override.key_or_group in groups()]
+    chosen = {group_of(o): str(o.value()) for o in of_groups}
     for group, option in chosen.items():
         if group.partition("@")[0] in FIXED:
             raise ValueError(f"{group}={option}: a resumed run keeps its {group}; start another run")
@@ -35,7 +36,7 @@ def changed(record: Record, changes: Sequence[str]) -> tuple[DictConfig, Record]
         for group, option in record.choices.items()
         if is_option(group, option) and not any(group.startswith(f"{other}/") for other in chosen)  # a part of another
     ]
-    today = load_config(*choices, *choice_overrides(parsed)) if chosen else OmegaConf.create()
+    today = load_config(*choices, *(o.input_line for o in of_groups if o.input_line)) if chosen else OmegaConf.create()
     for override in parsed:
         apply(cfg, override, today)
     if not any(o.key_or_group == "allow" for o in parsed):
@@ -65,10 +66,6 @@ def is_option(group: str, option: str) -> bool:
     """Whether conf/ has this option; names from a file are not used otherwise."""
     group = group.partition("@")[0]
     return group in groups() and group not in ("experiment", "sweep") and option in options(group)
-
-
-def choice_overrides(parsed: Sequence[Override]) -> list[str]:
-    return [o.input_line for o in parsed if o.key_or_group in groups() and o.input_line]
 
 
 def apply(cfg: DictConfig, override: Override, today: DictConfig) -> None:
