@@ -11,11 +11,9 @@ from wgangp.data import sources, toy
 from wgangp.machine.bounded import tensors_of
 
 DATA = {"wgangp.data.text.text", *(f"{room.__name__}.{name}" for room in (sources, toy) for name in room.__all__)}
-# And not what reads files.
-METRIC_MODULES = ("arrays", "conditions", "images", "patches", "synthetic", "text", "toy", "videos")
-METRICS = tuple(f"wgangp.metrics.{module}" for module in METRIC_MODULES)
-PARTS = ("models", "penalties", "schedules", "losses", "optimizers")
-PACKAGES = (*METRICS, *(f"wgangp.{part}" for part in PARTS))
+METRICS = ("arrays", "conditions", "images", "patches", "synthetic", "text", "toy", "videos")  # not what reads files
+PARTS = ("models", "penalties", "schedules", "losses", "optimizers", *(f"metrics.{module}" for module in METRICS))
+PACKAGES = tuple(f"wgangp.{part}" for part in PARTS)
 OPTIMIZERS = "torch.optim"
 
 
