@@ -31,17 +31,14 @@ SETTINGS = (  # of the trainer, under the names that they have in conf/train.yam
     *("seed", "steps", "batch_size", "n_critic", "generator_batch_multiple", "class_weight"),
     *("content", "content_weight", "lr_decay", "ema_decay"),
 )
-WORTH_COMPILING = (
-    5000  # steps; fewer do not make up for the time of compiling: half a minute for points, a minute for images
-)
+WORTH_COMPILING = 5000  # steps; fewer do not make up for half a minute of compiling for points, a minute for images
 
 
 def build(node: DictConfig, *args: Any, part: str = "", allow: Sequence[str] = (), **kwargs: Any) -> Any:
     """Instantiates a node's `_target_` with plain lists and numbers. `part` is its key, if it stands alone.
 
-    Raises ValueError if it may not be built, a key is missing, or an argument is of another type than ours take.
-
     `args` and `kwargs` are what the data decides. They are passed as they are, never read as configuration.
+    Raises ValueError if it may not be built, a key is missing, or an argument is of another type than ours take.
     """
     try:
         plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
@@ -51,8 +48,7 @@ def build(node: DictConfig, *args: Any, part: str = "", allow: Sequence[str] = (
     check_targets(plain, allow)
     check_arguments(plain, where)
     make = hydra.utils.instantiate(plain, _convert_="all", _partial_=True)
-    partial_wanted = isinstance(plain, dict) and plain.get("_partial_") is True
-    if partial_wanted:
+    if isinstance(plain, dict) and plain.get("_partial_") is True:
         return partial(make, *args, **kwargs)
     check_complete(plain, where, kwargs)
     return make(*args, **kwargs)

@@ -17,9 +17,7 @@ from torch.nn import functional as F
 from wgangp.models.resampling import Convolution, Size
 
 Module = TypeVar("Module", bound=nn.Module)
-Affine = Callable[
-    [int, float], nn.Module
-]  # (channels, first value) to what maps a condition to a norm's scale or offset
+Affine = Callable[[int, float], nn.Module]  # (channels, first value) to a map of conditions to a norm's scale or offset
 Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 CONVOLUTIONS: tuple[Callable[..., Convolution], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED: tuple[Callable[..., Transposed], ...] = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
