@@ -69,7 +69,7 @@ def samples_of(generator: Generator, z: Tensor, y: Tensor, rows: Tensor) -> Tens
 def in_rows(
     cfg: DictConfig, generator: Generator, label: int | None
 ) -> tuple[Tensor, int | None, Tensor | None, list[int]]:
-    """Returns samples of a grid, the columns and labels of its rows if it has some, and the samples' numbers.
+    """Returns samples of a grid, the columns of its rows and their labels if they have names, and the samples' numbers.
 
     The steps of a row have the number of the sample that it begins with.
     """
@@ -80,5 +80,6 @@ def in_rows(
     if generator.num_classes > 1 and label is None and not cfg.seeds and cfg.proportions == "equal":
         columns = max(1, cfg.n // generator.num_classes)
         labels = torch.arange(generator.num_classes).repeat_interleave(columns)
-        return class_rows(generator, z[:columns]), columns, labels, list(range(columns)) * generator.num_classes
+        numbers = list(range(columns)) * generator.num_classes
+        return class_rows(generator, z[:columns]), columns, labels if generator.class_names else None, numbers
     return samples_of(generator, z, y, rows), None, None, numbers_of(cfg)

@@ -110,12 +110,11 @@ def write_picture(cfg: DictConfig, generator: Generator, label: int | None, out:
         if chosen and any(letter.isalpha() for letter in out.suffix):
             raise ValueError(f"out={out}: samples are written as .npy, .csv, .txt, {', '.join(PICTURES)}: choose one")
         out = out.with_name(f"{out.name}.png")  # also of "step_1.5"
-    names = generator.class_names
     picture = pictures.draw(
         x,
         vocabulary=generator.vocabulary,
-        labels=labels if names else None,
-        class_names=names,
+        labels=labels,
+        class_names=generator.class_names,
         columns=columns,
         numbers=wanted if cfg.numbers else None,
         units=generator.data_units,
@@ -206,8 +205,8 @@ def write_film(cfg: DictConfig, generator: Generator, label: int | None, out: Pa
         raise ValueError(no_film)
     if generator.is_video:
         x, columns, labels, wanted = in_rows(cfg, generator, label)
-        names, numbers = generator.class_names, wanted if cfg.numbers else None
-        shown, fps = pictures.moving(x, columns, labels if names else None, names, numbers), pictures.FPS
+        numbers = wanted if cfg.numbers else None
+        shown, fps = pictures.moving(x, columns, labels, generator.class_names, numbers), pictures.FPS
     else:
         z, y, rows = wanted_latents(cfg, generator, label)
         t = torch.linspace(0, 1, cfg.frames + 1)[:-1]
