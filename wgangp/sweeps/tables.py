@@ -95,7 +95,7 @@ def cells(group: Group, objective: str, named: Sequence[str]) -> list[str]:
     low, high = map(rounded, group.interval(objective))
     numbers = [rounded(group.median(objective)), f"{low} to {high}" if low else "", str(len(group.scores(objective)))]
     names = [", ".join(dict.fromkeys(job.name for job in group.jobs if job.name))] if named else []
-    jobs = ", ".join(job.id + ("" if job.status == "done" else f" {job.status}{after(job)}") for job in group.jobs)
+    jobs = ", ".join(f"{job.id}{how_it_ended(job)}" for job in group.jobs)
     return [*names, *map(shortened, group.values.values()), *numbers, minutes, jobs]
 
 
@@ -103,9 +103,10 @@ def in_minutes(seconds: float) -> str:
     return f"{seconds / 60:.1f}" if seconds >= 60 else f"{seconds / 60:.1g}"
 
 
-def after(job: Job) -> str:
-    """The last step of a job that has not done them all, if it has done one."""
-    return f" after step {job.step}" if job.step and job.status != "done" else ""
+def how_it_ended(job: Job) -> str:
+    """The state of a job that is not done, and its last step, if it has done one."""
+    after = f" after step {job.step}" if job.step else ""
+    return "" if job.status == "done" else f" {job.status}{after}"
 
 
 def rounded(value: float) -> str:
