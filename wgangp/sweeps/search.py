@@ -26,11 +26,9 @@ def load_optuna() -> Any:
 
 def storage(file: Path) -> dict[str, Any]:
     """The study's place. An absolute path, since Optuna's lock is a link that a relative one would break."""
-    journal = load_optuna().storages.journal
-    return {
-        "study_name": "wgangp",
-        "storage": load_optuna().storages.JournalStorage(journal.JournalFileBackend(str(file.absolute()))),
-    }
+    storages = load_optuna().storages
+    backend = storages.journal.JournalFileBackend(str(file.absolute()))
+    return {"study_name": "wgangp", "storage": storages.JournalStorage(backend)}
 
 
 def check_journal(file: Path, repair: bool) -> None:
@@ -128,9 +126,12 @@ class Study:
         self.study.tell(trial.number, state=self.optuna.trial.TrialState.FAIL)
         self.study.enqueue_trial(trial.trial.params)
 
+    def _has_scores(self) -> bool:
+        return bool(self.study.get_trials(states=(self.optuna.trial.TrialState.COMPLETE,)))
+
     def check_scored(self) -> None:
         """Raises ValueError if no trial has a score."""
-        if not self.study.get_trials(states=(self.optuna.trial.TrialState.COMPLETE,)):
+        if not self._has_scores():
             raise ValueError(f"no trial has a score of {self.study.user_attrs['monitor']}: give other intervals")
 
     def best_overrides(self) -> list[str]:
@@ -147,7 +148,7 @@ class Study:
         return {k: searched[k] if k in searched else o.get_value_element_as_str() for k, o in overrides.items()}
 
     def best(self) -> str:
-        if not self.study.get_trials(states=(self.optuna.trial.TrialState.COMPLETE,)):
+        if not self._has_scores():
             return "no trial has a score"
         best = self.study.best_trial
         return f"best: job {best.number}, {best.value:.4g}, " + " ".join(f"{k}={v}" for k, v in best.params.items())
