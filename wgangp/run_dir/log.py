@@ -34,11 +34,11 @@ class Printable(logging.Formatter):
         return printable(super().format(record))
 
 
-class OneLine(logging.Formatter):
-    """One line for each message, without control characters."""
+class OneLine(Printable):
+    """Likewise, and one line for each message."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record)).replace("\t", "\\t").replace("\n", "\\n")
+        return super().format(record).replace("\t", "\\t").replace("\n", "\\n")
 
 
 class Earlier(logging.Handler):
