@@ -173,7 +173,7 @@ def test_mapped_arrays_equal_loaded_ones(monkeypatch, order, kind):
     loaded = load(f"x.{kind}", axes="nct", held_out=0.2)
     monkeypatch.setattr(files, "LARGE", 0)
     mapped = load(f"x.{kind}", axes="nct", held_out=0.2)
-    assert isinstance(files.read_arrays(files.Path(f"x.{kind}"), None, None).x, np.memmap)
+    assert isinstance(files.read_arrays(files.Path(f"x.{kind}"), files.Keys()).x, np.memmap)
     assert torch.equal(loaded.units.table, mapped.units.table)
     for i in (0, 3):
         assert torch.equal(loaded.batch(i, 16)[0], mapped.batch(i, 16)[0])

@@ -26,7 +26,7 @@ from wgangp.data.files import Files, decode, decoding
 from wgangp.data.files import cache as cache_module
 from wgangp.data.files.pixels import decode_file
 from wgangp.data.sources import image_folder
-from wgangp.data.sources.files import read_arrays
+from wgangp.data.sources.files import Keys, read_arrays
 from wgangp.data.sources.published import _sound_idx
 
 DRAW = {"held_out": None, "limit": None, "flip": False, "dequantise": False, "seed": 0, "device": torch.device("cpu")}
@@ -655,7 +655,7 @@ def test_no_memory_is_taken_for_what_is_not_there(tmp_path, monkeypatch, write, 
     write()
     tracemalloc.start()
     with pytest.raises(ValueError, match=r"0\.png cannot be read|is not what its size"):
-        read_arrays(Path(read), None, None) if read == "x.npz" else decode_file(Files(Path(read)), "0.png", 8, 3, None)
+        read_arrays(Path(read), Keys()) if read == "x.npz" else decode_file(Files(Path(read)), "0.png", 8, 3, None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**22

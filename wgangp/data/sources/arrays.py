@@ -25,7 +25,7 @@ from wgangp.data.sources.content import (
     in_order,
     named_for,
 )
-from wgangp.data.sources.files import read_arrays
+from wgangp.data.sources.files import Keys, read_arrays
 from wgangp.data.sources.source import Part, Source, array_part, source_function
 from wgangp.data.sources.tables import Columns, read_table
 from wgangp.data.statistics import fit_units, limits_of
@@ -124,7 +124,7 @@ class Array(Source):
             )
         if len(names) > 1:
             raise ValueError(f"{self._given}: dataset.path={path} has no named columns; give the name of one array")
-        return read_arrays(file, None if self.key is None else str(self.key), labels, next(iter(names), None))
+        return read_arrays(file, Keys(None if self.key is None else str(self.key), labels, next(iter(names), None)))
 
     def _picture_axes(self, x: np.ndarray) -> str | None:
         """Returns the axes if these are pictures: uint8 of 1 to 4 channels, of which nothing else is asked."""

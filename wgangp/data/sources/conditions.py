@@ -8,7 +8,7 @@ from torch import Tensor
 
 from wgangp.data import draw_positions
 from wgangp.data.sources.content import Content, as_tensor, check_numbers, named_for
-from wgangp.data.sources.files import read_arrays
+from wgangp.data.sources.files import Keys, read_arrays
 from wgangp.data.sources.source import DARK
 from wgangp.data.splits import Split
 from wgangp.data.statistics import fit_units, limits_of
@@ -32,7 +32,7 @@ def read_conditions(path: str) -> Content:
     if not file.is_file():
         raise FileNotFoundError(f"dataset.condition={path}: there is no such file")
     with named_for("condition"):
-        return read_arrays(file, None, None)
+        return read_arrays(file, Keys())
 
 
 def axes_beside(where: str, shape: tuple[int, ...], axes: str, samples: tuple[int, ...]) -> str:

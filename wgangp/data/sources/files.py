@@ -43,9 +43,9 @@ class Keys:
     condition: str | None = None
 
 
-def read_arrays(path: Path, key: str | None, labels: str | None, condition: str | None = None) -> Content:
+def read_arrays(path: Path, keys: Keys) -> Content:
     """Returns the arrays of a file. Raises ValueError if it is damaged, or holds other things than numbers."""
-    keys, what = Keys(key, labels, condition), f"dataset.path={shown(path)}"
+    what = f"dataset.path={shown(path)}"
     if (kind := path.suffix.lower()) in (".h5", ".hdf5"):
         return _read_h5(path, keys)
     if kind not in (".npy", ".npz") and not _has_arrays(path):
