@@ -188,14 +188,13 @@ class Array(Source):
         train, held_out, class_names = self.splits(*self._parts(content, axes))
         limits = limits_of(train)
         scaling = "standard" if self.scaling == "auto" else self.scaling
+        names = content.names if "d" in axes else ()  # of columns
         return Arrays(
             train,
             held_out,
             len(class_names),
             class_names=class_names,
-            units=fit_units(
-                scaling, train, limits, axes, content.names if "d" in axes else (), held_out=held_out
-            ),  # names of columns
+            units=fit_units(scaling, train, limits, axes, names, held_out=held_out),
             limits=limits,
             seed=self.seed,
             device=self.device,

@@ -42,10 +42,9 @@ def _plain(shape: tuple[int, ...]) -> str | None:
     """Returns the only likely axes. An axis is that of channels if it is short, and half of every other at most."""
     if len(shape) < 3:
         return next(iter(READINGS[len(shape)]))
-    others = shape[1:]
     first, last = (
         size == 1 or (size <= FEW and 2 * size <= min(rest))
-        for size, rest in ((shape[1], shape[2:]), (shape[-1], others[:-1]))
+        for size, rest in ((shape[1], shape[2:]), (shape[-1], shape[1:-1]))
     )
     if first == last or (len(shape) == 3 and 1 not in (shape[1], shape[2])):
         return None
