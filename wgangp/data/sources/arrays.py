@@ -83,8 +83,11 @@ class Array(Source):
         return self._of(content)
 
     def _of(self, content: Content) -> Images | Arrays:
+        contents = [content, *([content.test] if content.test is not None else [])]
+        for c in contents:
+            check_numbers(c.where or f"{content.where}, held-out samples:", c.x, c.names)
         axes = self._picture_axes(content.x)
-        dataset = self._arrays(content) if axes is None else self.as_images(*self.splits(*self._parts(content, axes)))
+        dataset = self._arrays(contents) if axes is None else self.as_images(*self.splits(*self._parts(contents, axes)))
         if (given := content.condition) is not None:
             axes = dataset.units.axes if dataset.units is not None else str(axes)
             beside = conditions.axes_beside(self._given, given.x.shape, axes, content.x.shape)
@@ -139,17 +142,15 @@ class Array(Source):
         axes = "nhwc" if x.shape[3] <= 4 < x.shape[2] else "nchw"
         return axes if x.shape[axes.index("c")] <= 4 else None
 
-    def _parts(self, content: Content, axes: str) -> Parts:
+    def _parts(self, contents: list[Content], axes: str) -> Parts:
         """Returns the parts of Source.read, checked."""
-        where = f"dataset.path={shown(self.path)}"
-        contents = [content, *([content.test] if content.test is not None else [])]
+        content, where = contents[0], contents[0].where
         check_pixels(f"{where}: of the training and the held-out samples", contents)
         pictures = [c.condition for c in contents if c.condition is not None and c.condition.x.ndim > 2]
         check_pixels(f"{where}: of their conditions", pictures)
         labels, names = as_labels(where, [c.labels for c in contents])
         parts = []
         for c, y in zip(contents, labels, strict=True):
-            check_numbers(c.where or f"{where}, held-out samples:", c.x, c.names)
             both = {"conditions": (c.condition, content.condition), "labels": (c.labels, content.labels)}
             for what, (of_part, of_training) in both.items():
                 if (of_part is None) != (of_training is None):
@@ -170,7 +171,8 @@ class Array(Source):
                 raise ValueError(f"{where}: {error}") from error
         return parts[0], parts[1] if parts[1:] else None, names
 
-    def _arrays(self, content: Content) -> Arrays:
+    def _arrays(self, contents: list[Content]) -> Arrays:
+        content = contents[0]
         options = {"size": None, "channels": None, "flip": False, "dequantise": False}
         for name, value in options.items():
             if getattr(self, name) != value:
@@ -182,10 +184,9 @@ class Array(Source):
             raise ValueError(
                 f"dataset.axes={self.axes}: the rows of a table are its samples: give n first, or leave it out"
             )
-        check_numbers(content.where, content.x, content.names)
         pixels = content.x.dtype == np.uint8 and self.scaling == "auto"
-        axes = axes_of(f"dataset.path={shown(self.path)}", content.x.shape, self.axes, may_be_clips=pixels)
-        train, held_out, class_names = self.splits(*self._parts(content, axes))
+        axes = axes_of(content.where, content.x.shape, self.axes, may_be_clips=pixels)
+        train, held_out, class_names = self.splits(*self._parts(contents, axes))
         limits = limits_of(train)
         scaling = "standard" if self.scaling == "auto" else self.scaling
         names = content.names if "d" in axes else ()  # of columns
