@@ -8,7 +8,7 @@ from torch import Tensor
 
 from wgangp.data import Dataset
 from wgangp.data.labels import listed
-from wgangp.metrics import Metric, Result
+from wgangp.metrics import Metric, Result, fidelity
 from wgangp.metrics.classifier import class_balance, load_classifier, nearest
 from wgangp.metrics.extractors import Extractor, classifier, i3d, inception, need_torch_fidelity, vgg16
 from wgangp.metrics.features import Features, features
@@ -54,9 +54,7 @@ class FID(InceptionMetric):
     higher_is_better: ClassVar = {"fid": False}
 
     def score(self, found: Features) -> dict[str, float]:
-        from wgangp.metrics.fidelity import frechet
-
-        return {"fid": frechet(found.fake, found.real)}
+        return {"fid": fidelity.frechet(found.fake, found.real)}
 
 
 class IS(InceptionMetric):
@@ -65,9 +63,7 @@ class IS(InceptionMetric):
     higher_is_better: ClassVar = {"is": True, "is_std": False}
 
     def score(self, found: Features) -> dict[str, float]:
-        from wgangp.metrics.fidelity import inception_score
-
-        return dict(zip(self.higher_is_better, inception_score(found.logits), strict=True))
+        return dict(zip(self.higher_is_better, fidelity.inception_score(found.logits), strict=True))
 
 
 class KID(InceptionMetric):
@@ -76,9 +72,7 @@ class KID(InceptionMetric):
     higher_is_better: ClassVar = {"kid": False, "kid_std": False}
 
     def score(self, found: Features) -> dict[str, float]:
-        from wgangp.metrics.fidelity import kernel
-
-        return dict(zip(self.higher_is_better, kernel(found.fake, found.real), strict=True))
+        return dict(zip(self.higher_is_better, fidelity.kernel(found.fake, found.real), strict=True))
 
 
 class PRC(InceptionMetric):
@@ -87,9 +81,7 @@ class PRC(InceptionMetric):
     higher_is_better: ClassVar = {"precision": True, "recall": True}
 
     def score(self, found: Features) -> dict[str, float]:
-        from wgangp.metrics.fidelity import precision_recall
-
-        return dict(zip(self.higher_is_better, precision_recall(found.fake, found.real), strict=True))
+        return dict(zip(self.higher_is_better, fidelity.precision_recall(found.fake, found.real), strict=True))
 
 
 class PRCVGG16(PRC):
@@ -129,9 +121,7 @@ class FVD(FeatureMetric):
         return super().__call__(random_rows(samples, self.samples), asked, dataset, device)
 
     def score(self, found: Features) -> dict[str, float]:
-        from wgangp.metrics.fidelity import frechet
-
-        return {"fvd": frechet(found.fake, found.real)}
+        return {"fvd": fidelity.frechet(found.fake, found.real)}
 
 
 class ByClassifier(FeatureMetric):
@@ -188,8 +178,6 @@ class ByClassifier(FeatureMetric):
             )
 
     def score(self, found: Features) -> dict[str, float]:
-        from wgangp.metrics import fidelity
-
         values = {"frechet": fidelity.frechet(found.fake, found.real)}
         values["score"], values["score_std"] = fidelity.inception_score(found.logits)
         values["kernel"], values["kernel_std"] = fidelity.kernel(found.fake, found.real)
