@@ -26,7 +26,7 @@ def check_finite(
 
     `latest` are the scalars of the last log step, which the message quotes.
     """
-    values = dict(logs) | tensors_of(networks, optimizers)
+    values = dict(logs) | all_tensors(networks, optimizers)
     buffers = {f"{part}.{name}": b for part, network in networks.items() for name, b in network.named_buffers()}
     sound = {name: v.isfinite().all() for name, v in values.items()}
     sound |= {name: is_sound_buffer(name, b) for name, b in buffers.items()}
@@ -46,7 +46,7 @@ def is_sound_buffer(name: str, buffer: Tensor) -> Tensor:
     return (finite if name.endswith(("running_mean", "running_var")) else finite | (buffer == -math.inf)).all()
 
 
-def tensors_of(networks: Mapping[str, nn.Module], optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+def all_tensors(networks: Mapping[str, nn.Module], optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
     """Returns every gradient, weight and optimizer state, by a name that a message can quote."""
     weights = {f"{part}.{name}": p for part, network in networks.items() for name, p in network.named_parameters()}
     gradients = {f"the gradient of {name}": p.grad for name, p in weights.items() if p.grad is not None}
