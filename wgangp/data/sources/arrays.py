@@ -26,7 +26,7 @@ from wgangp.data.sources.content import (
     named_for,
 )
 from wgangp.data.sources.files import Keys, read_arrays
-from wgangp.data.sources.source import Part, Source, array_part, source_function
+from wgangp.data.sources.source import Parts, Source, array_part, source_function
 from wgangp.data.sources.tables import Columns, read_table
 from wgangp.data.statistics import fit_units, limits_of
 from wgangp.machine.paths import local_path
@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 
 TABLES = (".csv", ".tsv", ".parquet")
 PICTURES = ({*"nhw"}, {*"nchw"}, {*"nthw"}, {*"ncthw"})  # axes of uint8 pictures and clips
-Parts = tuple[Part, Part | None, Sequence[str] | None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import torch
 from wgangp.data.files import Files
 from wgangp.data.labels import listed
 from wgangp.data.sources.folders import FileSource
-from wgangp.data.sources.source import Part, source_function
+from wgangp.data.sources.source import Part, Parts, source_function
 from wgangp.machine.paths import local_path
 from wgangp.machine.text import shown
 
@@ -29,7 +29,7 @@ class CelebA(FileSource):
     root: str
     download: bool
 
-    def read(self) -> tuple[Part, Part | None, Sequence[str] | None]:
+    def read(self) -> Parts:
         root = local_path(self.root)
         files = _find(root)
         if files is None and self.download:

@@ -12,7 +12,7 @@ from torch import Tensor
 from wgangp.data.files import Encoded, Files, decode
 from wgangp.data.labels import listed
 from wgangp.data.sources.layout import read_layout
-from wgangp.data.sources.source import Part, Source, source_function
+from wgangp.data.sources.source import Part, Parts, Source, source_function
 from wgangp.machine.paths import local_path
 from wgangp.machine.text import shown
 
@@ -83,7 +83,7 @@ class ImageFolder(FileSource):
 
     path: str
 
-    def read(self) -> tuple[Part, Part | None, Sequence[str] | None]:
+    def read(self) -> Parts:
         path = local_path(self.path)
         if not path.exists():
             raise FileNotFoundError(f"dataset.path={self.path}: there is no such folder or zip file")

@@ -16,7 +16,7 @@ from wgangp.data.labels import listed
 from wgangp.data.sources.content import as_labels
 from wgangp.data.sources.folders import FileSource
 from wgangp.data.sources.layout import zeros
-from wgangp.data.sources.source import Part, source_function
+from wgangp.data.sources.source import Part, Parts, source_function
 from wgangp.machine.paths import local_path
 from wgangp.machine.text import shown
 
@@ -66,7 +66,7 @@ class HuggingFace(FileSource):
     image: str | None
     label: str | None
 
-    def read(self) -> tuple[Part, Part | None, Sequence[str] | None]:
+    def read(self) -> Parts:
         datasets = package()
         found = self._splits(datasets)
         if self.split not in found:

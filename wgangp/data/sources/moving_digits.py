@@ -7,7 +7,6 @@ brighter pixel is seen. The first frame is one step after the start.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wgangp.data.sources.published import read_parts
-from wgangp.data.sources.source import Part, Source, array_part, source_function
+from wgangp.data.sources.source import Part, Parts, Source, array_part, source_function
 from wgangp.machine.paths import local_path
 from wgangp.models import check_counts
 
@@ -37,7 +36,7 @@ class MovingDigits(Source):
     digits: int
     clips: int
 
-    def read(self) -> tuple[Part, Part | None, Sequence[str] | None]:
+    def read(self) -> Parts:
         size = SIDE if self.size is None else self.size
         if size < GRID or size % GRID:
             raise ValueError(f"dataset.size={size}: give a multiple of {GRID}, such as 32, or 64 as published")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wgangp.data.sources.source import Part, Source, array_part, source_function
+from wgangp.data.sources.source import Part, Parts, Source, array_part, source_function
 from wgangp.machine.paths import local_path
 
 IDX_FILES = "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte"
@@ -29,7 +29,7 @@ class TorchvisionDataset(Source):
     root: str
     download: bool
 
-    def read(self) -> tuple[Part, Part | None, Sequence[str] | None]:
+    def read(self) -> Parts:
         return read_parts(self.name, local_path(self.root), self.download)
 
 
@@ -41,7 +41,7 @@ class StackedDigits(Source):
     download: bool
     images_drawn: int
 
-    def read(self) -> tuple[Part, Part | None, Sequence[str] | None]:
+    def read(self) -> Parts:
         train, test, _ = read_parts("MNIST", local_path(self.root), self.download)
         return stacked(train, self.images_drawn), stacked(test, len(test.labels)), None
 

@@ -36,6 +36,9 @@ class Part:
     conditions: Tensor | None = None  # (N, *), numbers or pictures that the images come with
 
 
+Parts = tuple[Part, Part | None, Sequence[str] | None]  # training, held-out, names of the labels; None: not there
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """The options of every source (conf/dataset/common/images.yaml). A subclass adds its own, and reads the parts."""
@@ -57,8 +60,8 @@ class Source:
 
     brighten: ClassVar[str] = "multiply them, so that white is 255"
 
-    def read(self) -> tuple[Part, Part | None, Sequence[str] | None]:
-        """Returns the training part, the held-out part if there is one, and the names of the labels if known."""
+    def read(self) -> Parts:
+        """Returns the parts of the data, before the options are applied to them."""
         raise NotImplementedError
 
     def dataset(self) -> Dataset:
