@@ -103,7 +103,7 @@ def make_trainer(
             raise ValueError(f"the generator has no attribute {name}: see docs/how-to/extend.md")
     generator.data_conditions = dataset.conditions if "condition_shape" in data else None
     if cfg.sync_batchnorm:
-        generator = distributed.synchronise_batchnorm(generator, device)
+        distributed.synchronise_batchnorm(generator, device)
     trainer = Trainer(
         dataset=dataset,
         generator=generator,

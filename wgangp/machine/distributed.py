@@ -7,15 +7,13 @@ batch, and the gradients are averaged. So the number of ranks does not change th
 import os
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
-
-ModuleType = TypeVar("ModuleType", bound=nn.Module)
 
 WORLD_SIZE, RANK = 1, 0  # once joined; plain numbers, which compiled functions can read
 STORE: Any = None  # torchrun's key-value store, which survives a restart of the processes
@@ -90,12 +88,11 @@ def sum_over_ranks(x: Tensor) -> Tensor:
     return x
 
 
-def synchronise_batchnorm(module: ModuleType, device: torch.device) -> ModuleType:
-    """Returns the module with BatchNorm over the whole batch of all ranks. Raises ValueError without a GPU."""
+def synchronise_batchnorm(network: nn.Module, device: torch.device) -> None:
+    """Makes a network's BatchNorm that of the whole batch of all ranks, in place. Raises ValueError without a GPU."""
     if device.type != "cuda":
         raise ValueError("sync_batchnorm=true needs CUDA: torch synchronises BatchNorm nowhere else")
-    converted: ModuleType = nn.SyncBatchNorm.convert_sync_batchnorm(module)
-    return converted
+    nn.SyncBatchNorm.convert_sync_batchnorm(network)
 
 
 def gather(mine: dict[int, Any]) -> dict[int, Any]:
