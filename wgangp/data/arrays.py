@@ -58,4 +58,4 @@ class Arrays(Labelled):
             size += " columns" if self.shape[0] > 1 else " column"
         names = f" ({listed(self.units.names)})" if self.units.names else ""
         numbers = f"from {low:.6g} to {high:.6g}, scaling {self.units.scaling}"
-        return f"{len(self):,} {self.noun} of {size}{names}, {numbers}{self._classes()}{self._held_out()}"
+        return f"{len(self):,} {self.noun} of {size}{names}, {numbers}{self._details()}"

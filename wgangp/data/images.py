@@ -57,7 +57,7 @@ class Images(Labelled):
         return x.float() / 127.5 - 1
 
     def describe(self) -> str:
-        return f"{len(self):,} {self.noun} of {'x'.join(map(str, self.shape))}{self._classes()}{self._held_out()}"
+        return f"{len(self):,} {self.noun} of {'x'.join(map(str, self.shape))}{self._details()}"
 
 
 def brightest(images: Tensor, enough: int) -> int:

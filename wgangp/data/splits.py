@@ -213,14 +213,13 @@ class Labelled(Dataset):
     def _part(self, part: str) -> Split | None:
         return {"train": self.train, "held_out": self.held_out_split}.get(part)
 
-    def _classes(self) -> str:
-        if not self.num_classes:
-            return ""
-        counts = self.class_counts().tolist()
-        names = self.class_names or tuple(map(str, range(self.num_classes)))
-        classes = [f"{name} ({count:,})" for name, count in zip(names, counts, strict=True)]
-        return f", {self.num_classes} classes: {listed(classes)}"
-
-    def _held_out(self) -> str:
+    def _details(self) -> str:
+        """Returns the classes, the conditions and the number of held-out samples, in words."""
+        classes = ""
+        if self.num_classes:
+            names = self.class_names or tuple(map(str, range(self.num_classes)))
+            counted = [f"{name} ({n:,})" for name, n in zip(names, self.class_counts().tolist(), strict=True)]
+            classes = f", {self.num_classes} classes: {listed(counted)}"
         given = "" if self.conditions is None else f", each with {self.conditions}"
-        return given + ("" if self.held_out_split is None else f"; {len(self.held_out_split):,} held out")
+        held_out = "" if self.held_out_split is None else f"; {len(self.held_out_split):,} held out"
+        return classes + given + held_out
