@@ -20,6 +20,7 @@ from wgangp.machine import device
 from wgangp.run_dir.claim import Claim, remove_if_empty
 from wgangp.run_dir.record import read_record
 from wgangp.run_dir.status import Status, read_status, write_status
+from wgangp.sweeps.jobs import read_job
 from wgangp.trainer import Trainer
 from wgangp.training_loop import TrainingLoop
 
@@ -101,6 +102,27 @@ def test_a_run_is_resumed_from_its_best_checkpoint(call, tmp_path):
     assert read_status(tmp_path / "run").step == 5
     steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4, 5]
+    assert "steps after 3 are given up" in text and (tmp_path / "run" / "metrics.later").read_text().count("\n") == 3
+
+
+def test_an_earlier_checkpoint_has_the_overrides_and_choices_of_its_time(call, tmp_path):
+    """Else the table of a sweep would show a weight that the network was never trained with."""
+    assert call("train", *SMALL, "steps=2", "penalty.weight=0.3", "hydra.run.dir=sweep/0")[0] == 0
+    assert call("resume", "run=sweep/0", "steps=4", "penalty=r1", "penalty.weight=3")[0] == 0
+    assert call("resume", "run=sweep/0/checkpoints/step_00000002.pt", "steps=3")[0] == 0
+    record, job = read_record(tmp_path / "sweep" / "0"), read_job(tmp_path / "sweep" / "0")
+    assert job.overrides["penalty.weight"] == "0.3" and record.config["penalty"]["weight"] == 0.3
+    assert "penalty" not in job.overrides and record.choices["penalty"] == "wgan_gp_toy"
+
+
+def test_each_process_of_a_run_is_recorded(call, tmp_path):
+    assert call("train", *SMALL, "steps=1", "hydra.run.dir=run")[0] == 0
+    for steps in (2, 3):
+        assert call("resume", "run=run", f"steps={steps}")[0] == 0
+    last = json.loads((tmp_path / "run" / "environment.json").read_text())
+    processes = [*last["earlier"], last]
+    assert [process["after_step"] for process in processes] == [0, 1, 2]
+    assert [process["command"][-1] for process in processes] == ["hydra.run.dir=run", "steps=2", "steps=3"]
 
 
 def test_a_status_with_wrong_types_is_none(tmp_path):

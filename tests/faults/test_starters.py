@@ -139,13 +139,13 @@ def test_a_look_at_the_lock_refuses_nobody(tmp_path):
 def test_the_record_of_a_resumed_run_is_read_under_its_lock(trained, tmp_path, call, monkeypatch):
     """Otherwise another process could go on with the run in between, and its changes were lost from the record."""
     shutil.copytree(trained, tmp_path / "run")
-    original, seen = hydra_run.read_record, []
+    original, seen = hydra_run.load_newest, []
 
     def noted(run):
         seen.append(is_locked(run))
         return original(run)
 
-    monkeypatch.setattr(hydra_run, "read_record", noted)
+    monkeypatch.setattr(hydra_run, "load_newest", noted)
     assert call("resume", "run=run", "steps=4")[0] == 0 and seen == [True]
 
 

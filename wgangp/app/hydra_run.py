@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -17,7 +18,7 @@ from wgangp.app.training import train, train_in, used_alone
 from wgangp.metrics.objective import Trial
 from wgangp.run_dir.checkpoint import load_newest, run_of
 from wgangp.run_dir.claim import remove_if_empty
-from wgangp.run_dir.header import header_of
+from wgangp.run_dir.header import Header, header_of
 from wgangp.run_dir.record import Record, has_record, read_record
 
 log = logging.getLogger(__name__)
@@ -41,19 +42,19 @@ def resume(path: Path, changes: Sequence[str]) -> float:
     """Continues a run from its newest checkpoint, or from the checkpoint that `path` names; returns the objective."""
     run = run_of(path.absolute())
     with used_alone(run):  # from the record on: another process may have gone on with the run before
-        _, state = load_newest(path)
-        record = record_of(run)
-        cfg, record = changed(Record(header_of(state).config, record.overrides, record.choices), changes)
+        header = header_of(load_newest(path)[1])
+        cfg, record = changed(header.record or older_record(run, header), changes)
         return train_in(run, cfg, record, RunningJob(), start=path if path.is_file() else None)
 
 
-def record_of(run: Path) -> Record:
-    """Returns how a run was started; if its files are damaged or gone, nothing: its checkpoints have the rest."""
+def older_record(run: Path, header: Header) -> Record:
+    """Returns how a run was started whose checkpoint has the configuration alone: the rest is in the run's files."""
     try:
-        return read_record(run) if has_record(run) else Record({})
+        found = read_record(run) if has_record(run) else Record({})
     except (ValueError, OSError) as error:
         log.warning("%s. It is written again, from the configuration of the checkpoint", error)
-        return Record({})
+        found = Record({})
+    return replace(found, config=header.config)
 
 
 def number_among_jobs() -> int | None:

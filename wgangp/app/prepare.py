@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig
 
 from wgangp.app.build import make_dataset, make_trainer, set_up_device
-from wgangp.app.plain import plain, to_record
+from wgangp.app.plain import plain
 from wgangp.app.recorded_data import use_as_recorded
 from wgangp.app.run_scores import make_scores
 from wgangp.app.trust import no_larger_than
@@ -20,7 +20,7 @@ from wgangp.metrics.scores import Scores
 from wgangp.preflight import check_batchnorm, check_disk, check_memory
 from wgangp.run_dir.checkpoint import State, check_readable, said_unreadable
 from wgangp.run_dir.header import Header, header_of
-from wgangp.run_dir.record import dump_yaml
+from wgangp.run_dir.record import Record, dump_yaml
 from wgangp.run_dir.status import read_status
 from wgangp.trainer import Trainer
 from wgangp.training_loop import checkpoint_to_resume, resume_from_checkpoint
@@ -43,7 +43,9 @@ class Prepared:
     header: State  # of every checkpoint
 
 
-def prepare(cfg: DictConfig, run: Path, start: Path, job: RunningJob, rollbacks: int | None) -> Prepared:
+def prepare(
+    cfg: DictConfig, started_with: Record, run: Path, start: Path, job: RunningJob, rollbacks: int | None
+) -> Prepared:
     """Builds all parts and loads the checkpoint that `start` is, or the newest one in it, if there is one.
 
     Writes nothing. Raises ValueError if the start is refused.
@@ -56,7 +58,7 @@ def prepare(cfg: DictConfig, run: Path, start: Path, job: RunningJob, rollbacks:
     if before:
         check_kind_of_data(run, before, cfg)
         use_as_recorded(dataset, before)
-    header = header_to_save(cfg, dataset)
+    header = header_to_save(cfg, started_with, dataset)
     scores = make_scores(cfg, dataset, device)  # before the trainer: missing files come before minutes of compiling
     decided = plain(cfg) | {"precision": precision_of(cfg, before, device)}
     with no_larger_than(found[1]) if found else nullcontext():
@@ -65,7 +67,7 @@ def prepare(cfg: DictConfig, run: Path, start: Path, job: RunningJob, rollbacks:
     smaller = {"compile": False}  # which takes minutes, and about as much memory
     check_memory(trainer, lambda n: make_trainer(DictConfig(decided | smaller | {"batch_size": n}), dataset, device))
     if found:
-        resume_from_checkpoint(trainer, *found, to_record(cfg))
+        resume_from_checkpoint(trainer, *found, started_with.config)
     if rollbacks is None:
         rollbacks = before.rollbacks if before else 0
     trainer.rollbacks = rollbacks
@@ -92,10 +94,12 @@ def precision_of(cfg: DictConfig, before: Header | None, device: torch.device) -
     return str(cfg.precision)
 
 
-def header_to_save(cfg: DictConfig, dataset: Dataset) -> State:
+def header_to_save(cfg: DictConfig, started_with: Record, dataset: Dataset) -> State:
     """Returns what every checkpoint says beside its weights. Raises ValueError if it could not be read again."""
     header = {
-        "config": dump_yaml(to_record(cfg)),
+        "config": dump_yaml(started_with.config),
+        "overrides": started_with.overrides,
+        "choices": started_with.choices,
         "shape": list(dataset.shape),
         "num_classes": dataset.num_classes if cfg.conditional else 0,
         "vocabulary": dataset.vocabulary,

@@ -30,7 +30,7 @@ from wgangp.run_dir.environment import record_environment
 from wgangp.run_dir.files import refuse_links
 from wgangp.run_dir.lock import locked
 from wgangp.run_dir.log import Earlier, log_file
-from wgangp.run_dir.logger import Logger, RunLogger, set_aside_later_pictures
+from wgangp.run_dir.logger import Logger, RunLogger, set_aside_later_lines, set_aside_later_pictures
 from wgangp.run_dir.record import Record, has_record, write_record
 from wgangp.run_dir.status import Status, write_status
 from wgangp.trainer import Logs, Trainer
@@ -103,9 +103,10 @@ def _train_once(
     redirected = lines_above_bar() if shows_bar() else nullcontext()
     with StopSignals() as signals, redirected, ExitStack() as stack:
         with Earlier() as earlier:
-            prepared = prepare(cfg, run, start or run, job, rollbacks)
+            prepared = prepare(cfg, started_with, run, start or run, job, rollbacks)
+            if is_main():
+                accept(run, started_with, prepared.trainer)
         if is_main():
-            accept(run, started_with, prepared.trainer)
             file_only = stack.enter_context(log_file(run, earlier.records))
         log.info("run directory %s", run)
         log.info("%s", prepared.trainer.dataset.describe())
@@ -145,12 +146,15 @@ def device_line(trainer: Trainer, threads: int) -> str:
 
 
 def accept(run: Path, started_with: Record, trainer: Trainer) -> None:
-    """Writes what the run is started with. Checkpoints, scores and pictures of later steps are renamed to .later."""
-    set_aside_later(run, trainer.step)
-    evaluation.set_aside_later(run, trainer.step)
-    set_aside_later_pictures(run, trainer.step)
+    """Writes what the run is started with. What it has of later steps goes to names that end in .later."""
+    step = trainer.step
+    if set_aside_later(run, step):
+        set_aside_later_lines(run, step)
+        log.info("steps after %d are given up: their checkpoints, scores, pictures and lines end in .later now", step)
+    evaluation.set_aside_later(run, step)
+    set_aside_later_pictures(run, step)
     write_record(run, started_with)
-    record_environment(run, trainer.device, trainer.dataset.describe())
+    record_environment(run, step, trainer.device, trainer.dataset.describe())
 
 
 def make_loop(

@@ -6,17 +6,25 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
+from wgangp.run_dir.files import read_json, replace_json
 
-from wgangp.run_dir.files import replace_json
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = ("wgangp", "torch", "torchvision", "hydra-core", "omegaconf", "numpy", "pillow", "tensorboard")
 
 
-def record_environment(run: Path, device: torch.device, data: str) -> None:
-    """Writes RUN/environment.json: data, versions, device, command, and the git commit of this code if it has one."""
+def record_environment(run: Path, step: int, device: "torch.device", data: str) -> None:
+    """Writes RUN/environment.json: data, versions, device, command, and the git commit of this code if it has one.
+
+    They are those of the process that goes on after `step`; those of the processes before it are listed as `earlier`.
+    """
+    import torch  # which takes seconds, and readers need nothing of it
+
     content = {
+        "after_step": step,
         "date": time.strftime("%Y-%m-%d %H:%M:%S"),
         "data": data,
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -26,8 +34,19 @@ def record_environment(run: Path, device: torch.device, data: str) -> None:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "cuda": torch.version.cuda,
         "packages": {name: version for name in PACKAGES if (version := version_of(name))},
+        "earlier": read_environments(run),
     }
     replace_json(run / "environment.json", content)
+
+
+def read_environments(run: Path) -> list[dict[str, Any]]:
+    """Returns those of the run's processes, the first one's first; none if the file is absent or damaged."""
+    try:
+        last = read_json(run / "environment.json")
+        found = [*last.pop("earlier", []), last]
+    except (OSError, ValueError, AttributeError, TypeError):
+        return []
+    return [environment for environment in found if isinstance(environment, dict)]
 
 
 def commit() -> str | None:

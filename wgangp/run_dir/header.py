@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wgangp.run_dir.record import flatten, parse_yaml
+from wgangp.run_dir.record import Record, flatten, parse_yaml
 from wgangp.units import LARGEST_SAMPLE, MOST_CLASSES, Conditions, Units, conditions_of, units_of
 
 MOST_ROLLBACKS = 2**16
@@ -28,6 +28,7 @@ class Header:
     rollbacks: int = 0  # so far: each changes the random numbers
     class_counts: tuple[int, ...] = ()  # training samples of each class; none in older checkpoints
     data: str = ""  # what the dataset says of itself; nothing in older checkpoints
+    record: Record | None = None  # how the run was started and resumed so far; None of older checkpoints
 
     @property
     def network_arguments(self) -> dict[str, Any]:
@@ -79,7 +80,20 @@ def header_of(state: Mapping[str, Any]) -> Header:
         rollbacks=state.get("rollbacks", 0),
         class_counts=tuple(counts),
         data=state.get("data", ""),
+        record=record_in(state, config),
     )
+
+
+def record_in(state: Mapping[str, Any], config: dict[str, Any]) -> Record | None:
+    """Returns the record of a checkpoint; None if it is an older one."""
+    overrides, choices = state.get("overrides"), state.get("choices")
+    if overrides is None or choices is None:
+        return None
+    if not (isinstance(overrides, list) and isinstance(choices, dict)):
+        raise ValueError("its overrides are no list, or its choices no mapping")
+    if not all(isinstance(text, str) for text in (*overrides, *choices, *choices.values())):
+        raise ValueError("its overrides or choices are no text")
+    return Record(config, overrides, choices)
 
 
 def is_int(value: object, least: int, most: int) -> bool:

@@ -146,6 +146,13 @@ class RunLogger(Logger):
         self._log_events("TensorBoard's hyperparameters", self.step, [started, metric_names])
 
 
+def set_aside_later_lines(run: Path, step: int) -> None:
+    """Copies the lines of metrics.jsonl after this step, of a future that is given up, to a file .later."""
+    metrics = run / "metrics.jsonl"
+    if later := [f"{line}\n" for line, row in lines_and_rows(metrics) if row["step"] > step]:
+        replace_text(free(metrics.with_suffix(".later")), "".join(later))
+
+
 def set_aside_later_pictures(run: Path, step: int) -> None:
     """Renames the pictures of steps after this one, of a future that is given up, to .later."""
     for file in [*(run / "samples").glob("step_*.png"), *(run / "samples").glob("step_*.webp")]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from wgangp.machine.text import shown
-from wgangp.run_dir.files import read_json
+from wgangp.run_dir.environment import read_environments
 from wgangp.run_dir.status import STATES
 from wgangp.sweeps.escape import csv_cell, number
 from wgangp.sweeps.jobs import (
@@ -120,7 +120,7 @@ def is_number_column(column: Sequence[str]) -> bool:
 
 def origin(sweep: Path, jobs: Sequence[Job]) -> dict[str, str]:
     """The command and the commits by the jobs' environment.json, and the date of the first start."""
-    environments = [_environment(job.directory) for job in jobs]
+    environments = [environment for job in jobs for environment in read_environments(job.directory)]
     commands = [shlex.join(map(str, c)) for e in environments if isinstance(c := e.get("command"), list)]
     commits = dict.fromkeys(str(e["commit"]) for e in environments if e.get("commit"))
     plan = read_plan(sweep)
@@ -131,15 +131,6 @@ def origin(sweep: Path, jobs: Sequence[Job]) -> dict[str, str]:
         "commit": ", ".join(commits),
     }
     return {key: shown(value) for key, value in found.items() if value}
-
-
-def _environment(run: Path) -> dict[str, object]:
-    """The content of environment.json; empty if it cannot be read."""
-    try:
-        found = read_json(run / "environment.json")
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def as_markdown(title: str, summary: Summary, escape: Callable[[str], str]) -> str:
