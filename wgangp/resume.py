@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from wgangp.app.ranks import joined
 from wgangp.machine.paths import local_path
 from wgangp.machine.signals import ignore_save_requests
-from wgangp.run_dir.claim import has_checkpoint
+from wgangp.run_dir.claim import has_checkpoint, no_checkpoint
 from wgangp.run_dir.log import console
 
 USAGE = """wgangp-resume run=DIR [key=value ...]
@@ -34,7 +34,7 @@ def resume(arguments: Sequence[str]) -> None:
         raise ValueError("give one run: wgangp-resume run=DIR [key=value ...]")
     path = local_path(given[0])
     if not has_checkpoint(path):
-        raise ValueError(f"run={path}: no run with a checkpoint is there (looked for checkpoints/step_*.pt)")
+        raise no_checkpoint(path)
     from wgangp.app.hydra_run import resume as resume_run  # torch takes seconds to import
 
     resume_run(path, [a for a in arguments if not a.startswith("run=")])

@@ -21,6 +21,7 @@ from wgangp.machine.settings import kept_random_state, plain_torch
 from wgangp.models import Generator
 from wgangp.models.layers import use_batch_statistics
 from wgangp.run_dir.checkpoint import State, load_newest, run_of
+from wgangp.run_dir.claim import no_checkpoint
 from wgangp.run_dir.header import Header, header_of
 from wgangp.run_dir.record import Record, read_record
 from wgangp.run_dir.rows import read_rows
@@ -39,7 +40,7 @@ class Run:
     def __init__(self, path: str | Path, objective: float | None = None, allow: Sequence[str] = ()) -> None:
         self.path, self.objective, self.allow = local_path(path), objective, tuple(allow)
         if not self.path.exists():
-            raise FileNotFoundError(f"run={path}: there is no such directory")
+            raise no_checkpoint(self.path)
         if self.path.is_file() and self.path.suffix != ".pt":
             raise ValueError(f"run={path} is a file: give the run's directory, or a checkpoint in it")
 

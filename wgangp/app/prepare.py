@@ -56,7 +56,7 @@ def prepare(
     found = None if is_refused else checkpoint_to_resume(start)
     before = header_of(found[1]) if found else None
     if before:
-        check_kind_of_data(run, before, cfg)
+        check_kind_of_data(run, before, started_with)
         use_as_recorded(dataset, before)
     header = header_to_save(cfg, started_with, dataset)
     scores = make_scores(cfg, dataset, device)  # before the trainer: missing files come before minutes of compiling
@@ -74,17 +74,20 @@ def prepare(
     header |= {"precision": trainer.precision, "rollbacks": rollbacks}
     check_readable(header, trainer.state())
     if trainer.step > cfg.steps or (trainer.step == cfg.steps and not is_cut_off(run)):
-        raise ValueError(f"the run is at step {trainer.step} of {cfg.steps}: give a larger number of steps to go on")
+        more = f"steps={2 * trainer.step}"
+        raise ValueError(f"the run is at step {trainer.step} of {cfg.steps}: to go on, give more, as {more}")
     if is_main():
         check_disk(run, trainer, cfg.keep_checkpoints)
     return Prepared(trainer, scores, header)
 
 
-def check_kind_of_data(run: Path, before: Header, cfg: DictConfig) -> None:
+def check_kind_of_data(run: Path, before: Header, started_with: Record) -> None:
     """Raises ValueError if a run is to go on with another dataset: its scores could not be compared."""
-    kind = before.config.get("dataset", {}).get("_target_", cfg.dataset._target_)
-    if kind != cfg.dataset._target_:
-        raise ValueError(f"{run} has a run on {shown(kind)}: start one on {cfg.dataset._target_} in another directory")
+    records = before.record or Record(before.config), started_with
+    was, now = (record.config.get("dataset", {}).get("_target_") for record in records)
+    if was is not None and was != now:
+        names = [shown(record.choices.get("dataset", record.config["dataset"]["_target_"])) for record in records]
+        raise ValueError(f"{run} has a run on {names[0]}: start one on {names[1]} in another directory, hydra.run.dir=")
 
 
 def precision_of(cfg: DictConfig, before: Header | None, device: torch.device) -> str:

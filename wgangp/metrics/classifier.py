@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from wgangp.machine.bounded import load_bounded
 
+HOW_TO_TRAIN = "python -m wgangp.train_classifier dataset=... writes one"
 PER_BLOCK = 30  # tensors of a block in each of three stages: two convolutions, and four of each of their norms
 IMAGENET = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])  # mean and std of red, green and blue
 
@@ -87,8 +88,7 @@ def load_classifier(path: Path) -> ResNet:
     Raises FileNotFoundError or ValueError, naming the file.
     """
     if not path.is_file():
-        advice = "python -m wgangp.train_classifier writes one"
-        raise FileNotFoundError(f"classifier={path}: there is no such file; {advice}")
+        raise FileNotFoundError(f"classifier={path}: there is no such file; {HOW_TO_TRAIN}")
     try:
         content = load_bounded(path.read_bytes())
         state, class_names = content["state_dict"], content.get("class_names", [])

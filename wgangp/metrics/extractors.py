@@ -77,8 +77,8 @@ def inception(path: str | None) -> Extractor:
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(URL_INCEPTION_V3).name
     if path is None and not cached.exists() and (error := _download_error(URL_INCEPTION_V3, cached)):
         raise FileNotFoundError(
-            f"the Inception weights cannot be downloaded ({error}): fetch {URL_INCEPTION_V3} elsewhere and put it "
-            f"to {cached}, or set weights=FILE"
+            f"the Inception weights cannot be downloaded ({error}): fetch {URL_INCEPTION_V3} on another machine and "
+            f"copy it to {cached}, or set weights=FILE"
         )
     advice = f"fetch {URL_INCEPTION_V3}"
     file = weights_file("weights", path or cached, INCEPTION_SHA256, "the reference Inception", "FID or IS", advice)

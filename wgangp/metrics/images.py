@@ -9,7 +9,7 @@ from torch import Tensor
 from wgangp.data import Dataset
 from wgangp.data.labels import listed
 from wgangp.metrics import Metric, Result, fidelity
-from wgangp.metrics.classifier import class_balance, load_classifier, nearest
+from wgangp.metrics.classifier import HOW_TO_TRAIN, class_balance, load_classifier, nearest
 from wgangp.metrics.extractors import Extractor, classifier, i3d, inception, need_torch_fidelity, vgg16
 from wgangp.metrics.features import Features, features
 from wgangp.metrics.reference import random_rows
@@ -145,7 +145,7 @@ class ByClassifier(FeatureMetric):
 
     def __init__(self, classifier: str | None) -> None:
         self.classifier = classifier
-        self.missing = None if classifier else "classifier=FILE; python -m wgangp.train_classifier writes one"
+        self.missing = None if classifier else f"classifier=FILE; {HOW_TO_TRAIN}"
 
     def suits(self, dataset: Dataset) -> bool:
         return super().suits(dataset) or dataset.is_video

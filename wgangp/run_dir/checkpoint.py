@@ -20,6 +20,7 @@ from torch import Tensor
 from wgangp.machine.bounded import load_bounded
 from wgangp.machine.distributed import is_main
 from wgangp.metrics.objective import monitored
+from wgangp.run_dir.claim import no_checkpoint
 from wgangp.run_dir.files import free, read_json, read_regular, replace_json, replacing
 from wgangp.run_dir.header import header_of, is_int
 
@@ -71,10 +72,8 @@ def all_checkpoints(run: Path) -> list[Path]:
 
 def newest_checkpoint(run: Path) -> Path:
     """Raises FileNotFoundError, naming where it looked, if the run has no checkpoint."""
-    if not run.is_dir():
-        raise FileNotFoundError(f"run={run}: there is no such directory")
     if not (found := all_checkpoints(run)):
-        raise FileNotFoundError(f"run={run}: no checkpoint in {run / 'checkpoints'}")
+        raise no_checkpoint(run)
     return found[-1]
 
 

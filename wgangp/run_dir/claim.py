@@ -65,3 +65,17 @@ def remove_if_empty(folder: Path) -> None:
 def has_checkpoint(run: Path) -> bool:
     """Whether the path is a run with a checkpoint, or a checkpoint; quick, without torch."""
     return run.is_file() or any((run / "checkpoints").glob("step_*.pt"))
+
+
+def no_checkpoint(run: Path) -> FileNotFoundError:
+    """Returns the error of a path that is no run with a checkpoint, with what may be meant."""
+    if not run.exists() and run.parent.is_dir() and run.suffix == ".pt":
+        found = ", ".join(sorted(path.name for path in run.parent.glob("*.pt"))) or "no checkpoint"
+        return FileNotFoundError(f"run={run}: there is no such file; {run.parent} has {found}")
+    if not run.exists():
+        return FileNotFoundError(f"run={run}: there is no such directory")
+    if run.name == "checkpoints":
+        return FileNotFoundError(f"run={run}: give the run's directory, run={run.parent}, or a file in this one")
+    if jobs := sorted(path.parent.parent for path in run.glob("*/.hydra/overrides.yaml")):
+        return FileNotFoundError(f"run={run} is a sweep: give one of its jobs, as run={jobs[0]}")
+    return FileNotFoundError(f"run={run}: no run with a checkpoint is there (looked for checkpoints/step_*.pt)")

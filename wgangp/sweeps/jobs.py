@@ -12,7 +12,7 @@ from typing import Any
 from wgangp.machine.text import shown
 from wgangp.metrics import objective as monitors
 from wgangp.run_dir.lock import is_locked
-from wgangp.run_dir.record import Record
+from wgangp.run_dir.record import Record, has_record
 from wgangp.run_dir.rows import Row
 from wgangp.run_dir.status import Status, read_status
 from wgangp.sweeps.plan import read_plan
@@ -78,7 +78,12 @@ def read_jobs(sweep: Path) -> list[Job]:
     """The jobs in the order in which they were planned. Raises FileNotFoundError if the directory holds none."""
     found = {path.parent.parent for path in sweep.rglob(".hydra/overrides.yaml")} - {sweep}
     if not found:
-        raise FileNotFoundError(f"sweep={shown(str(sweep))}: no jobs are there (looked for */.hydra/overrides.yaml)")
+        where = shown(str(sweep))
+        if has_record(sweep):
+            raise FileNotFoundError(
+                f"sweep={where} is one run: give the folder that has the jobs of a sweep"
+            )
+        raise FileNotFoundError(f"sweep={where}: no jobs are there (looked for */.hydra/overrides.yaml)")
     plan = read_plan(sweep)
     order = {name: i for i, name in enumerate(plan.jobs)} if plan else {}
 
