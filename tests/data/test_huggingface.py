@@ -172,3 +172,21 @@ def test_samples_without_a_label_are_left_out_and_the_names_stay(hub, caplog, la
     assert torch.equal(data.train.samples, torch.from_numpy(pictures(4, 0)[kept]).permute(0, 3, 1, 2))
     assert data.class_names == ("cat", "dog") and data.train.labels.tolist() == [labels[i] for i in kept]
     assert "left out 1 of 4 samples of train: without labels" in caplog.text
+
+
+@pytest.mark.parametrize(("theirs", "kept"), [(["dog", "cat"], [0, 1, 2, 3]), (["dog", "owl"], [0, 2])])
+def test_held_out_labels_are_matched_by_the_names_of_their_classes(hub, caplog, theirs, kept):
+    """`class_encode_column` numbers each split for itself."""
+    names = {"train": ["cat", "dog"], "test": theirs}
+    parts = {
+        name: split(4, i, [0, 1, 0, 1]).cast_column("label", datasets.ClassLabel(names=names[name]))
+        for i, name in enumerate(names)
+    }
+    datasets.DatasetDict(parts).save_to_disk(str(hub / "named"))
+    with caplog.at_level("INFO"):
+        cfg = load_config("dataset=huggingface", f"dataset.name={hub / 'named'}", "dataset.size=8")
+        data = make_dataset(cfg, torch.device("cpu"))
+    assert data.class_names == ("cat", "dog") and data.train.labels.tolist() == [0, 1, 0, 1]
+    assert torch.equal(data.held_out_split.samples, torch.from_numpy(pictures(4, 1)[kept]).permute(0, 3, 1, 2))
+    assert [data.class_names[y] for y in data.held_out_split.labels] == [theirs[(0, 1, 0, 1)[i]] for i in kept]
+    assert ("left out 2 of 4 samples of test: without labels that" in caplog.text) == ("owl" in theirs)

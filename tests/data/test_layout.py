@@ -5,6 +5,7 @@ import logging
 import os
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from PIL import Image
 
 from wgangp.data.files import Files
 from wgangp.data.sources import celeba, image_folder
-from wgangp.data.sources.layout import read_layout
+from wgangp.data.sources.layout import in_order, read_layout
 
 PHOTOS = {"size": 8, "channels": 1, "classes": None, "limit": None, "levels": None, "verify": False, "cache": None}
 PHOTOS |= {"held_out": None}
@@ -95,7 +96,8 @@ def test_parts_below_the_classes_are_parts(tmp_path, caplog):
         assert (len(layout.train), layout.held_out, layout.class_names) == (len(names), [], classes)
         assert layout.notes == ["not each class has a folder train, so all images are trained on"]
     mixed = read_layout(pair(("cat/train", "cat/test", "cat/masks", "dog/train", "dog/test")))
-    assert len(mixed.train) == 10 and "the folders masks, test, train are no parts" in mixed.notes[0]
+    assert (len(mixed.train), len(mixed.held_out), mixed.class_names) == (4, 4, ["cat", "dog"])
+    assert mixed.notes == ["the images in masks are used neither for training nor as held-out images"]
 
 
 def test_parts_without_classes_and_a_part_that_is_not_used(tmp_path, caplog):
@@ -108,10 +110,27 @@ def test_parts_without_classes_and_a_part_that_is_not_used(tmp_path, caplog):
     )
 
 
-def test_other_folders_beside_train_and_val_make_them_classes_and_that_is_said(tmp_path, caplog):
-    data = image_folder(path=tree(tmp_path / "x", pair(("train", "val", "extra"))), **PHOTOS)
-    assert data.class_names == ("extra", "train", "val")
-    assert "the folders extra, train, val are no parts" in caplog.text
+@pytest.mark.parametrize("folders", [("seg_train", "seg_test", "seg_pred"), ("train2017", "val2017", "unlabeled2017")])
+def test_other_folders_beside_train_and_test_are_left_out_and_that_is_said(tmp_path, caplog, folders):
+    names = [f"{folder}/{name}" for folder in folders[:2] for name in pair(("sea", "wood"))]
+    data = image_folder(path=tree(tmp_path / "x", [*names, *pair(folders[2:])]), **PHOTOS)
+    assert data.class_names == ("sea", "wood") and (len(data), len(data.held_out_split.samples)) == (4, 4)
+    assert f"the images in {folders[2]} are used neither for training nor as held-out images" in caplog.text
+
+
+def test_two_training_parts_are_no_parts_and_that_is_said():
+    layout = read_layout(pair(("train2014", "train2017", "val")))
+    assert layout.class_names == ["train2014", "train2017", "val"] and "are no parts" in layout.notes[0]
+
+
+def test_frames_are_in_the_order_of_their_numbers():
+    """Times with points, numbers below zero, counts with zeros or without, two counts, and dashes that are no signs."""
+    for names in (
+        *("0 0.04 0.08 0.12 0.2 1 10", "-5 -1 0 2 10", "t-0.5 t0.25 t2", "f_1 f_2 f_10", "f-1 f-2 f-10", "1.9 1.10"),
+        *("v1.2_001 v1.2_010", "a1b2 a1b10 a2b1", "1700000000.123456788 1700000000.123456789", "x", "0.05 0.10 0.20"),
+    ):
+        files = [Path(f"{name}.png") for name in names.split()]
+        assert in_order(files[::-1]) == files
     assert read_layout(pair(("train", "car"))).notes == []  # a vehicle
 
 

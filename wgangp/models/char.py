@@ -53,7 +53,7 @@ class Generator(models.Generator):
         self.output = conv1d(width, v, 1)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        x: Tensor = self.output(self.blocks(self.input(z).view(len(z), self.width, -1)))
+        x: Tensor = self.output(self.blocks(self.input(z).view(z.shape[0], self.width, -1)))
         return x.softmax(dim=1)  # (n, v, t)
 
 

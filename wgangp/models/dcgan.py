@@ -84,8 +84,8 @@ class Generator(models.Generator):
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         z, y = self.condition(z, y)
-        x: Tensor = self.norms[0](self.input(z).view(len(z), self.units, -1, 1), y)
-        x = activate(x.reshape(len(z), -1, *self.sizes[0]), self.activation)
+        x: Tensor = self.norms[0](self.input(z).view(z.shape[0], self.units, -1, 1), y)
+        x = activate(x.reshape(z.shape[0], -1, *self.sizes[0]), self.activation)
         for i, (up, size) in enumerate(zip(self.deconvs, self.sizes[1:], strict=True), start=1):
             x = crop(up(x), size, self.crop)
             if i < len(self.norms):

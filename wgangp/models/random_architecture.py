@@ -96,7 +96,7 @@ class Generator(models.Generator):
         self.output = deconv(c, shape[0])
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        x: Tensor = activate(self.norm(self.input(z).view(len(z), -1, 4, 4)), self.drawn.activation)
+        x: Tensor = activate(self.norm(self.input(z).view(z.shape[0], -1, 4, 4)), self.drawn.activation)
         x = self.output(self.hidden(x))
         return x.tanh()  # (n, c, 32, 32)
 

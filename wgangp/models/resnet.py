@@ -150,7 +150,7 @@ class Generator(models.Generator):
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         z, y = self.condition(z, y)
-        x: Tensor = self.input(z).view(len(z), -1, *self.size)
+        x: Tensor = self.input(z).view(z.shape[0], -1, *self.size)
         for block in self.blocks:
             x = block(x, y)
         x = self.output(F.relu(self.norm(x)))

@@ -85,7 +85,7 @@ class Generator(models.Generator):
         self.output = conv(plan[-1][1], shape[0], 1, he=False)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        x = self.blocks(self.input(z).view(len(z), -1, 4, 4))
+        x = self.blocks(self.input(z).view(z.shape[0], -1, 4, 4))
         return torch.tanh(self.output(x) / 5)  # (n, c, h, w)
 
 

@@ -64,7 +64,7 @@ class Generator(models.Generator):
         self.norms = nn.ModuleList(Norm(norm, c, axes=3) for c in channels)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        x: Tensor = self.input(z).view(len(z), -1, *self.sizes[0])
+        x: Tensor = self.input(z).view(z.shape[0], -1, *self.sizes[0])
         for norm, up, size in zip(self.norms, self.deconvs, self.sizes[1:], strict=True):
             x = crop(up(relu(norm(x))), size)
         return x.tanh() if self.tanh else x

@@ -80,9 +80,7 @@ def read_jobs(sweep: Path) -> list[Job]:
     if not found:
         where = shown(str(sweep))
         if has_record(sweep):
-            raise FileNotFoundError(
-                f"sweep={where} is one run: give the folder that has the jobs of a sweep"
-            )
+            raise FileNotFoundError(f"sweep={where} is one run: give the folder that has the jobs of a sweep")
         raise FileNotFoundError(f"sweep={where}: no jobs are there (looked for */.hydra/overrides.yaml)")
     plan = read_plan(sweep)
     order = {name: i for i, name in enumerate(plan.jobs)} if plan else {}

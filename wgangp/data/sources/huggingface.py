@@ -84,15 +84,15 @@ class HuggingFace(FileSource):
         if label is not None:
             self._column("label", label, list(features))
         possible = [split for split in HELD_OUT if split in found and split != self.split]
-        found = {name: labelled(name, found[name], label) for name in (self.split, *possible)}
-        if not len(found[self.split]):
+        known = features[label].names if label in classes else None
+        parts = {name: labelled(name, found[name], label, known) for name in (self.split, *possible)}
+        if not len(parts[self.split][0]):
             raise ValueError(f"dataset.label={shown(label)}: no sample of dataset.split={self.split} has a label")
-        names = [self.split, *[split for split in possible if len(found[split])][:1]]
-        given = [None if label is None else np.array(found[name][label][:]) for name in names]
-        labels, class_names = as_labels(f"dataset.label={shown(label)}", given)
+        names = [self.split, *[split for split in possible if len(parts[split][0])][:1]]
+        labels, class_names = as_labels(f"dataset.label={shown(label)}", [parts[name][1] for name in names])
         beside = Path(datasets.config.HF_DATASETS_CACHE) / "wgangp"
-        train, *rest = (self._part(n, found[n], image, y, beside) for n, y in zip(names, labels, strict=True))
-        return train, rest[0] if rest else None, features[label].names if label in classes else class_names
+        train, *rest = (self._part(n, parts[n][0], image, y, beside) for n, y in zip(names, labels, strict=True))
+        return train, rest[0] if rest else None, known or class_names
 
     def _splits(self, datasets: ModuleType) -> Mapping[str, Any]:
         """Returns the splits by their names. Raises ValueError if they cannot be loaded."""
@@ -135,23 +135,30 @@ def package() -> ModuleType:
         ) from error
 
 
-def labelled(name: str, split: Any, label: str | None) -> Any:
-    """Returns the samples of a split that have a label, if labels are wanted; logs how many others there are.
+def labelled(name: str, split: Any, label: str | None, known: Sequence[str] | None) -> tuple[Any, np.ndarray | None]:
+    """Returns the samples of a split that have a label, if labels are wanted, and these. Logs how many are left out.
 
-    A class is missing if it is null or, of numbered classes, -1; test splits of contests may have -1 alone.
+    A class is missing if it is null or, of numbered classes, -1; test splits of contests may have -1 alone. `known` are
+    the names of the training split's classes, if it has some: those of another split may have other numbers.
     """
     if label is None:
-        return split
+        return split, None
     y = split[label][:] if label in split.features else [None] * len(split)
     if any(isinstance(value, list | dict) for value in y):
         raise ValueError(f"dataset.label={shown(label)} has several values a sample: give one class for each")
-    numbered = hasattr(split.features.get(label), "names") or set(y) == {-1}
+    theirs, missing = getattr(split.features.get(label), "names", None), "without labels"
+    numbered = theirs is not None or set(y) == {-1}
     kept = [i for i, value in enumerate(y) if value is not None and not (numbered and value == -1)]
-    if len(kept) == len(y):
-        return split
-    count = f"{len(y) - len(kept)} of {len(y)} samples of " if kept else ""
-    log.info("left out %s%s: without labels", count, shown(name))
-    return split.select(kept)
+    if known and theirs and theirs != known:
+        number = {i: known.index(class_name) for i, class_name in enumerate(theirs) if class_name in known}
+        kept = [i for i in kept if y[i] in number]
+        y = [-1 if value is None else number.get(value, -1) for value in y]
+        missing = "without labels that the training part has"
+    if len(kept) < len(y):
+        count = f"{len(y) - len(kept)} of {len(y)} samples of " if kept else ""
+        log.info("left out %s%s: %s", count, shown(name), missing)
+        split = split.select(kept)
+    return split, np.array([y[i] for i in kept])
 
 
 def the_only(names: Sequence[str]) -> str | None:

@@ -1,8 +1,11 @@
-"""What the folders of a tree mean: parts (train, val, test), classes, or nothing. Works on relative names alone."""
+"""What the names in a tree of folders mean: parts (train, val, test), classes, an order, or nothing."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from itertools import takewhile
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -35,9 +38,9 @@ class Layout:
 def read_layout(names: Sequence[str]) -> Layout:
     """Returns the parts and the classes of images with these names.
 
-    Folders that are all called train, val or test are parts, above the classes or below each. Other folders, the first
-    of which there are several, are classes. Few images beside these folders are left out; if they are the most, all are
-    used and the images have no classes.
+    Folders called train, and val or test, are parts, above the classes or below each; others beside them are left out.
+    Elsewhere the first folders of which there are several are classes. Few images beside these folders are left out;
+    if they are the most, all are used and the images have no classes.
     """
     parts, notes = [name.split("/") for name in names], list[str]()
     depth = branching(parts)
@@ -63,12 +66,11 @@ def read_layout(names: Sequence[str]) -> Layout:
 
 def _parts_among(folders: list[str], notes: list[str]) -> tuple[str | None, str | None, list[str]]:
     """Returns the folders of the training and the held-out part, and those of neither; None if they are classes."""
-    known = {name: f for f in folders if (name := re.sub(r"[\W\d_]", "", f.lower())) in TRAIN + HELD_OUT}
-    train = [known[name] for name in TRAIN if name in known]
-    held_out = [known[name] for name in HELD_OUT if name in known]
-    if len(known) == len(folders) and len(train) == 1 and held_out:
-        return train[0], held_out[0], held_out[1:]
-    if len(known) > 1:
+    plain = {folder: re.sub(r"[\W\d_]", "", folder.lower()) for folder in folders}
+    train, held_out = ([f for name in names for f in folders if plain[f] == name] for names in (TRAIN, HELD_OUT))
+    if len(train) == 1 and held_out:
+        return train[0], held_out[0], [folder for folder in folders if folder not in (train[0], held_out[0])]
+    if len(train + held_out) > 1:
         notes.append(
             f"the folders {shown(listed(folders))} are no parts, and all images are trained on: for parts, keep only "
             "one train, and val or test"
@@ -124,6 +126,22 @@ def folder_at(parts: Parts, depth: int) -> str | None:
 def by_numbers(name: str) -> tuple[list[str | int], str]:
     """Returns a key that sorts 2 before 10, in names, too."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name
+
+
+def in_order(files: Sequence[Path]) -> list[Path]:
+    """Returns files in the order of the numbers in their names.
+
+    Names that are one number after what they have in common are decimal and negative, too: 0, 0.04, 0.1, as of times.
+    Numbers such as 1.9 and 1.10, whose last zero says that they are two counts each, are none.
+    """
+    alike = takewhile(lambda letters: len({*letters}) == 1, zip(*(file.stem for file in files), strict=False))
+    common = "".join(letters[0] for letters in alike).rstrip(".0123456789")
+    numbers = {file: file.stem.removeprefix(common) for file in files}
+    fractions = [number.partition(".")[2] for number in numbers.values()]
+    decimal = len({*map(len, fractions)}) == 1 or not any(fraction.endswith("0") for fraction in fractions)
+    if decimal and all(re.fullmatch(r"-?\d+(\.\d+)?", number) for number in numbers.values()):
+        return sorted(files, key=lambda file: Decimal(numbers[file]))
+    return sorted(files, key=lambda file: by_numbers(file.name))
 
 
 def names_of(parts: Sequence[Parts]) -> list[str]:
