@@ -456,10 +456,14 @@ def test_pictures_of_a_future_that_is_given_up_are_set_aside(call, tmp_path):
     """Else a sweep's page would show them as the run's last samples."""
     options = ["sample_every=2", "checkpoint_every=2", "hydra.run.dir=run"]
     assert call("train", *SMALL, "steps=6", *options)[0] == 0
+    for step in (2, 6):
+        assert call("sample", f"run=run/checkpoints/step_0000000{step}.pt", "n=4", "format=npy")[0] == 0
     assert call("resume", "run=run/checkpoints/step_00000002.pt", "steps=4", "seed=5")[0] == 0
     names = sorted(path.name for path in (tmp_path / "run" / "samples").iterdir())
     assert [name for name in names if name.endswith(".png")] == ["step_00000002.png", "step_00000004.png"]
-    assert [name for name in names if name.endswith(".later")] == ["step_00000004.png.later", "step_00000006.png.later"]
+    given_up = ["seed_0_step_00000006_n_4.npy", "step_00000004.png", "step_00000006.png"]
+    assert [name for name in names if name.endswith(".later")] == [f"{name}.later" for name in given_up]
+    assert "seed_0_step_00000002_n_4.npy" in names
 
 
 def test_a_snapshot_of_hard_links_neither_changes_nor_ends_the_log(call, tmp_path):

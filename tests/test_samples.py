@@ -183,6 +183,21 @@ def test_interpolations_are_pictures_or_arrays(run, call):
     assert np.abs(steps[:16] - more[:16]).max() <= 1
 
 
+@pytest.mark.parametrize("options", [["format=files", "out=s"], ["format=npy", "out=s.npy"]])
+def test_labels_of_other_samples_are_never_beside_new_ones(run, call, options):
+    assert call("sample", "run=run", "n=3", *options)[0] == 0
+    labels = [*Path().glob("s_labels.*")]
+    generator = wgangp.load_generator(run)
+    assert bool(labels) == bool(generator.num_classes)
+    beside = Path("s_labels.csv" if "format=files" in options else "s_labels.npy")
+    beside.write_text("old")
+    code, text = call("sample", "run=run", "n=3", *options)
+    if generator.num_classes:
+        assert code == 0 and beside.read_bytes() != b"old"
+    else:
+        assert code == 1 and f"{beside} belongs to samples of another command" in text
+
+
 def test_labels_are_those_of_the_data(call, tmp_path):
     """Classes 1 and 7: their numbers are written, and asked for; a run without classes takes none."""
     rng = np.random.default_rng(0)

@@ -582,3 +582,35 @@ def test_whole_bytes_of_five_axes_may_be_clips():
     with pytest.raises(ValueError, match=r"nthwc \(40 clips of 8 frames of 16x16 with 3 channels\)"):
         axes_of("x.npy", (40, 8, 16, 16, 3), None, may_be_clips=True)
     assert axes_of("x.npy", (40, 8, 16, 16, 3), None) == "ndhwc"
+
+
+@pytest.mark.parametrize("large", [2**40, 0])
+def test_arrays_behind_links_of_an_h5_file_are_found(monkeypatch, large):
+    """Of another place and of another file, also mapped. Links that lead nowhere are no arrays."""
+    h5py = pytest.importorskip("h5py")
+    x = rng.normal(size=(20, 3, 6)).astype(np.float32)
+    with h5py.File("raw.h5", "w") as file:
+        file["before"], file["entry/x"] = np.zeros(100), x
+    with h5py.File("master.h5", "w") as file:
+        file["images"] = h5py.ExternalLink("raw.h5", "/entry/x")
+        file["gone"], file["lost"] = h5py.SoftLink("/nowhere"), h5py.ExternalLink("no.h5", "/x")
+        file["again"] = h5py.SoftLink("/images")
+    monkeypatch.setattr(files, "LARGE", large)
+    for key in (None, "again"):
+        assert np.array_equal(files.read_arrays(files.Path("master.h5"), files.Keys(key=key)).x, x)
+
+
+def test_several_files_are_checked_one_by_one():
+    """Labels would move to other samples where one file has too many and the next too few."""
+    x = rng.normal(size=(6, 2))
+    np.savez("p.npz", x=x, labels=np.arange(6) % 2)
+    np.savez("column.npz", x=x, labels=np.arange(6)[:, None] % 2)
+    assert load(["p.npz", "column.npz"], held_out=None).train.labels.tolist() == [0, 1] * 6
+    np.savez("more.npz", x=x, labels=np.arange(7) % 2)
+    np.savez("fewer.npz", x=x, labels=np.arange(5) % 2)
+    with pytest.raises(ValueError, match="file 1 has 7 labels for 6 samples"):
+        load(["more.npz", "fewer.npz"])
+    np.save("signed.npy", np.arange(12).reshape(6, 2))
+    np.save("unsigned.npy", np.arange(12, dtype=np.uint64).reshape(6, 2))
+    with pytest.raises(ValueError, match="whole numbers of int64, uint64: make them alike"):
+        load(["signed.npy", "unsigned.npy"])

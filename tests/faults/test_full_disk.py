@@ -70,6 +70,7 @@ def look():
         "tensorboard": [event.step for event in scalars],
         "saved": load_newest(RUN)[1]["step"] if all_checkpoints(RUN) else 0,
         "partials": len(list(RUN.rglob("*.partial"))),
+        "cut": [str(path) for path in RUN.glob("samples/*") if not path.read_bytes().endswith(b"IEND\xaeB`\x82")],
     }
 
 
@@ -119,6 +120,7 @@ def test_a_disk_that_is_filled_and_freed_at_random_moments(seed, tmp_path):
     trained, resumed = json.loads((tmp_path / "found.json").read_text())
     for found in (trained, resumed):
         assert found["whole"] and found["logged"] == sorted(set(found["logged"])) and not found["partials"], found
+        assert not found["cut"]
     if stays_full:  # success is not claimed without the last checkpoint
         assert (trained["code"], trained["state"]) == ((0, "done") if trained["saved"] == STEPS else (1, "failed"))
     else:

@@ -131,11 +131,13 @@ def write_array(cfg: DictConfig, generator: Generator, label: int | None, out: P
     """Writes all samples as one .npy, as `as_array` has them, and beside it their labels or conditions."""
     z, y, rows = stepped(cfg, generator, *wanted_latents(cfg, generator, label))
     out = with_ending(out, ".npy")
+    labels, conditions = (out.with_name(f"{out.stem}_{what}.npy") for what in ("labels", "conditions"))
+    refuse_beside({labels: bool(generator.num_classes), conditions: generator.data_conditions is not None})
     arrays = {out: as_array(samples_of(generator, z, y, rows), generator)}
     if generator.num_classes:
-        arrays[out.with_name(f"{out.stem}_labels.npy")] = as_in_data(y[rows], generator)
+        arrays[labels] = as_in_data(y[rows], generator)
     if generator.data_conditions is not None:
-        arrays[out.with_name(f"{out.stem}_conditions.npy")] = in_units(y[rows], generator.data_conditions)
+        arrays[conditions] = in_units(y[rows], generator.data_conditions)
     for path, array in arrays.items():
         with replacing_regular(path, "wb") as file:
             np.save(file, array, allow_pickle=False)
@@ -179,15 +181,23 @@ def write_files(x: Tensor, y: Tensor, generator: Generator, out: Path) -> Path:
     out.mkdir(exist_ok=True)
     if (out / f"{len(x):06d}.png").exists():
         raise ValueError(f"{out} has more than {len(x)} samples of another command: give another folder by out=")
+    labels = out.with_name(f"{out.name}_labels.csv")
+    refuse_beside({labels: bool(generator.num_classes)})
     for i, image in enumerate(to_uint8(x)):
         with replacing_regular(out / f"{i:06d}.png", "wb") as file:
             Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).save(file, "PNG")
     if generator.num_classes:
-        with replacing_regular(out.with_name(f"{out.name}_labels.csv")) as file:
+        with replacing_regular(labels) as file:
             lines = csv.writer(file, lineterminator="\n")
             lines.writerow(["file", "class"])
             lines.writerows([f"{i:06d}.png", name] for i, name in enumerate(as_in_data(y, generator).tolist()))
     return out
+
+
+def refuse_beside(written: dict[Path, bool]) -> None:
+    """Raises ValueError if there is a file of labels or conditions that is not written: it is of other samples."""
+    for path in (path for path, is_written in written.items() if not is_written and path.exists()):
+        raise ValueError(f"{path} belongs to samples of another command: give another out=")
 
 
 def write_lines(x: Tensor, vocabulary: str, out: Path) -> Path:

@@ -30,7 +30,7 @@ from wgangp.run_dir.environment import record_environment
 from wgangp.run_dir.files import refuse_links
 from wgangp.run_dir.lock import locked
 from wgangp.run_dir.log import Earlier, log_file
-from wgangp.run_dir.logger import Logger, RunLogger, set_aside_later_lines, set_aside_later_pictures
+from wgangp.run_dir.logger import Logger, RunLogger, set_aside_later_lines, set_aside_later_samples
 from wgangp.run_dir.record import Record, has_record, write_record
 from wgangp.run_dir.status import Status, write_status
 from wgangp.trainer import Logs, Trainer
@@ -150,9 +150,9 @@ def accept(run: Path, started_with: Record, trainer: Trainer) -> None:
     step = trainer.step
     if set_aside_later(run, step):
         set_aside_later_lines(run, step)
-        log.info("steps after %d are given up: their checkpoints, scores, pictures and lines end in .later now", step)
+        log.info("steps after %d are given up: their checkpoints, scores, samples and lines end in .later now", step)
     evaluation.set_aside_later(run, step)
-    set_aside_later_pictures(run, step)
+    set_aside_later_samples(run, step)
     write_record(run, started_with)
     record_environment(run, step, trainer.device, trainer.dataset.describe())
 

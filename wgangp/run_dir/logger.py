@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from torch.utils.tensorboard.summary import text as as_text
 
 from wgangp.pictures import FPS, encoded
 from wgangp.run_dir.events import BINS, EventFile
-from wgangp.run_dir.files import append, free, open_for_writing, replace_text
+from wgangp.run_dir.files import append, free, replace_text, replacing
 from wgangp.run_dir.rows import lines_and_rows, read_rows
 
 log = logging.getLogger(__name__)
@@ -124,14 +125,14 @@ class RunLogger(Logger):
     def picture(self, step: int, picture: np.ndarray) -> None:
         """Writes samples/step_NNNNNNNN.png, and TensorBoard's image."""
         path = self.run / "samples" / f"step_{step:08d}.png"
-        with log_os_errors("the picture", step), open_for_writing(path, "wb") as file:
+        with log_os_errors("the picture", step), replacing(path, "wb", durable=False) as file:
             Image.fromarray(picture).save(file, "PNG")
         self._log_events("TensorBoard's picture", step, [image("samples", picture, dataformats="HWC")])
 
     def film(self, step: int, frames: Sequence[np.ndarray]) -> None:
         """Writes samples/step_NNNNNNNN.webp, and TensorBoard's moving image, a GIF."""
         path = self.run / "samples" / f"step_{step:08d}.webp"
-        with log_os_errors("the film", step), open_for_writing(path, "wb") as file:
+        with log_os_errors("the film", step), replacing(path, "wb", durable=False) as file:
             file.write(encoded(frames, "webp", FPS))
         h, w, _ = frames[0].shape
         gif = Summary.Image(height=h, width=w, colorspace=3, encoded_image_string=encoded(frames, "gif", FPS))
@@ -153,9 +154,9 @@ def set_aside_later_lines(run: Path, step: int) -> None:
         replace_text(free(metrics.with_suffix(".later")), "".join(later))
 
 
-def set_aside_later_pictures(run: Path, step: int) -> None:
-    """Renames the pictures of steps after this one, of a future that is given up, to .later."""
-    for file in [*(run / "samples").glob("step_*.png"), *(run / "samples").glob("step_*.webp")]:
-        digits = file.stem.removeprefix("step_")
-        if digits.isdecimal() and int(digits) > step:
-            file.rename(free(file.with_name(f"{file.name}.later")))
+def set_aside_later_samples(run: Path, step: int) -> None:
+    """Renames the pictures of steps after this one, and what wgangp-sample wrote of them, to .later."""
+    for path in list((run / "samples").glob("*step_*")):
+        found = re.search(r"(?:^|_)step_(\d{8,12})", path.name)
+        if found and int(found[1]) > step and not re.search(r"\.later(\.\d+)?$", path.name):
+            path.rename(free(path.with_name(f"{path.name}.later")))

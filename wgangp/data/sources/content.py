@@ -60,13 +60,27 @@ def concatenated(contents: list[Content], along: int = 0) -> Content:
             f"dataset.path: the files have samples of shapes {listed([*map(str, shapes)])}: make them alike"
         )
     check_pixels("dataset.path: of the files", contents)
+    types = [c.x.dtype for c in contents]
+    if all(kind.kind in "iu" for kind in types) and np.result_type(*types).kind == "f":
+        raise ValueError(f"dataset.path: the files have whole numbers of {listed([*map(str, types)])}: make them alike")
+    for i, c in enumerate(contents, start=1):
+        for what, beside in (("labels", c.labels), ("conditions", None if c.condition is None else c.condition.x)):
+            if beside is not None and len(beside) != c.x.shape[along]:
+                raise ValueError(f"dataset.path: file {i} has {len(beside)} {what} for {c.x.shape[along]} samples")
     if any(c.names != first.names or (c.labels is None) != (first.labels is None) for c in contents):
         raise ValueError("dataset.path: the files have other columns, or some have no labels: make them alike")
-    labels = None if first.labels is None else np.concatenate([c.labels for c in contents if c.labels is not None])
+    labels = (
+        None if first.labels is None else np.concatenate([in_row(c.labels) for c in contents if c.labels is not None])
+    )
     tests, given = ([c for c in parts if c] for parts in zip(*((c.test, c.condition) for c in contents), strict=True))
     test, condition = (concatenated(parts, along) if parts else None for parts in (tests, given))
     x = np.concatenate([c.x for c in contents], along)
     return Content(x, labels, first.names, test, condition)
+
+
+def in_row(labels: np.ndarray) -> np.ndarray:
+    """Returns labels (n, 1) as (n,), and others as they are."""
+    return labels[:, 0] if labels.shape == (labels.size, 1) else labels
 
 
 def in_order(content: Content, names: tuple[str, ...]) -> Content:

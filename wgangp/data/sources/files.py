@@ -139,14 +139,15 @@ def _read_h5(path: Path, keys: Keys) -> Content:
         raise ValueError(f"dataset.path={shown(path)}: h5py is not installed: pip install -e '.[arrays]'") from error
     try:
         with h5py.File(path, "r") as file:
-            found: list[str] = []
-            file.visititems(lambda name, node: found.append(name) if isinstance(node, h5py.Dataset) else None)
+            names: list[str] = []
+            file.visititems_links(lambda name, link: names.append(name))  # also what leads to another place, or file
+            found = [name for name in names if isinstance(file.get(name), h5py.Dataset)]
 
             def read(name: str) -> np.ndarray:
                 data = file[name]
                 start = data.id.get_offset()  # None if it is in several pieces, or compressed
                 if start is not None and data.nbytes >= LARGE and data.dtype.kind in "biuf":
-                    return unpacked(np.memmap(path, data.dtype, "r", start, data.shape), data.attrs)
+                    return unpacked(np.memmap(data.file.filename, data.dtype, "r", start, data.shape), data.attrs)
                 array = (
                     np.asarray(data.asstr("utf-8", "replace")[()], str)
                     if h5py.check_string_dtype(data.dtype)
