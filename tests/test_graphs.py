@@ -19,8 +19,8 @@ from wgangp.machine.device import be_deterministic
 from wgangp.models import dcgan
 from wgangp.observer import Observer
 from wgangp.optimizers import set_lr
-from wgangp.penalties import GradientPenalty, WeightClipping
-from wgangp.speed import live, speed_up
+from wgangp.penalties import GradientPenalty, Penalty, WeightClipping, gradient_norm
+from wgangp.speed import as_graphs, speed_up
 
 
 def tensors(*values):
@@ -107,12 +107,12 @@ CASES = {
 }
 
 
-def trainer_with(device="cpu", **changes):
+def trainer_with(device="cpu", dataset=None, critic=None, **changes):
     torch.manual_seed(0)
     return small_trainer(
-        dataset=Images(),
+        dataset=Images() if dataset is None else dataset,
         generator=dcgan.Generator(**DATA, nz=4, width=4, norm="batch", **DCGAN_GENERATOR),
-        critic=CRITICS["resnet"](),
+        critic=CRITICS["resnet"]() if critic is None else critic,
         generator_optimizer=ADAM,
         critic_optimizer=ADAM,
         device=torch.device(device),
@@ -122,10 +122,7 @@ def trainer_with(device="cpu", **changes):
 
 def replayed(trainer):
     assert make_capturable(trainer.optimizers, trainer.device)
-    params = trainer.critic_params + trainer.generator_params
-    trainer.functions = trainer.functions._replace(
-        updates=Replayed(trainer.updates, params, lambda: live(trainer), [trainer.penalty])
-    )
+    trainer.functions = trainer.functions._replace(updates=as_graphs(trainer))
     return trainer
 
 
@@ -148,13 +145,108 @@ def test_a_number_that_changes_ends_the_graphs_and_not_the_training(emulated, ca
     assert "Rising.factor changes from step to step" in caplog.text
 
 
+class Weighted(Penalty):
+    """(weight * (norm - 1))^2 at reals. Its weight is written anew in each way that Python knows."""
+
+    per_sample = True
+
+    def __init__(self, way):
+        super().__init__()
+        self.way, self.pair, self.tensor = way, [1.0, 2.0], torch.ones(())
+        self.register_buffer("weight", torch.ones(()))
+
+    def begin(self, progress):
+        match self.way:
+            case "buffer":
+                self.weight = torch.full_like(self.weight, 1 + progress)
+            case "filled buffer":
+                self.weight.fill_(1 + progress)
+            case "tensor":
+                self.tensor = torch.tensor(1 + progress)
+            case "list":
+                self.pair[0] = 1 + progress
+
+    def terms(self, critic, real, fake):
+        norm = gradient_norm(critic, real).mean()
+        return (self.weight * self.tensor * self.pair[0] * (norm - 1)).square(), norm
+
+    def observe(self, norm):
+        if self.way == "observed":
+            self.weight = 0.9 * self.weight + 0.1 * norm
+
+
+class Centred(torch.nn.Module):
+    """A critic that subtracts a running mean, which it assigns, and drops out."""
+
+    def __init__(self, moves):
+        super().__init__()
+        self.critic, self.dropout, self.moves = CRITICS["resnet"](), torch.nn.Dropout(0.0), moves
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, x):
+        if self.training and self.moves:
+            self.mean = 0.9 * self.mean + 0.1 * x.detach().mean()
+        return self.critic(self.dropout(x - self.mean))
+
+
+def change(trainer, way, step):
+    """What somebody's own loop, or data, may do between steps."""
+    match way:
+        case "dropout":
+            trainer.critic.dropout.p = 0.1 * step
+        case "augment":
+            trainer.augment = ["color"] if step > 4 else []
+        case "rate":
+            for group in trainer.critic_optimizer.param_groups:
+                group["lr"] = group["initial_lr"] = 1e-3 / (1 + step)
+        case "rate in place":
+            for group in trainer.critic_optimizer.param_groups:
+                group["initial_lr"] = 1e-3 / (1 + step)
+        case "decay":
+            for group in trainer.critic_optimizer.param_groups:
+                group["betas"] = (0.0, 0.9 - 0.1 * (step > 4))
+        case "data":
+            trainer.dataset.scale = 1 / (1 + step)
+
+
+class Scaled(Images):
+    scale = 1.0
+
+    def make(self, *fetched):
+        x, y = super().make(*fetched)
+        return self.scale * x, y
+
+
+OF_THE_PENALTY = ["filled buffer", "buffer", "tensor", "list", "observed"]
+OF_THE_LOOP = ["rate in place", "rate", "decay", "dropout", "augment", "data", "mean"]
+IN_PLACE = {"filled buffer", "rate in place"}
+
+
+@pytest.mark.parametrize("way", OF_THE_PENALTY + OF_THE_LOOP)
+def test_what_changes_between_steps_is_seen_by_the_graph_or_ends_it(emulated, caplog, way):
+    def make():
+        torch.manual_seed(0)
+        trainer = trainer_with(critic=Centred(way == "mean"), penalty=Weighted(way), dataset=Scaled())
+        trainer.dataset.scale = 1.0
+        return trainer
+
+    eager, fast = make(), replayed(make())
+    for step in range(8):
+        for trainer in (eager, fast):
+            change(trainer, way, step)
+        one, other = (trainer.train_step() for trainer in (eager, fast))
+        assert all(torch.equal(one[name], other[name]) for name in one), (way, step)
+    assert torch.equal(eager.critic.mean, fast.critic.mean)
+    assert fast.functions.updates.possible == (way in IN_PLACE) != ("no CUDA graph" in caplog.text)
+
+
 def test_counters_are_no_constants_and_a_nan_is_itself():
     penalty = Rising(**PENALTY)
     penalty.calls, penalty.factor = 0, math.nan
     constants = Constants([penalty])
     assert constants.changed() == ""
     penalty.calls = 1
-    assert constants.changed() == "Rising.calls"
+    assert constants.changed().startswith("Rising.calls changes from step to step")
     penalty.counters = ("calls",)
     assert Constants([penalty, object()]).changed() == ""
 
@@ -247,7 +339,7 @@ def test_where_a_step_is_a_graph(device, wanted, processes, replayed, emulated, 
 def test_an_optimizer_without_device_state_is_not_captured(caplog):
     parameters = [torch.nn.Parameter(torch.zeros(1))]
     assert not make_capturable([torch.optim.SGD(parameters, lr=0.1)], torch.device("cpu"))
-    assert "keeps its state on the host" in caplog.text
+    assert "SGD has no option capturable" in caplog.text
 
 
 def test_learning_rates_on_the_device_are_set_in_place(monkeypatch):

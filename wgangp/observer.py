@@ -49,7 +49,7 @@ class Observer:
             "generator/weight_gradient_norm": weight_gradient_norm(t.generator_params),
         }
         numbers: Values = {name: v.item() if v.ndim == 0 else v.cpu() for name, v in values.items()}
-        return numbers | {"penalty/weight": float(t.penalty.weight)}
+        return numbers | {"penalty/weight": float(getattr(t.penalty, "weight", 0.0))}
 
     def validation(self) -> Logs:
         """Returns the critic's loss, as it is logged, on this rank's held-out data; nothing if there are none."""

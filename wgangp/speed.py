@@ -31,10 +31,15 @@ def speed_up(trainer: Trainer, *, compile: bool, cuda_graphs: bool) -> None:
                 "no CUDA graph with several processes, so kernels are launched one by one: small networks are slower"
             )
         elif make_capturable(trainer.optimizers, trainer.device):
-            params = trainer.critic_params + trainer.generator_params
-            parts = (*trainer.penalty.modules(), *trainer.critic.modules(), *trainer.generator.modules())
-            updates = Replayed(trainer.updates, params, lambda: live(trainer), [*parts, trainer.loss, trainer])
-            trainer.functions = trainer.functions._replace(updates=updates)
+            trainer.functions = trainer.functions._replace(updates=as_graphs(trainer))
+
+
+def as_graphs(trainer: Trainer) -> Replayed:
+    """Returns the trainer's updates, replayed."""
+    t = trainer
+    modules = (*t.penalty.modules(), *t.critic.modules(), *t.generator.modules())
+    objects = [*modules, t.loss, t, t.dataset, *t.optimizers]
+    return Replayed(t.updates, t.critic_params + t.generator_params, lambda: live(t), objects)
 
 
 def live(trainer: Trainer) -> list[Tensor]:
@@ -60,7 +65,8 @@ def gradients(
     The networks stay as they were.
     """
     t = trainer
-    buffers = [(b, b.clone()) for module in (t.generator, t.critic) for b in module.buffers()]
+    modules = (*t.generator.modules(), *t.critic.modules())
+    buffers = [(m, name, b, b.clone()) for m in modules for name, b in m.named_buffers(recurse=False)]
     t.penalty.begin(0.0)  # as before each step: an attribute that it sets later would not be seen by compiled code
     seed_step(t.seed, 0, "compile")
     z, fetched = local_shard(t.noise(t.batch_size)), t.dataset.fetch(0, t.batch_size)
@@ -68,6 +74,6 @@ def gradients(
     found = [critic_gradients(penalised, z, *fetched)[0] for penalised in sorted(kinds)]
     batches = [t.dataset.fetch(i + 1, t.batch_size) for i in range(t.condition_batches)]
     found.append(generator_gradients(*t.generator_inputs(batches))[0])
-    for buffer, before in buffers:  # BatchNorm's averages, spectral norm's vectors
-        buffer.copy_(before)
+    for module, name, buffer, before in buffers:  # BatchNorm's averages, spectral norm's vectors
+        setattr(module, name, buffer.copy_(before))
     return [[g for g in of_call if g is not None] for of_call in found]

@@ -54,7 +54,7 @@ class Functions(NamedTuple):
 class Trainer:
     """Trains a generator and a critic, one step at a time. Its state is what a checkpoint holds."""
 
-    counters = ("step", "images_seen", "rollbacks")  # which no update reads
+    counters = ("step", "images_seen", "rollbacks", "logs")  # which no update reads
 
     def __init__(
         self,

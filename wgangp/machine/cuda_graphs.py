@@ -1,5 +1,6 @@
 """CUDA graphs: all kernels of a step are launched at once."""
 
+import copy
 import gc
 import logging
 import warnings
@@ -18,29 +19,74 @@ WARM_UP = 2  # calls that choose kernels and create optimizer states, before a c
 Batches = list[tuple[Tensor, ...]]
 
 
-class Constants:
-    """The plain values of objects, such as a float weight of a penalty: a graph keeps those of its capture.
+MODULE = vars(nn.Module()).keys() - {"training"}  # what torch keeps in each module
+OF_TORCH = {"training", "p", "momentum"}  # of its layers, what changes if anything does
 
-    An object's `counters` are the names of those that change between steps, and that no step reads.
+
+class Constants:
+    """What a graph keeps of its capture, from the attributes of objects.
+
+    They are plain values, such as a float weight of a penalty, also in lists, and the tensors that are read there, each
+    of which may have new content, but not be another tensor. Optimizers have them in their groups of weights. An
+    object's `counters` are the names of those that change between steps, and that no step reads.
     """
 
     def __init__(self, objects: Sequence[object]) -> None:
         self.values = [
-            (object, name, value)
+            (f"{type(object).__name__}.{name}", attributes, name, copy.copy(value) if is_plain(value) else value)
             for object in objects
-            if not type(object).__module__.startswith("torch.")
-            for name, value in getattr(object, "__dict__", {}).items()
-            if isinstance(value, bool | int | float | str) and name not in getattr(object, "counters", ())
+            for attributes in attributes_of(object)
+            for name, value in attributes.items()
+            if (is_plain(value) or isinstance(value, Tensor)) and is_read(object, name)
         ]
 
     def changed(self) -> str:
-        """Returns the name of the first one that has another value now, such as MeanNorm.weight; "" if none has."""
-        moved = ((object, name) for object, name, value in self.values if differs(getattr(object, name, None), value))
-        return next((f"{type(object).__name__}.{name}" for object, name in moved), "")
+        """Returns what to do about the first one that is another now, such as MeanNorm.weight; "" if none is."""
+        for label, attributes, name, value in self.values:
+            now = attributes.get(name)
+            if isinstance(value, Tensor) and now is not value:
+                return f"{label} is another tensor from step to step: write into it, as by copy_() or fill_()"
+            if not isinstance(value, Tensor) and now is not value and now != value:  # a NaN is itself
+                return f"{label} changes from step to step: keep it in a tensor on the device"
+        return ""
+
+    def on_host(self, device: torch.device) -> str:
+        """Returns what to do about a number in a tensor that is not on the device; "" if there is none."""
+        for label, _, _, value in self.values:
+            if isinstance(value, Tensor) and value.ndim == 0 and value.device.type != device.type:
+                return f"{label} is a number on the {value.device.type}: register it as a buffer"
+        return ""
+
+    def restore(self) -> None:
+        for _, attributes, name, value in self.values:
+            attributes[name] = value
 
 
-def differs(now: object, before: object) -> bool:
-    return now is not before and now != before  # a NaN is itself
+def attributes_of(object: object) -> list[dict[str, Any]]:
+    """Returns the dictionaries of an object's attributes: of an optimizer its groups, of a module also its buffers."""
+    if isinstance(object, torch.optim.Optimizer):
+        return object.param_groups
+    own = getattr(object, "__dict__", {})
+    return [own, own.get("_buffers", {})] if isinstance(object, nn.Module) else [own]
+
+
+def is_read(object: object, name: str) -> bool:
+    """Whether a step may read the attribute of this name."""
+    if isinstance(object, torch.optim.Optimizer):
+        return name != "initial_lr"  # from which the tensor of the rate is filled
+    if isinstance(object, nn.Module):
+        known = OF_TORCH | vars(object).get("_buffers", {}).keys()
+        if name in MODULE or (type(object).__module__.startswith("torch.") and name not in known):
+            return False
+    return name not in getattr(object, "counters", ())
+
+
+def is_plain(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(is_plain, value))
+    if isinstance(value, dict):
+        return all(map(is_plain, value.values()))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 @dataclass
@@ -59,8 +105,8 @@ class Replayed:
     The first calls run the function itself. Later ones copy the batches to where the graph reads them, and replay it.
     The next call overwrites the result, and the gradients of `parameters`. All graphs share a stream and a memory pool.
     `live()` returns the tensors that the function changes: the networks and the optimizers' states. `objects` are those
-    whose plain values it reads: if one changes, there are no graphs from then on. Random numbers equal the function's,
-    since a replay reads the seed and the position of torch's generator.
+    whose attributes it reads: if one becomes another, there are no graphs from then on. Random numbers equal the
+    function's, since a replay reads the seed and the position of torch's generator.
     """
 
     def __init__(
@@ -87,9 +133,9 @@ class Replayed:
     def _call(self, flags: tuple[bool, ...], batches: Batches) -> Any:
         self.calls[flags] += 1
         captured = self.graphs.get(flags)
-        if captured is not None and (name := captured.constants.changed()):
+        if captured is not None and (advice := captured.constants.changed()):
             captured = None
-            self._give_up(f"{name} changes from step to step: keep it in a tensor on the device")
+            self._give_up(advice)
         if captured is None and self.possible and self.calls[flags] > WARM_UP:
             captured = self._capture(flags, batches)
         if captured is None:
@@ -145,6 +191,9 @@ class Replayed:
         if reason and torch.__version__ < TorchVersion("2.13"):  # its random numbers would stay those of the capture
             raise RuntimeError(f"{reason}: this step cannot be a CUDA graph; set cuda_graphs=false, or use torch 2.13")
         torch.cuda.set_rng_state(position)
+        if advice := constants.changed() or constants.on_host(self.stream.device):
+            reason = reason or advice
+            constants.restore()  # a tensor of the capture has no content
         if reason:  # after the handler, whose traceback holds the memory of the capture
             self._give_up(reason)
             return None
@@ -181,8 +230,12 @@ def make_capturable(optimizers: Sequence[torch.optim.Optimizer], device: torch.d
     Returns False if an optimizer cannot.
     """
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    if not all("capturable" in group for group in groups):
-        log.warning("no CUDA graph, so kernels are launched one by one (the optimizer keeps its state on the host)")
+    others = [type(optimizer).__name__ for optimizer in optimizers if "capturable" not in optimizer.defaults]
+    if others:
+        log.warning(
+            "no CUDA graph, so kernels are launched one by one (%s has no option capturable: take Adam or RMSprop)",
+            others[0],
+        )
         return False
     for group in groups:
         group["capturable"] = True

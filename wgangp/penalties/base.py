@@ -20,7 +20,7 @@ class Penalty(nn.Module):
 
     per_sample = False  # whether it needs each sample's own gradient; BatchNorm in the critic is refused then
     interval = 1  # critic updates between two penalised ones
-    weight: float | Tensor = 0.0
+    weight: float | Tensor  # logged; a penalty without it logs 0
 
     def wrap(self, critic: nn.Module) -> nn.Module:
         """Returns the critic to train: this one, perhaps changed in place, or a module around it."""
