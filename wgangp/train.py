@@ -15,19 +15,13 @@ if TYPE_CHECKING:
 
 def main() -> None:
     ignore_save_requests()  # before Hydra is imported, which takes half a second
-    from wgangp.app.command_line import command
+    from wgangp.app.command_line import command, lazily
     from wgangp.app.errors import MULTIRUN
 
     if world_size() > 1 and MULTIRUN & set(sys.argv):
         sys.exit("torchrun trains one run: start a sweep without it, or choose a launcher")
     with joined():
-        command(train, "train")
-
-
-def train(cfg: "DictConfig", **options: Any) -> float:
-    from wgangp.app.hydra_run import train_composed  # torch takes seconds to import
-
-    return train_composed(cfg, **options)
+        command(lazily("wgangp.app.hydra_run", "train_composed"), "train")
 
 
 class CallableModule(ModuleType):

@@ -1,6 +1,7 @@
 """Command lines: help, errors in one line, paths, and the call of Hydra."""
 
 import functools
+import importlib
 import logging
 import os
 import re
@@ -27,6 +28,15 @@ from wgangp.machine.signals import interrupted
 from wgangp.run_dir.claim import remove_if_empty
 
 log = logging.getLogger(__name__)
+
+
+def lazily(module: str, name: str) -> Callable[..., Any]:
+    """Returns a function that imports its body at the call: torch takes seconds, and --help needs none of it."""
+
+    def task(*args: Any, **kwargs: Any) -> Any:
+        return getattr(importlib.import_module(module), name)(*args, **kwargs)
+
+    return task
 
 
 def show(text: str) -> None:
