@@ -67,6 +67,8 @@ def busy_share(work: Callable[[], Any], device: torch.device) -> float | None:
         work()
         synchronize(device)
     spans = [e.time_range for e in profiler.events() if e.device_type == torch.autograd.DeviceType.CUDA]
+    if not spans:  # the profiler sees no kernels on this machine
+        return None
     wall = max(s.end for s in spans) - min(s.start for s in spans)
     return sum(s.elapsed_us() for s in spans) / wall
 

@@ -133,13 +133,13 @@ def test_one_clear_line_where_something_is_missing(call, tmp_path, classifier):
     call("train", *data, *DCGAN, "steps=2", "hydra.run.dir=run", "conditional=true")
     torch.save({"state_dict": ResNet(3, 10, 1).state_dict()}, "ten.pt")
     for arguments, message in [
-        ([], "weights-inception-2015-12-05-6726825d.pth elsewhere and put it to"),
+        ([], "weights-inception-2015-12-05-6726825d.pth on another machine and copy it to"),
         (["metrics=[fid]", f"weights={classifier}"], "does not hold the reference Inception"),
         (
             ["metrics=[fidd]"],
             "fidd does not apply to this dataset: choose from fid, is, kid, prc, prc_vgg16, classifier",
         ),
-        (["metrics=[classifier]"], "set classifier=FILE; python -m wgangp.train_classifier writes one"),
+        (["metrics=[classifier]"], "set classifier=FILE; python -m wgangp.train_classifier dataset=... writes one"),
         (["metrics=[classifier]", "classifier=none.pt"], "classifier=none.pt: there is no such file"),
         (["metrics=[classifier]", "classifier=ten.pt"], "has 10 classes, and the data 4"),
         (["n=0"], "n=0: give a whole number of at least 1"),

@@ -156,6 +156,8 @@ def test_a_file_is_not_emptied_by_an_ending_that_cannot_be_written(run, call, en
 def test_no_sample_is_asked_for(run, call):
     code, text = call("sample", "run=run", "seeds=[]")
     assert code == 1 and "seeds=[]: give the numbers of samples" in text
+    code, text = call("sample", "run=run", "seeds=[20260131120000]")
+    assert code == 1 and "give the numbers of samples, below 100,000,000" in text
 
 
 def test_a_column_called_class_is_beside_the_classes(call, tmp_path):

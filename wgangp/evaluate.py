@@ -50,11 +50,12 @@ def evaluate(cfg: DictConfig) -> None:
         return
     results, errors = score(metrics, x, asked, dataset, device)
     leave_out(errors, metrics, strict=cfg.metrics is not None)
+    which = {"generator": "ema" if cfg.ema else "last", "batchnorm": cfg.batchnorm, "seed": cfg.seed}
+    written = write_scores(run, state["step"], which, results)
     print_table(results, reported(header.config))
     for line in beside_the_paper(header.config, state["step"], {name for r in results for name in r.values}):
         log.info("%s", shown(line))
-    which = {"generator": "ema" if cfg.ema else "last", "batchnorm": cfg.batchnorm, "seed": cfg.seed}
-    log.info("%s", write_scores(run, state["step"], which, results))
+    log.info("%s", written)
 
 
 def choose_metrics(cfg: DictConfig, dataset: "Dataset") -> "dict[str, Metric]":
@@ -80,7 +81,7 @@ def print_table(results: "list[Result]", paper: dict[str, str]) -> None:
     for result in results:
         for name, value in result.values.items():
             how = result.how(name)  # a user's own metric may say nothing
-            parts = [f"{how['samples']:,} samples"] if "samples" in how else []
+            parts = [f"{counted(how['samples'])} samples"] if "samples" in how else []
             parts += [f"against {how['reference']}"] if "reference" in how else []
             using = f" by {how['extractor']}" if "extractor" in how else ""
             theirs = f"the paper {shown(paper[name])}; " if name in paper else ""
@@ -88,11 +89,19 @@ def print_table(results: "list[Result]", paper: dict[str, str]) -> None:
 
 
 def bound(how: dict[str, Any]) -> str:
-    """Returns the score's floor or ceiling in words, if it has one."""
-    if floor := how.get("floor"):
-        spread = f" +- {floor['std']:.2g}" if floor["draws"] > 1 else ""
-        return f"data against itself {floor['mean']:.3g}{spread}; "
-    return f"real data {how['ceiling']:.3g}; " if "ceiling" in how else ""
+    """Returns the score's floor or ceiling in words, if it has one as our own metrics have it."""
+    match how:
+        case {"floor": {"mean": float(mean), "std": float(std), "draws": int(draws)}} if draws > 1:
+            return f"data against itself {mean:.3g} +- {std:.2g}; "
+        case {"floor": {"mean": float(mean)}}:
+            return f"data against itself {mean:.3g}; "
+        case {"ceiling": float(ceiling)}:
+            return f"real data {ceiling:.3g}; "
+    return ""
+
+
+def counted(n: object) -> str:
+    return f"{n:,}" if isinstance(n, int) else str(n)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Checks of disk, memory and the batch before the first step."""
 
 import copy
+import gc
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -64,29 +65,41 @@ def check_memory(trainer: Trainer, with_batch: Callable[[int], Trainer]) -> None
         n = share * distributed.WORLD_SIZE
         if step_fits(with_batch(n)):
             raise ValueError(f"batch_size={trainer.batch_size} does not fit into the device's memory; {n} does")
-    raise ValueError("not even one image fits into the device's memory: use narrower networks")
+    raise ValueError("not even one sample fits into the device's memory: use narrower networks")
 
 
 def step_fits(trainer: Trainer) -> bool:
-    """Whether the device holds a step, which a CUDA graph keeps, and beside it what a log step and a picture take."""
+    """Whether the device holds a step, which a CUDA graph keeps, and beside it what a log step and a picture take.
+
+    The graph of each further pattern of penalised updates has gradients of its own.
+    """
+    gc.collect()  # of the larger batches before, which are cycles
     torch.cuda.empty_cache()
     free, before = torch.cuda.mem_get_info(trainer.device)[0], copy.deepcopy(trainer.state())
     observer = Observer(trainer, lambda generate: {})
     try:
         needed = peak(trainer.train_step) + peak(lambda: observer.measure(trainer.logs), observer.picture)
+        needed += (patterns(trainer) - 1) * sum(p.nbytes for p in trainer.critic_params + trainer.generator_params)
     except torch.OutOfMemoryError:
         needed = free + 1
     trainer.load_state(before)
     for optimizer in trainer.optimizers:
         optimizer.zero_grad()
     torch.cuda.empty_cache()
-    return 1.1 * needed <= free  # the allocator's blocks leave gaps
+    return 1.1 * needed <= free  # a graph's blocks have other gaps
+
+
+def patterns(trainer: Trainer) -> int:
+    """Returns how many patterns of penalised updates the steps of a run have."""
+    n, due = trainer.n_critic, trainer.penalty.due
+    return len({tuple(due(step * n + i) for i in range(n)) for step in range(trainer.penalty.interval)})
 
 
 def peak(*functions: Callable[[], object]) -> int:
-    """Returns the bytes that the functions need on the device beyond what is allocated before."""
+    """Returns the bytes of the blocks that the functions need on the device beyond those of before."""
+    torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
+    before = torch.cuda.memory_reserved()
     for function in functions:
         function()
-    return torch.cuda.max_memory_allocated() - before
+    return torch.cuda.max_memory_reserved() - before

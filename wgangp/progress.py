@@ -42,7 +42,8 @@ class Progress:
         left = duration(elapsed / max(done, 1) * (self.steps - step))
         names = [*SHOWN, *(name for name in scalars if name.startswith("eval/"))]
         shown = ", ".join(f"{name} {scalars[name]:.4g}" for name in names if name in scalars)
-        return f"step {step} of {self.steps}: {shown}; {done / max(elapsed, 1e-9):.2f} steps/s, {left} left"
+        rate = f"{done / max(elapsed, 1e-9):.2f} steps/s, {left} left"
+        return f"step {step} of {self.steps}: {'; '.join(filter(None, [shown, rate]))}"
 
     def warn_if_hopeless(self, step: int) -> None:
         """Once, after eleven steps or half a minute: warns of a run that takes many hours on a CPU."""

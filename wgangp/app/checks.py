@@ -81,7 +81,10 @@ RULES: dict[str, Rule] = {
     "monitor": make_rule(lambda v: isinstance(v, str), "give the name of a scalar, such as critic/wasserstein"),
     "allow": make_rule(is_list_of_names, "give a list of names, as in allow=[{value}]"),
     "augment": make_rule(is_list_of_names, "give a list of names, as in augment=[{value}]"),
-    "seeds": make_rule(lambda v: v is None or isinstance(v, list), "give a list, as in seeds=[{value}]"),
+    "seeds": make_rule(
+        lambda v: v is None or (isinstance(v, list) and v != [] and all(type(i) is int and 0 <= i < MANY for i in v)),
+        f"give the numbers of samples, below {MANY:,}, as in seeds=[3,17]; numbers=true shows them",
+    ),
     "threads": make_rule(
         lambda v: v == "auto" or (type(v) is int and 1 <= v <= 1024), "give a whole number from 1 to 1,024, or auto"
     ),

@@ -79,6 +79,8 @@ def one_line(error: BaseException) -> str:
         return "there is not enough memory for this: lower the numbers of samples, of a batch, or of a network"
     if isinstance(error, ValueError | OSError):
         return text
+    if type(error).__name__ == "OutOfMemoryError":  # of torch, which messages of the command line do without
+        return "the device has not enough memory: lower batch_size or evaluation_samples, or make the networks narrower"
     return f"{where}{type(error).__name__}: {text} ({place_of(error)}debug=true shows the traceback)"
 
 
