@@ -1,5 +1,6 @@
 """The penalty against closed forms, against numpy, and against finite differences."""
 
+import functools
 import math
 
 import numpy as np
@@ -552,3 +553,43 @@ def test_batchnorm_behind_a_condition_is_found_and_so_is_that_beside_a_critic():
     for critic in (within, Beside()):
         with pytest.raises(ValueError, match="BatchNorm makes a sample's score depend on its batch"):
             gradient_penalty(critic, torch.zeros(5, 3), torch.ones(5, 3))
+
+
+def normed_critic():
+    return nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+
+
+@pytest.mark.parametrize("called", [lambda critic: critic, lambda critic: critic.forward, functools.partial])
+@pytest.mark.parametrize("penalty", [gradient_penalty, GP])
+def test_batchnorm_is_refused_however_the_critic_is_handed_over(called, penalty):
+    with pytest.raises(ValueError, match="BatchNorm makes a sample's score depend on its batch"):
+        penalty(called(normed_critic()), *torch.randn(2, 5, 2))
+    penalty(called(nn.Linear(2, 1)), *torch.randn(2, 5, 2))
+
+
+def test_gradient_norms_of_samples_made_in_inference_mode():
+    with torch.inference_mode():
+        x = torch.randn(4, 3)
+    w = torch.randn(3)
+    torch.testing.assert_close(gradient_norm(linear_critic(w), x), w.norm().expand(4))
+    with pytest.raises(ValueError, match="order=0: give a number from 1 to inf"):
+        gradient_norm(linear_critic(w), x, order=0)
+
+
+@pytest.mark.parametrize("norm", [nn.utils.parametrizations.weight_norm, nn.utils.weight_norm])
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated")
+def test_weights_that_are_computed_from_others_are_neither_divided_nor_clipped(norm):
+    for penalty in (SpectralNorm(), WeightClipping(clip=0.1)):
+        critic = nn.Sequential(norm(nn.Linear(2, 3)))
+        with pytest.raises(ValueError, match=r"0\.weight is computed from other weights by WeightNorm: leave that out"):
+            penalty.check(penalty.wrap(critic))
+
+
+def test_spectral_norm_says_what_it_does_not_divide(caplog):
+    critic = nn.Module()
+    critic.matrix = nn.Parameter(torch.ones(3, 2))
+    with pytest.raises(ValueError, match="finds no weight: call the critic's matrices weight"):
+        SpectralNorm().wrap(critic)
+    critic.linear = nn.Linear(2, 3)
+    SpectralNorm().wrap(critic)
+    assert "divides what is called weight, and not matrix" in caplog.text

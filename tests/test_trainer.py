@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import DCGAN_CRITIC, DCGAN_GENERATOR, PENALTY, Points, small_trainer
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from wgangp.data.toy import gaussians25
 from wgangp.losses import Wasserstein
@@ -582,7 +583,72 @@ def test_a_generator_may_have_a_part_of_another_dtype_that_it_casts_itself():
         def forward(self, z, y=None):
             return self.last(self.first(z).bfloat16()).float()
 
-    small_trainer(generator=Mixed()).train_step()
+    small_trainer(generator=Mixed(), ema_decay=0.0).train_step()
+    with pytest.raises(ValueError, match=r"weights of torch.bfloat16, too coarse for an average to follow"):
+        small_trainer(generator=Mixed(), ema_decay=0.999)
+
+
+class Square(torch.autograd.Function):
+    """A kernel without a second derivative, as most that people write."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        return 2 * ctx.saved_tensors[0] * gradient
+
+
+class Attending(nn.Module):
+    """Attention over the coordinates, by a kernel without a second derivative."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.out = nn.Linear(1, 8), nn.Linear(8, 1)
+
+    def forward(self, x):
+        q = self.query(x[:, None, :, None])  # (n, 1, 2, 8)
+        return self.out(nn.functional.scaled_dot_product_attention(q, q, q)).mean((1, 2))
+
+
+class Squared(nn.Sequential):
+    def forward(self, x):
+        return self[1](Square.apply(self[0](x)))
+
+
+@pytest.mark.parametrize(
+    ("critic", "message"),
+    [
+        (lambda: Squared(nn.Linear(2, 4), nn.Linear(4, 1)), "once_differentiable, without the second derivative"),
+        (Attending, r"without the second derivative .* within torch.nn.attention.sdpa_kernel"),
+    ],
+)
+def test_a_critic_without_second_derivatives_is_refused_by_penalties_alone(critic, message):
+    """torch leaves out a part of the gradient where a function is once_differentiable."""
+    with pytest.raises(ValueError, match=message):
+        small_trainer(critic=critic()).train_step()
+    small_trainer(critic=critic(), penalty=WeightClipping(clip=0.1)).train_step()
+
+
+class Labelled(Points):
+    num_classes = 2
+
+    def make(self, *fetched):
+        x, _ = super().make(*fetched)
+        return x, torch.arange(len(x)) % 2
+
+
+def test_a_critic_that_knows_nothing_of_the_labels_is_refused():
+    def trainer(outputs):
+        generator = mlp.Generator(shape=(2,), num_classes=2, nz=2, width=16, depth=2, output="auto")
+        return small_trainer(dataset=Labelled(), generator=generator, critic=nn.Linear(2, outputs))
+
+    trainer(3).train_step()
+    with pytest.raises(ValueError, match=r"knows nothing of the labels: make it return \(16, 3\), with class logits"):
+        trainer(1).train_step()
 
 
 def normed(network, norm):

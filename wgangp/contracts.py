@@ -4,7 +4,8 @@ Each function raises ValueError in one line if a part of one's own is something 
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
@@ -16,6 +17,10 @@ from wgangp.data import Dataset
 from wgangp.machine import distributed
 from wgangp.models.layers import batch_norms
 
+NO_SECOND = (  # what the critic has, and what to do
+    "without the second derivative that the penalty needs: choose penalty=finite_difference, weight_clipping or "
+    "spectral_norm, or write it in other operations"
+)
 MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
 
@@ -32,8 +37,16 @@ def check_batch_size(n: int) -> None:
         raise ValueError(f"batch_size={n}: give a multiple of {distributed.WORLD_SIZE}, the number of processes")
 
 
-def check_content(content: str, sees_conditions: bool) -> None:
-    """Raises ValueError if a content loss is asked for, and no sample belongs to what the generator is given."""
+def check_content(content: str, sees_conditions: bool, critic_sees_y: bool) -> None:
+    """Raises ValueError if a content loss is asked for, and no sample belongs to what the generator is given.
+
+    Likewise if nothing tells the generator what its conditions mean.
+    """
+    if sees_conditions and content == "none" and not critic_sees_y:
+        raise ValueError(
+            "conditional=true, and the critic knows nothing of the conditions: make it take them as forward(x, y), "
+            "with takes_condition = True, or set content=l1"
+        )
     if content != "none" and not sees_conditions:
         raise ValueError(
             f"content={content} compares G(z, y) with the sample that y belongs to: give the data a "
@@ -87,10 +100,18 @@ def check_fakes(fake: Any, real: Tensor) -> Tensor:
     return fake.to(real.dtype)
 
 
-def check_scores(out: Any, n: int, classes: int) -> Tensor:
-    """Returns the critic's output: a score of each sample, and beside it a logit of each class, or none."""
+def check_scores(out: Any, n: int, classes: int, sees_y: bool) -> Tensor:
+    """Returns the critic's output: a score of each sample, and beside it a logit of each class.
+
+    A critic that is given the labels needs no logits.
+    """
     if not isinstance(out, Tensor):
         raise ValueError(f"the critic returns {found(out)}: make it return a tensor, (n, 1)")
+    if classes and not sees_y and out.shape == (n, 1):
+        raise ValueError(
+            f"conditional=true, and the critic knows nothing of the labels: make it return {(n, 1 + classes)}, with "
+            "class logits, or take y as forward(x, y), with takes_condition = True"
+        )
     if out.shape not in ((n, 1), (n, 1 + classes)):
         logits = f", or (n, {1 + classes}) with class logits" if classes else ""
         raise ValueError(
@@ -114,6 +135,32 @@ def check_penalty(terms: Any) -> tuple[Tensor, Tensor]:
     return check_scalar(terms[0], "penalty"), check_scalar(terms[1], "penalty, as norm,")
 
 
+def check_second_derivative(penalty: Tensor) -> None:
+    """Raises ValueError if a part of the penalty's gradient is lost, where torch leaves it out without a word."""
+    seen, nodes = set(), [penalty.grad_fn]
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        if node.name().endswith("Error"):  # that of torch.autograd.function.once_differentiable
+            raise ValueError(f"the critic has a function that is once_differentiable, {NO_SECOND}")
+        seen.add(node)
+        nodes += [after for after, _ in node.next_functions]
+
+
+@contextmanager
+def second_derivatives() -> Iterator[None]:
+    """Errors of torch where an operation of the critic has no second derivative say what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "is not implemented" not in str(error) or "derivative" not in str(error):
+            raise
+        attention = "attention has a second derivative within torch.nn.attention.sdpa_kernel(SDPBackend.MATH)"
+        advice = f"; {attention}" if "attention" in str(error) else ""
+        raise ValueError(f"{str(error).splitlines()[0]}: the critic has an operation {NO_SECOND}{advice}") from error
+
+
 def check_sizes(**networks: nn.Module) -> None:
     """Raises ValueError if a layer has no size yet, as those of torch.nn.Lazy... before their first call."""
     for name, network in networks.items():
@@ -130,7 +177,7 @@ def check_scripted(generator: nn.Module, critic: nn.Module) -> None:
             raise ValueError(f"the {name} has BatchNorm that torch.jit has scripted: leave it out of the scripted part")
 
 
-def check_generator(generator: nn.Module) -> None:
+def check_generator(generator: nn.Module, ema_decay: float) -> None:
     """Raises ValueError if its weights are of another precision than latents and samples, or it cannot be copied."""
     latents = torch.get_default_dtype()
     dtypes = {p.dtype for p in generator.parameters() if p.is_floating_point()}
@@ -138,6 +185,12 @@ def check_generator(generator: nn.Module) -> None:
         raise ValueError(
             f"the generator has weights of {dtypes.pop()}: make them {latents}, as latents are; precision=bfloat16 "
             "computes in bfloat16"
+        )
+    short = {p.dtype for p in generator.parameters() if p.dtype in (torch.bfloat16, torch.float16) and p.requires_grad}
+    if short and ema_decay:
+        raise ValueError(
+            f"the generator has weights of {short.pop()}, too coarse for an average to follow: make them float32 and "
+            "cast them in forward, or set ema_decay=0"
         )
     hooks = [type(hook) for module in generator.modules() for hook in module._forward_pre_hooks.values()]
     for hook in hooks:

@@ -21,8 +21,10 @@ from wgangp.contracts import (
     check_scalar,
     check_scores,
     check_scripted,
+    check_second_derivative,
     check_sizes,
     make_optimizer,
+    second_derivatives,
 )
 from wgangp.data import Dataset
 from wgangp.losses import Loss, class_loss, content_loss
@@ -89,7 +91,7 @@ class Trainer:
         self.num_classes = dataset.num_classes if generator.num_classes else 0  # that both networks know of
         check_data(dataset, batch_size, self.num_classes)
         check_batch_size(batch_size)
-        check_generator(generator)
+        check_generator(generator, ema_decay)
         check_scripted(generator, critic)
         self.dataset, self.loss, self.penalty = dataset, loss, penalty.to(device)
         self.generator, self.critic = generator.to(device), critic.to(device)
@@ -108,7 +110,7 @@ class Trainer:
         self.content, self.content_weight, self.lr_decay, self.precision = content, content_weight, lr_decay, precision
         sees_conditions = dataset.conditions is not None and getattr(generator, "condition_shape", None)
         self.condition_batches = generator_batch_multiple if sees_conditions else 0  # of a step; 0: random labels
-        check_content(content, bool(self.condition_batches))
+        check_content(content, bool(self.condition_batches), self.critic_sees_y)
         check_augmentation(augment, dataset.shape, (dataset.condition_shape if sees_conditions else None) or ())
         self.logs: Logs = {}  # of the last step; a lazy penalty's are of the last penalised update
         self.functions = Functions(self.critic_gradients, self.generator_gradients, self.updates)
@@ -154,7 +156,8 @@ class Trainer:
     def update_critic(self, penalised: bool, *fetched: Tensor) -> Logs:
         """Algorithm 1, lines 3 to 9."""
         z = local_shard(self.noise(self.batch_size))
-        gradients, logs = self.functions.critic_gradients(penalised, z, *fetched)
+        with second_derivatives():
+            gradients, logs = self.functions.critic_gradients(penalised, z, *fetched)
         update(self.critic_params, self.critic_optimizer, gradients)
         self.penalty.project(self.critic)  # weight clipping only
         if penalised:
@@ -202,6 +205,8 @@ class Trainer:
         with self.autocast():
             real_out, fake_out = self.critic_outputs(f, real, fake)  # (n, 1 + num_classes)
             terms = check_penalty(self.penalty.terms(f, real, fake)) if penalised else None
+        if terms is not None and not self.logs and not torch.compiler.is_compiling():  # once, in the first step
+            check_second_derivative(terms[0])
         f_real, f_fake = real_out[:, 0], fake_out[:, 0]
         loss = check_scalar(self.loss.critic(f_real, f_fake), "critic's loss") + class_loss(real_out[:, 1:], y)
         logs = {
@@ -238,10 +243,14 @@ class Trainer:
     def critic_outputs(self, critic: ScoreFunction, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """The critic at both batches: in one pass, unless its BatchNorm would mix their statistics."""
         if self.one_pass:
-            real_out, fake_out = check_scores(critic(torch.cat([real, fake])), 2 * len(real), self.num_classes).chunk(2)
+            real_out, fake_out = self.scores(critic, torch.cat([real, fake])).chunk(2)
         else:
-            real_out, fake_out = (check_scores(critic(x), len(x), self.num_classes) for x in (real, fake))
+            real_out, fake_out = (self.scores(critic, x) for x in (real, fake))
         return at_least_float32(real_out), at_least_float32(fake_out)
+
+    def scores(self, critic: ScoreFunction, x: Tensor) -> Tensor:
+        """Returns the critic's output (n, 1 + num_classes), checked."""
+        return check_scores(critic(x), len(x), self.num_classes, self.critic_sees_y)
 
     def noise(self, n: int) -> Tensor:
         """Returns standard normal latents (n, nz), on the device."""

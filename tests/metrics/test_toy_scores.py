@@ -44,6 +44,14 @@ def test_modes_found_have_a_near_sample():
     assert modes_found(x, centres, std=0.1) == (2, 0.75)
 
 
+def test_modes_far_from_zero_are_those_near_it():
+    torch.manual_seed(0)
+    centres = torch.cartesian_prod(torch.arange(5.0), torch.arange(5.0))
+    x = centres.repeat(200, 1) + 0.2 * torch.randn(5000, 2)
+    far, near = (modes_found(x + offset, centres + offset, std=0.05) for offset in (1000.0, 0.0))
+    assert far[0] == near[0] == 25 and far[1] == pytest.approx(near[1], abs=0.003)  # of rounding to 6e-5
+
+
 def test_modes_are_counted_among_the_samples_that_they_name():
     """One sample of 1,000 is at the second centre: 2,500 samples find it, and ten most likely do not."""
     data = gaussians8(seed=0, device=CPU)

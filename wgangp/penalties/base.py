@@ -4,11 +4,19 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from wgangp.models import ConditionedCritic
 from wgangp.models.layers import couples_samples
 from wgangp.penalties.gradients import ScoreFunction
 from wgangp.schedules import Schedule
 
 COUPLED = "BatchNorm makes a sample's score depend on its batch, so per-sample gradients do not exist"
+
+
+def module_of(critic: ScoreFunction) -> object:
+    """Returns the network that a function of samples calls: a method's object, the first of a partial, or itself."""
+    while not isinstance(critic, nn.Module) and (names := [n for n in ("__self__", "func") if hasattr(critic, n)]):
+        critic = getattr(critic, names[0])
+    return critic.critic if isinstance(critic, ConditionedCritic) else critic
 
 
 class Penalty(nn.Module):
@@ -48,8 +56,11 @@ class Penalty(nn.Module):
     def forward(self, critic: ScoreFunction, real: Tensor, fake: Tensor) -> Tensor:
         """Returns what to add to the critic's loss, in other training loops: the penalty, `interval` times.
 
-        A penalty with state also wants `terms` and `observe`.
+        A penalty with state also wants `terms` and `observe`. Raises ValueError as `check` does, if the critic is a
+        module, or its method: what a lambda calls is not seen.
         """
+        if isinstance(module := module_of(critic), nn.Module):
+            self.check(module)
         return self.interval * self.terms(critic, real, fake)[0]
 
     def project(self, critic: nn.Module) -> None:

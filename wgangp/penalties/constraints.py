@@ -1,11 +1,29 @@
 """Constraints of the critic that add no term to its loss."""
 
+import logging
+
 import torch
 from torch import Tensor, nn
 
 from wgangp.models.layers import spectral_norm
 from wgangp.penalties.base import Penalty
 from wgangp.penalties.gradients import at_least_float32, gradient_of, norms_of
+
+log = logging.getLogger(__name__)
+
+
+def computed_weights(critic: nn.Module) -> dict[str, str]:
+    """Returns the names of weights that are computed from others, and how: SpectralNorm, WeightNorm and others."""
+    found = {}
+    for where, module in critic.named_modules():
+        hooks = [
+            hook for hook in module._forward_pre_hooks.values() if type(hook).__module__.startswith("torch.nn.utils")
+        ]
+        by = {hook.name: hook for hook in hooks} | dict(getattr(module, "parametrizations", {}))
+        for name, how in by.items():
+            last = how[-1] if isinstance(how, nn.ModuleList) else how
+            found[f"{where}.{name}".removeprefix(".")] = type(last).__name__.removeprefix("_")
+    return found
 
 
 class WeightClipping(Penalty):
@@ -16,6 +34,10 @@ class WeightClipping(Penalty):
         if clip <= 0:
             raise ValueError(f"penalty.clip is {clip}: it must be above 0")
         self.clip = clip
+
+    def check(self, critic: nn.Module) -> None:
+        for name, how in computed_weights(critic).items():
+            raise ValueError(f"penalty=weight_clipping: {name} is computed from other weights by {how}: leave that out")
 
     @torch.no_grad()
     def project(self, critic: nn.Module) -> None:
@@ -28,7 +50,19 @@ class SpectralNorm(Penalty):
     """Divides every weight of the critic by its largest singular value (Miyato et al. 2018, equation 8)."""
 
     def wrap(self, critic: nn.Module) -> nn.Module:
+        """Raises ValueError if it finds no weight, or one that is computed from others already."""
+        for name, how in computed_weights(critic).items():
+            if how != "SpectralNorm":
+                raise ValueError(
+                    f"penalty=spectral_norm: {name} is computed from other weights by {how}: leave that out"
+                )
         spectral_norm(critic)
+        if not (divided := computed_weights(critic)):
+            raise ValueError("penalty=spectral_norm finds no weight: call the critic's matrices weight, as torch does")
+        inside = tuple(f"{name.rpartition('.')[0]}.parametrizations.".removeprefix(".") for name in divided)
+        others = [name for name, p in critic.named_parameters() if p.ndim > 1 and not name.startswith(inside)]
+        if others:
+            log.warning("penalty=spectral_norm divides what is called weight, and not %s", ", ".join(others))
         return critic
 
 

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from wgangp.machine import distributed
-from wgangp.models import ConditionedCritic
 from wgangp.models.layers import couples_samples
-from wgangp.penalties.base import COUPLED, IntervalPenalty
+from wgangp.penalties.base import COUPLED, IntervalPenalty, module_of
 from wgangp.penalties.gradients import ScoreFunction, at_least_float32, gradient_norm
 from wgangp.penalties.points import COSTS, POINTS, REDUCTIONS, Cost, Points, Reduction, by_name, interpolates
 from wgangp.schedules import Schedule
@@ -24,7 +23,7 @@ def gradient_penalty(critic: ScoreFunction, real: Tensor, fake: Tensor, weight: 
 
     Raises ValueError if the critic has BatchNorm, for it must treat samples separately.
     """
-    module = critic.critic if isinstance(critic, ConditionedCritic) else critic
+    module = module_of(critic)
     if isinstance(module, nn.Module) and couples_samples(module):
         raise ValueError(f"{COUPLED}: use LayerNorm, or no norm, in the critic")
     return weight * (gradient_norm(critic, interpolates(real, fake)) - 1).square().mean()

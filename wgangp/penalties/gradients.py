@@ -39,6 +39,9 @@ def gradient_norm(critic: ScoreFunction, x: Tensor, order: float = 2) -> Tensor:
     NaN, nor does one that is cut off from x, as by detach().
     """
 
+    if order < 1:
+        raise ValueError(f"order={order}: give a number from 1 to inf")
+
     def total(x: Tensor) -> tuple[Tensor, Tensor]:
         f = scores(critic, x)
         return f.sum(), f  # the gradient of the sum has that of each sample
@@ -86,6 +89,7 @@ def gradient_of(function: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor) 
     # Elsewhere not: torch.func silently loses the gradient in the weights of code that torch.jit has scripted, which
     # may be anywhere in a network, and does not know DistributedDataParallel.
     differentiable = torch.is_grad_enabled()
+    x = x.clone() if x.is_inference() else x  # of no graph, as samples made under torch.inference_mode
     with torch.enable_grad():
         x = x.view_as(x) if x.requires_grad and differentiable else x.detach().requires_grad_()
         scalar, output = function(x)
