@@ -410,7 +410,7 @@ def test_scores_of_two_futures_that_were_given_up_are_both_kept(tmp_path):
     for value in (1.0, 2.0):
         write_scores(tmp_path, 10, {}, [Result({"fid": value}, {"samples": 5})])
         set_aside_later(tmp_path, 5)
-    kept = [json.loads((tmp_path / name).read_text()) for name in ("evaluation.later", "evaluation.later.2")]
+    kept = [json.loads((tmp_path / name).read_text()) for name in ("evaluation.json.later", "evaluation.json.later.2")]
     assert [scores["metrics"]["eval/fid"] for scores in kept] == [1.0, 2.0]
 
 

@@ -98,11 +98,13 @@ def test_a_run_is_resumed_from_its_best_checkpoint(call, tmp_path):
     (checkpoints / "best.pt").write_bytes((checkpoints / "step_00000003.pt").read_bytes())
     code, text = call("resume", f"run={checkpoints / 'best.pt'}", "steps=5")
     assert code == 0 and "resuming after step 3 from" in text and "best.pt" in text, text
-    assert {p.name for p in checkpoints.glob("*.later")} == {f"step_0000000{i}.later" for i in (4, 5, 6)}
+    assert {p.name for p in checkpoints.glob("*.later")} == {f"step_0000000{i}.pt.later" for i in (4, 5, 6)}
     assert read_status(tmp_path / "run").step == 5
     steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4, 5]
-    assert "steps after 3 are given up" in text and (tmp_path / "run" / "metrics.later").read_text().count("\n") == 3
+    assert (
+        "steps after 3 are given up" in text and (tmp_path / "run" / "metrics.jsonl.later").read_text().count("\n") == 3
+    )
 
 
 def test_an_earlier_checkpoint_has_the_overrides_and_choices_of_its_time(call, tmp_path):
@@ -140,7 +142,7 @@ def test_the_best_of_a_future_that_is_given_up_is_set_aside(call, tmp_path):
     (checkpoints / "best.pt").write_bytes(b"of step 3")
     (checkpoints / "best.json").write_text('{"step": 3, "monitor": "sliced_wasserstein", "value": 0.0}')
     assert call("resume", f"run={checkpoints / 'step_00000001.pt'}", "steps=4")[0] == 0
-    assert (checkpoints / "best.later").read_bytes() == b"of step 3"
+    assert (checkpoints / "best.pt.later").read_bytes() == b"of step 3"
     assert json.loads((checkpoints / "best.json").read_text())["step"] == 4  # 0.0 would never be beaten
 
 

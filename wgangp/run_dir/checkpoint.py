@@ -21,7 +21,7 @@ from wgangp.machine.bounded import load_bounded
 from wgangp.machine.distributed import is_main
 from wgangp.metrics.objective import monitored
 from wgangp.run_dir.claim import no_checkpoint
-from wgangp.run_dir.files import free, read_json, read_regular, replace_json, replacing
+from wgangp.run_dir.files import later_name, read_json, read_regular, replace_json, replacing
 from wgangp.run_dir.header import header_of, is_int
 
 log = logging.getLogger(__name__)
@@ -84,10 +84,10 @@ def set_aside_later(run: Path, step: int) -> bool:
     """
     later = [path for path in all_checkpoints(run) if step_of(path) > step]
     for path in later:
-        path.rename(free(path.with_suffix(".later")))
+        path.rename(later_name(path))
     best = run / "checkpoints" / "best.pt"
     if best_of(run).get("step", 0) > step and best.exists():
-        best.rename(free(best.with_suffix(".later")))
+        best.rename(later_name(best))
         best.with_suffix(".json").unlink()
     return bool(later)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from wgangp.metrics import Result
-from wgangp.run_dir.files import free, read_json, replace_json
+from wgangp.run_dir.files import later_name, read_json, replace_json
 from wgangp.run_dir.lock import in_turn
 
 
@@ -33,7 +33,7 @@ def set_aside_later(run: Path, step: int) -> None:
     """Renames the scores of steps after this one, of a future that is given up, to .later."""
     for file in (run / "evaluation.json", *run.glob("evaluation_step_*.json")):
         if (found := _sound(file)) is not None and found["step"] > step:
-            file.rename(free(file.with_suffix(".later")))
+            file.rename(later_name(file))
 
 
 def kept(run: Path, step: int) -> Path:

@@ -24,10 +24,10 @@ def refuse_links(run: Path, *more: Path) -> None:
             raise ValueError(f"{run / path} is a link: replace it by what it leads to, or remove it")
 
 
-def free(path: Path) -> Path:
-    """Returns a name that no file has: this one, or the first of NAME.2, NAME.3 and so on."""
-    names = (path.with_name(f"{path.name}.{i}") for i in count(2))
-    return next(name for name in chain([path], names) if not name.exists())
+def later_name(path: Path) -> Path:
+    """Returns a free name for what a run has of steps that are given up: NAME.later, NAME.later.2 and so on."""
+    endings = chain(["later"], (f"later.{i}" for i in count(2)))
+    return next(name for ending in endings if not (name := path.with_name(f"{path.name}.{ending}")).exists())
 
 
 def open_for_writing(path: Path, mode: str = "w") -> IO[Any]:

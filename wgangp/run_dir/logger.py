@@ -18,7 +18,7 @@ from torch.utils.tensorboard.summary import text as as_text
 
 from wgangp.pictures import FPS, encoded
 from wgangp.run_dir.events import BINS, EventFile
-from wgangp.run_dir.files import append, free, replace_text, replacing
+from wgangp.run_dir.files import append, later_name, replace_text, replacing
 from wgangp.run_dir.rows import lines_and_rows, read_rows
 
 log = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ def set_aside_later_lines(run: Path, step: int) -> None:
     """Copies the lines of metrics.jsonl after this step, of a future that is given up, to a file .later."""
     metrics = run / "metrics.jsonl"
     if later := [f"{line}\n" for line, row in lines_and_rows(metrics) if row["step"] > step]:
-        replace_text(free(metrics.with_suffix(".later")), "".join(later))
+        replace_text(later_name(metrics), "".join(later))
 
 
 def set_aside_later_samples(run: Path, step: int) -> None:
@@ -159,4 +159,4 @@ def set_aside_later_samples(run: Path, step: int) -> None:
     for path in list((run / "samples").glob("*step_*")):
         found = re.search(r"(?:^|_)step_(\d{8,12})", path.name)
         if found and int(found[1]) > step and not re.search(r"\.later(\.\d+)?$", path.name):
-            path.rename(free(path.with_name(f"{path.name}.later")))
+            path.rename(later_name(path))
