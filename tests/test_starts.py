@@ -331,7 +331,7 @@ def test_a_sweep_over_data_says_how_to_give_their_keys(call):
     ("arguments", "message"),
     [
         (["seed=0,1"], "seed=0,1: these are several values: add -m for a sweep, or give a list, as in 'seed=[0,1]'"),
-        (["penalty=none", "penalty.weight=1"], "penalty.weight: there is no such key. Choose from penalty._target_"),
+        (["penalty=none", "penalty.weight=1"], "penalty.weight: there is no such key. This penalty has no keys"),
     ],
 )
 def test_advice_is_not_what_was_typed(arguments, message, call):

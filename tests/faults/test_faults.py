@@ -451,8 +451,8 @@ class TestPreflight:
             "empty_cache": lambda: None,
             "mem_get_info": lambda device: (free, 100),
             "reset_peak_memory_stats": reset,
-            "memory_allocated": lambda: used,
-            "max_memory_allocated": lambda: highest,
+            "memory_reserved": lambda: used,
+            "max_memory_reserved": lambda: highest,
         }.items():
             monkeypatch.setattr(torch.cuda, name, fake)
         for kind, name in ((Trainer, "train_step"), (Observer, "measure"), (Observer, "picture")):

@@ -111,7 +111,7 @@ def test_nonsense_is_refused_in_one_line(run, tmp_path, monkeypatch):
         ("generator=", "generator"),
         ("generator=foo", "generator=foo: there is no such option"),
         ("penalty.points=nowhere", "points"),
-        ("~dataset.n", "dataset.n: there is no such key"),
+        ("~dataset.n", "dataset.n: there is no such key. This dataset has no keys"),
         ("--hlep", "--hlep: there is no such option. Did you mean --help"),
     ],
 )

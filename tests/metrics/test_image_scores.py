@@ -269,7 +269,7 @@ def test_inception_scores_need_the_reference_weights(tmp_path, monkeypatch, file
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     name = "weights-inception-2015-12-05-6726825d.pth"
     for metric in (FID(None), IS(None)):  # with one try: a network that does not answer takes minutes
-        with pytest.raises(FileNotFoundError, match=f"there is no network.*{name}.*put it to .*checkpoints.*weights=F"):
+        with pytest.raises(FileNotFoundError, match=f"there is no network.*{name}.*copy it to .*weights=F"):
             metric.check()
     assert len(tries) == 1
     with pytest.raises(FileNotFoundError, match=name):

@@ -141,7 +141,7 @@ def no_such_key(error: Exception, name: str, config_name: str, arguments: Sequen
     if over and MULTIRUN & set(arguments):
         return f"{name}: the default {over[0]} has no such key. In a sweep over {over[0]}, write +{name}=..."
     others = {other: ours for other, ours in theirs.items() if name not in ours.split(" or ")}
-    known = [key for key in keys(config_name, arguments) if key != name and "._" not in key]  # such as _target_
+    known = [key for key in keys(config_name, arguments) if key != name]
     return f"{name}: there is no such key.{near(name, known, config_name, others)}"
 
 
@@ -192,11 +192,12 @@ def near(
         return f" Did you mean {others[other[0]]}?"
     if close:
         return f" Did you mean {' or '.join(part + n for n in close)}?"
-    if not inside:
-        return ""
-    if len(inside) > MANY:
+    choices = sorted(n for n in inside if not n.rpartition(".")[2].startswith("_"))  # not _target_
+    if not choices:
+        return f" This {part[:-1]} has no keys." if part else ""
+    if len(choices) > MANY:
         return f" wgangp-{config_name} --help lists all."
-    return f" Choose from {', '.join(part + n for n in sorted(inside))}."
+    return f" Choose from {', '.join(part + n for n in choices)}."
 
 
 def options(group: str, folders: Sequence[Path] = (CONF,)) -> list[str]:

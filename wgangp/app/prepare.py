@@ -75,7 +75,9 @@ def prepare(
     check_readable(header, trainer.state())
     if trainer.step > cfg.steps or (trainer.step == cfg.steps and not is_cut_off(run)):
         more = f"steps={2 * trainer.step}"
-        raise ValueError(f"the run is at step {trainer.step} of {cfg.steps}: to go on, give more, as {more}")
+        raise ValueError(
+            f"the run is at step {trainer.step} of {cfg.steps}: give a larger number of steps to go on, as {more}"
+        )
     if is_main():
         check_disk(run, trainer, cfg.keep_checkpoints)
     return Prepared(trainer, scores, header)
