@@ -153,6 +153,7 @@ class Weighted(Penalty):
     def __init__(self, way):
         super().__init__()
         self.way, self.pair, self.tensor = way, [1.0, 2.0], torch.ones(())
+        self.table, self.tensors = {"weights": [1.0, 2.0]}, [torch.ones(())]
         self.register_buffer("weight", torch.ones(()))
 
     def begin(self, progress):
@@ -165,10 +166,15 @@ class Weighted(Penalty):
                 self.tensor = torch.tensor(1 + progress)
             case "list":
                 self.pair[0] = 1 + progress
+            case "inner list":
+                self.table["weights"][0] = 1 + progress
+            case "list of tensors":
+                self.tensors[0] = torch.tensor(1 + progress)
 
     def terms(self, critic, real, fake):
         norm = gradient_norm(critic, real).mean()
-        return (self.weight * self.tensor * self.pair[0] * (norm - 1)).square(), norm
+        weight = self.weight * self.tensor * self.pair[0] * self.table["weights"][0] * self.tensors[0]
+        return (weight * (norm - 1)).square(), norm
 
     def observe(self, norm):
         if self.way == "observed":
@@ -186,7 +192,8 @@ class Centred(torch.nn.Module):
     def forward(self, x):
         if self.training and self.moves:
             self.mean = 0.9 * self.mean + 0.1 * x.detach().mean()
-        return self.critic(self.dropout(x - self.mean))
+        self.seen = x - self.mean  # kept for somebody's pictures
+        return self.critic(self.dropout(self.seen))
 
 
 def change(trainer, way, step):
@@ -207,6 +214,8 @@ def change(trainer, way, step):
                 group["betas"] = (0.0, 0.9 - 0.1 * (step > 4))
         case "data":
             trainer.dataset.scale = 1 / (1 + step)
+        case "epoch":
+            trainer.dataset.epoch = step  # which make does not read
 
 
 class Scaled(Images):
@@ -217,9 +226,9 @@ class Scaled(Images):
         return self.scale * x, y
 
 
-OF_THE_PENALTY = ["filled buffer", "buffer", "tensor", "list", "observed"]
-OF_THE_LOOP = ["rate in place", "rate", "decay", "dropout", "augment", "data", "mean"]
-IN_PLACE = {"filled buffer", "rate in place"}
+OF_THE_PENALTY = ["filled buffer", "buffer", "tensor", "list", "inner list", "list of tensors", "observed"]
+OF_THE_LOOP = ["rate in place", "rate", "decay", "dropout", "augment", "data", "epoch", "mean"]
+IN_PLACE = {"filled buffer", "rate in place", "epoch"}
 
 
 @pytest.mark.parametrize("way", OF_THE_PENALTY + OF_THE_LOOP)

@@ -56,7 +56,7 @@ class Functions(NamedTuple):
 class Trainer:
     """Trains a generator and a critic, one step at a time. Its state is what a checkpoint holds."""
 
-    counters = ("step", "images_seen", "rollbacks", "logs")  # which no update reads
+    counters = ("step", "images_seen", "rollbacks", "logs", "checked")  # which no update reads
 
     def __init__(
         self,
@@ -112,6 +112,7 @@ class Trainer:
         self.condition_batches = generator_batch_multiple if sees_conditions else 0  # of a step; 0: random labels
         check_content(content, bool(self.condition_batches), self.critic_sees_y)
         check_augmentation(augment, dataset.shape, (dataset.condition_shape if sees_conditions else None) or ())
+        self.checked = False  # that torch leaves out no second derivative
         self.logs: Logs = {}  # of the last step; a lazy penalty's are of the last penalised update
         self.functions = Functions(self.critic_gradients, self.generator_gradients, self.updates)
 
@@ -205,8 +206,6 @@ class Trainer:
         with self.autocast():
             real_out, fake_out = self.critic_outputs(f, real, fake)  # (n, 1 + num_classes)
             terms = check_penalty(self.penalty.terms(f, real, fake)) if penalised else None
-        if terms is not None and not self.logs and not torch.compiler.is_compiling():  # once, in the first step
-            check_second_derivative(terms[0])
         f_real, f_fake = real_out[:, 0], fake_out[:, 0]
         loss = check_scalar(self.loss.critic(f_real, f_fake), "critic's loss") + class_loss(real_out[:, 1:], y)
         logs = {
@@ -218,6 +217,9 @@ class Trainer:
             penalty, norm = terms
             logs |= {"critic/loss": loss + penalty, "critic/penalty": penalty, "penalty/norm": norm}
             loss = loss + self.penalty.interval * penalty
+            if not (self.checked or torch.compiler.is_compiling()):
+                check_second_derivative(loss)
+                self.checked = True
         return loss, {name: value.detach() for name, value in logs.items()}
 
     def generator_loss(self, z: Tensor, y: Tensor, real: Tensor | None = None) -> Tensor:

@@ -97,13 +97,13 @@ def test_parts_below_the_classes_are_parts(tmp_path, caplog):
         assert layout.notes == ["not each class has a folder train, so all images are trained on"]
     mixed = read_layout(pair(("cat/train", "cat/test", "cat/masks", "dog/train", "dog/test")))
     assert (len(mixed.train), len(mixed.held_out), mixed.class_names) == (4, 4, ["cat", "dog"])
-    assert mixed.notes == ["the images in masks are used neither for training nor as held-out images"]
+    assert mixed.notes == ["the 2 images in masks are used neither for training nor as held-out images"]
 
 
 def test_parts_without_classes_and_a_part_that_is_not_used(tmp_path, caplog):
     data = image_folder(path=tree(tmp_path / "x", pair(("train", "val", "test"))), **PHOTOS)
     assert data.num_classes == 0 and len(data) == 2 and data.held_out_split.samples[:, 0, 0, 0].tolist() == [102, 103]
-    assert "the images in test are used neither for training nor as held-out images" in caplog.text
+    assert "the 2 images in test are used neither for training nor as held-out images" in caplog.text
     again = image_folder(path=str(tmp_path / "x"), **PHOTOS)  # from two caches
     assert torch.equal(again.train.samples, data.train.samples) and torch.equal(
         again.held_out_split.samples, data.held_out_split.samples
@@ -115,7 +115,14 @@ def test_other_folders_beside_train_and_test_are_left_out_and_that_is_said(tmp_p
     names = [f"{folder}/{name}" for folder in folders[:2] for name in pair(("sea", "wood"))]
     data = image_folder(path=tree(tmp_path / "x", [*names, *pair(folders[2:])]), **PHOTOS)
     assert data.class_names == ("sea", "wood") and (len(data), len(data.held_out_split.samples)) == (4, 4)
-    assert f"the images in {folders[2]} are used neither for training nor as held-out images" in caplog.text
+    assert f"the 2 images in {folders[2]} are used neither for training nor as held-out images" in caplog.text
+
+
+@pytest.mark.parametrize("folders", [("training", "racing", "testing", "hiking"), ("train", "test", "many", "more")])
+def test_folders_with_more_images_than_the_training_part_are_not_left_out(folders):
+    layout = read_layout(pair(folders))
+    assert (len(layout.train), layout.class_names) == (8, sorted(folders)) and "are no parts" in layout.notes[0]
+    assert read_layout(pair(("train", "car"))).notes == []  # a vehicle
 
 
 def test_two_training_parts_are_no_parts_and_that_is_said():
@@ -127,11 +134,17 @@ def test_frames_are_in_the_order_of_their_numbers():
     """Times with points, numbers below zero, counts with zeros or without, two counts, and dashes that are no signs."""
     for names in (
         *("0 0.04 0.08 0.12 0.2 1 10", "-5 -1 0 2 10", "t-0.5 t0.25 t2", "f_1 f_2 f_10", "f-1 f-2 f-10", "1.9 1.10"),
+        *(
+            "0.0 0.05 0.1 0.15 0.2 0.25",
+            "t=0.0 t=0.25 t=0.5 t=1.0 t=1.25",
+            "10.0 10.25 10.5 10.75",
+            "1.1 1.6 1.11 1.21",
+        ),
+        *("shot1.1 shot1.2 shot1.11 shot2.1", "2024.1 2024.3 2024.11", "1.1 1.2 1.10"),
         *("v1.2_001 v1.2_010", "a1b2 a1b10 a2b1", "1700000000.123456788 1700000000.123456789", "x", "0.05 0.10 0.20"),
     ):
         files = [Path(f"{name}.png") for name in names.split()]
         assert in_order(files[::-1]) == files
-    assert read_layout(pair(("train", "car"))).notes == []  # a vehicle
 
 
 def test_a_stray_image_is_left_out_and_named(tmp_path, caplog):

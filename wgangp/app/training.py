@@ -24,7 +24,7 @@ from wgangp.metrics.scores import Scores
 from wgangp.observer import Observer
 from wgangp.progress import shows_bar
 from wgangp.run_dir import evaluation
-from wgangp.run_dir.checkpoint import Checkpoints, all_checkpoints, set_aside_later
+from wgangp.run_dir.checkpoint import Checkpoints, all_checkpoints, set_aside_later, step_of
 from wgangp.run_dir.claim import Claim, remove_if_empty
 from wgangp.run_dir.environment import record_environment
 from wgangp.run_dir.files import refuse_links
@@ -105,7 +105,7 @@ def _train_once(
         with Earlier() as earlier:
             prepared = prepare(cfg, started_with, run, start or run, job, rollbacks)
             if is_main():
-                accept(run, started_with, prepared.trainer)
+                accept(run, started_with, prepared.trainer, first=rollbacks is None)
         if is_main():
             file_only = stack.enter_context(log_file(run, earlier.records))
         log.info("run directory %s", run)
@@ -145,16 +145,21 @@ def device_line(trainer: Trainer, threads: int) -> str:
     return f"{trainer.device} ({of_cpu}{trainer.precision})"
 
 
-def accept(run: Path, started_with: Record, trainer: Trainer) -> None:
-    """Writes what the run is started with. What it has of later steps goes to names that end in .later."""
+def accept(run: Path, started_with: Record, trainer: Trainer, first: bool) -> None:
+    """Writes what the run is started with. What it has of later steps goes to names that end in .later.
+
+    The environment is written at the process's `first` start in the run.
+    """
     step = trainer.step
-    if set_aside_later(run, step):
-        set_aside_later_lines(run, step)
+    if any(step_of(path) > step for path in all_checkpoints(run)):
+        set_aside_later_lines(run, step)  # before the checkpoints, which say that there are some
         log.info("steps after %d are given up: their checkpoints, scores, samples and lines end in .later now", step)
+    set_aside_later(run, step)
     evaluation.set_aside_later(run, step)
     set_aside_later_samples(run, step)
     write_record(run, started_with)
-    record_environment(run, step, trainer.device, trainer.dataset.describe())
+    if first:
+        record_environment(run, step, trainer.device, trainer.dataset.describe())
 
 
 def make_loop(

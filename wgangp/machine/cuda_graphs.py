@@ -1,6 +1,5 @@
 """CUDA graphs: all kernels of a step are launched at once."""
 
-import copy
 import gc
 import logging
 import warnings
@@ -9,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.torch_version import TorchVersion
@@ -19,6 +19,7 @@ WARM_UP = 2  # calls that choose kernels and create optimizer states, before a c
 Batches = list[tuple[Tensor, ...]]
 
 
+NO_CODE = (lambda: None).__code__  # of a method that is not written in Python
 MODULE = vars(nn.Module()).keys() - {"training"}  # what torch keeps in each module
 OF_TORCH = {"training", "p", "momentum"}  # of its layers, what changes if anything does
 
@@ -26,28 +27,28 @@ OF_TORCH = {"training", "p", "momentum"}  # of its layers, what changes if anyth
 class Constants:
     """What a graph keeps of its capture, from the attributes of objects.
 
-    They are plain values, such as a float weight of a penalty, also in lists, and the tensors that are read there, each
-    of which may have new content, but not be another tensor. Optimizers have them in their groups of weights. An
-    object's `counters` are the names of those that change between steps, and that no step reads.
+    They are plain values, such as a float weight of a penalty, and the tensors that are read there, each of which may
+    have new content, but not be another tensor; both also in lists and dictionaries. Optimizers have them in their
+    groups of weights. An object's `counters` are the names of those that change between steps, and that no step reads.
     """
 
     def __init__(self, objects: Sequence[object]) -> None:
         self.values = [
-            (f"{type(object).__name__}.{name}", attributes, name, copy.copy(value) if is_plain(value) else value)
+            (f"{type(object).__name__}.{name}", attributes, name, copied(value))
             for object in objects
             for attributes in attributes_of(object)
             for name, value in attributes.items()
-            if (is_plain(value) or isinstance(value, Tensor)) and is_read(object, name)
+            if is_read(object, name) and is_kept(value)
         ]
 
     def changed(self) -> str:
         """Returns what to do about the first one that is another now, such as MeanNorm.weight; "" if none is."""
         for label, attributes, name, value in self.values:
-            now = attributes.get(name)
-            if isinstance(value, Tensor) and now is not value:
-                return f"{label} is another tensor from step to step: write into it, as by copy_() or fill_()"
-            if not isinstance(value, Tensor) and now is not value and now != value:  # a NaN is itself
-                return f"{label} changes from step to step: keep it in a tensor on the device"
+            if not are_same(attributes.get(name), value):
+                other = f"name it in the class's counters = ({name!r},) if no step reads it"
+                if isinstance(value, Tensor):
+                    return f"{label} is another tensor from step to step: write into it, as by copy_(), or {other}"
+                return f"{label} changes from step to step: keep it in a tensor on the device, or {other}"
         return ""
 
     def on_host(self, device: torch.device) -> str:
@@ -59,7 +60,7 @@ class Constants:
 
     def restore(self) -> None:
         for _, attributes, name, value in self.values:
-            attributes[name] = value
+            attributes[name] = copied(value)
 
 
 def attributes_of(object: object) -> list[dict[str, Any]]:
@@ -70,23 +71,47 @@ def attributes_of(object: object) -> list[dict[str, Any]]:
     return [own, own.get("_buffers", {})] if isinstance(object, nn.Module) else [own]
 
 
-def is_read(object: object, name: str) -> bool:
-    """Whether a step may read the attribute of this name."""
+def is_read(object: Any, name: str) -> bool:
+    """Whether a step may read the attribute of this name. Of a dataset it is what the code of `make` names."""
     if isinstance(object, torch.optim.Optimizer):
-        return name != "initial_lr"  # from which the tensor of the rate is filled
+        return name not in ("params", "initial_lr")  # from which the tensor of the rate is filled
     if isinstance(object, nn.Module):
         known = OF_TORCH | vars(object).get("_buffers", {}).keys()
         if name in MODULE or (type(object).__module__.startswith("torch.") and name not in known):
             return False
+    if hasattr(object, "fetch") and name not in getattr(object.make, "__code__", NO_CODE).co_names:  # a dataset
+        return False
     return name not in getattr(object, "counters", ())
 
 
-def is_plain(value: object) -> bool:
+def is_kept(value: object) -> bool:
+    """Whether it is a plain value or a tensor, or has them; not what a forward pass has left, with its graph."""
     if isinstance(value, list | tuple):
-        return all(map(is_plain, value))
+        return all(map(is_kept, value))
     if isinstance(value, dict):
-        return all(map(is_plain, value.values()))
-    return value is None or isinstance(value, bool | int | float | str)
+        return all(map(is_kept, value.values()))
+    if isinstance(value, Tensor):
+        return value.grad_fn is None
+    return value is None or isinstance(value, bool | int | float | str | np.generic)
+
+
+def copied(value: Any) -> Any:
+    """Returns the value; lists and dictionaries as copies, of the same tensors."""
+    if isinstance(value, dict):
+        return {key: copied(part) for key, part in value.items()}
+    return [*map(copied, value)] if isinstance(value, list) else value
+
+
+def are_same(now: Any, before: Any) -> bool:
+    if isinstance(before, Tensor):
+        return now is before
+    if isinstance(before, list | tuple):
+        return isinstance(now, list | tuple) and len(now) == len(before) and all(map(are_same, now, before))
+    if isinstance(before, dict):
+        return (
+            isinstance(now, dict) and now.keys() == before.keys() and all(are_same(now[k], before[k]) for k in before)
+        )
+    return bool(now is before or now == before)  # a NaN is itself
 
 
 @dataclass

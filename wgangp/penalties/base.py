@@ -1,6 +1,9 @@
 """What every constraint of the critic offers to the trainer."""
 
+import functools
 from collections.abc import Callable
+from types import MethodType
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -12,11 +15,15 @@ from wgangp.schedules import Schedule
 COUPLED = "BatchNorm makes a sample's score depend on its batch, so per-sample gradients do not exist"
 
 
-def module_of(critic: ScoreFunction) -> object:
-    """Returns the network that a function of samples calls: a method's object, the first of a partial, or itself."""
-    while not isinstance(critic, nn.Module) and (names := [n for n in ("__self__", "func") if hasattr(critic, n)]):
-        critic = getattr(critic, names[0])
-    return critic.critic if isinstance(critic, ConditionedCritic) else critic
+def module_of(critic: Any) -> object:
+    """Returns the network that a function of samples is: the object of a forward, the function of a partial, itself."""
+    while True:
+        if isinstance(critic, functools.partial):
+            critic = critic.func
+        elif isinstance(critic, MethodType) and critic.__name__ in ("forward", "__call__", "_wrapped_call_impl"):
+            critic = critic.__self__
+        else:
+            return critic.critic if isinstance(critic, ConditionedCritic) else critic
 
 
 class Penalty(nn.Module):

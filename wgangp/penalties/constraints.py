@@ -19,7 +19,9 @@ def computed_weights(critic: nn.Module) -> dict[str, str]:
         hooks = [
             hook for hook in module._forward_pre_hooks.values() if type(hook).__module__.startswith("torch.nn.utils")
         ]
-        by = {hook.name: hook for hook in hooks} | dict(getattr(module, "parametrizations", {}))
+        by = {hook.name: hook for hook in hooks if hasattr(hook, "name")} | dict(
+            getattr(module, "parametrizations", {})
+        )
         for name, how in by.items():
             last = how[-1] if isinstance(how, nn.ModuleList) else how
             found[f"{where}.{name}".removeprefix(".")] = type(last).__name__.removeprefix("_")
@@ -60,7 +62,9 @@ class SpectralNorm(Penalty):
         if not (divided := computed_weights(critic)):
             raise ValueError("penalty=spectral_norm finds no weight: call the critic's matrices weight, as torch does")
         inside = tuple(f"{name.rpartition('.')[0]}.parametrizations.".removeprefix(".") for name in divided)
-        others = [name for name, p in critic.named_parameters() if p.ndim > 1 and not name.startswith(inside)]
+        others = [
+            name for name, p in critic.named_parameters() if p.ndim > 1 and not name.startswith((*inside, "positions"))
+        ]
         if others:
             log.warning("penalty=spectral_norm divides what is called weight, and not %s", ", ".join(others))
         return critic

@@ -77,19 +77,15 @@ def newest_checkpoint(run: Path) -> Path:
     return found[-1]
 
 
-def set_aside_later(run: Path, step: int) -> bool:
-    """Renames the checkpoints after this step, of a future that is given up, to .later, best.pt among them.
-
-    Returns whether there are any, beside best.pt.
-    """
-    later = [path for path in all_checkpoints(run) if step_of(path) > step]
-    for path in later:
-        path.rename(later_name(path))
+def set_aside_later(run: Path, step: int) -> None:
+    """Renames the checkpoints after this step, of a future that is given up, to .later, best.pt among them."""
+    for path in all_checkpoints(run):
+        if step_of(path) > step:
+            path.rename(later_name(path))
     best = run / "checkpoints" / "best.pt"
     if best_of(run).get("step", 0) > step and best.exists():
         best.rename(later_name(best))
         best.with_suffix(".json").unlink()
-    return bool(later)
 
 
 def best_of(run: Path) -> dict[str, Any]:

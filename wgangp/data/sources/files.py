@@ -141,7 +141,10 @@ def _read_h5(path: Path, keys: Keys) -> Content:
         with h5py.File(path, "r") as file:
             names: list[str] = []
             file.visititems_links(lambda name, link: names.append(name))  # also what leads to another place, or file
-            found = [name for name in names if isinstance(file.get(name), h5py.Dataset)]
+            arrays = {name: data for name in names if isinstance(data := file.get(name), h5py.Dataset)}
+            known = [name for name in (keys.key, keys.labels, keys.condition) if name in arrays]
+            by_place = {(a.file.filename, h5py.h5o.get_info(a.id).addr): name for name, a in reversed(arrays.items())}
+            found = [*dict.fromkeys([*known, *reversed(by_place.values())])]  # of several names for one array the first
 
             def read(name: str) -> np.ndarray:
                 data = file[name]

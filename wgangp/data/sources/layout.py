@@ -1,10 +1,11 @@
 """What the names in a tree of folders mean: parts (train, val, test), classes, an order, or nothing."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 import torch
@@ -47,10 +48,10 @@ def read_layout(names: Sequence[str]) -> Layout:
     if depth is None or not mostly_inside(parts, depth):
         return _labelled(parts, [], 0, notes)
     at = depth
-    train, held_out, left = _parts_among(folders_at(parts, at), notes)
+    train, held_out, left = _parts_among(parts, at, notes)
     if train is None and not notes:  # cat/train and dog/train
         at = depth + 1
-        train, held_out, left = _parts_among(folders_at(parts, at), notes)
+        train, held_out, left = _parts_among(parts, at, notes)
         with_train = {folder_at(p, depth) for p in parts if folder_at(p, at) == train}
         if train is not None and not (with_train == {*folders_at(parts, depth)} and mostly_inside(parts, at)):
             notes.append(f"not each class has a folder {shown(train)}, so all images are trained on")
@@ -59,17 +60,24 @@ def read_layout(names: Sequence[str]) -> Layout:
         return _labelled(parts, [], 0, notes)
     notes += _strays(parts, at)
     if left:
-        notes.append(f"the images in {shown(listed(left))} are used neither for training nor as held-out images")
+        n = sum(folder_at(p, at) in left for p in parts)
+        notes.append(f"the {n} images in {shown(listed(left))} are used neither for training nor as held-out images")
     in_train, in_held_out = ([p for p in parts if folder_at(p, at) == folder] for folder in (train, held_out))
     return _labelled(in_train, in_held_out, depth + 1 if at == depth else depth, notes)
 
 
-def _parts_among(folders: list[str], notes: list[str]) -> tuple[str | None, str | None, list[str]]:
-    """Returns the folders of the training and the held-out part, and those of neither; None if they are classes."""
+def _parts_among(parts: list[Parts], depth: int, notes: list[str]) -> tuple[str | None, str | None, list[str]]:
+    """Returns the folders of the training and the held-out part, and those of neither; None if they are classes.
+
+    Other folders beside them may have as many images as the training part.
+    """
+    folders = folders_at(parts, depth)
     plain = {folder: re.sub(r"[\W\d_]", "", folder.lower()) for folder in folders}
     train, held_out = ([f for name in names for f in folders if plain[f] == name] for names in (TRAIN, HELD_OUT))
-    if len(train) == 1 and held_out:
-        return train[0], held_out[0], [folder for folder in folders if folder not in (train[0], held_out[0])]
+    others = [folder for folder in folders if folder not in train + held_out]
+    count = Counter(folder_at(p, depth) for p in parts)
+    if len(train) == 1 and held_out and sum(count[folder] for folder in others) <= count[train[0]]:
+        return train[0], held_out[0], [*held_out[1:], *others]
     if len(train + held_out) > 1:
         notes.append(
             f"the folders {shown(listed(folders))} are no parts, and all images are trained on: for parts, keep only "
@@ -132,16 +140,31 @@ def in_order(files: Sequence[Path]) -> list[Path]:
     """Returns files in the order of the numbers in their names.
 
     Names that are one number after what they have in common are decimal and negative, too: 0, 0.04, 0.1, as of times.
-    Numbers such as 1.9 and 1.10, whose last zero says that they are two counts each, are none.
     """
     alike = takewhile(lambda letters: len({*letters}) == 1, zip(*(file.stem for file in files), strict=False))
     common = "".join(letters[0] for letters in alike).rstrip(".0123456789")
     numbers = {file: file.stem.removeprefix(common) for file in files}
-    fractions = [number.partition(".")[2] for number in numbers.values()]
-    decimal = len({*map(len, fractions)}) == 1 or not any(fraction.endswith("0") for fraction in fractions)
-    if decimal and all(re.fullmatch(r"-?\d+(\.\d+)?", number) for number in numbers.values()):
+    if are_decimal([*numbers.values()]):
         return sorted(files, key=lambda file: Decimal(numbers[file]))
     return sorted(files, key=lambda file: by_numbers(file.name))
+
+
+def are_decimal(numbers: Sequence[str]) -> bool:
+    """Whether these are decimal numbers, and not pairs of counts such as 1.9 and 1.10.
+
+    Decimal are those of one length, those that begin at 0, have a 0 after the point, or are evenly spaced.
+    """
+    if not all(re.fullmatch(r"-?\d+(\.\d+)?", number) for number in numbers):
+        return False
+    whole, fractions = zip(*(number.partition(".")[::2] for number in numbers), strict=True)
+    if len({*map(len, fractions)}) == 1:
+        return True
+    if any(len(f) > 1 and f.endswith("0") for f in fractions):
+        return False
+    if any(len(f) > 1 and f.startswith("0") for f in fractions) or any(int(w.lstrip("-")) == 0 for w in whole):
+        return True
+    values = sorted(map(Decimal, numbers))
+    return len({after - before for before, after in pairwise(values)}) == 1
 
 
 def names_of(parts: Sequence[Parts]) -> list[str]:
