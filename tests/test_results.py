@@ -87,6 +87,7 @@ def test_the_page_has_the_best_distance_of_each_method_and_architecture():
     for architecture, best in found.items():
         line = f"| {architecture} | {' | '.join(f'{distance:.3g}' for distance in best.values())} |"
         assert line in (PAGES / "experiments.md").read_text()
+    del found["resnet101"]  # of which the page says that one method alone trains it
     worst = [max(best[method] / min(best.values()) for best in found.values()) for method in found["dcgan"]]
     assert [round(ratio, 1) for ratio in worst] == [1.3, 3.6, 2.3, 4.2]
 
