@@ -588,6 +588,24 @@ def test_a_generator_may_have_a_part_of_another_dtype_that_it_casts_itself():
         small_trainer(generator=Mixed(), ema_decay=0.999)
 
 
+@pytest.mark.parametrize("moves", [True, False])
+def test_a_buffer_that_moves_and_is_not_saved_is_told(moves, caplog):
+    class Shifted(mlp.Generator):
+        def forward(self, z, y=None):
+            x = super().forward(z, y)
+            if self.training and moves:
+                self.shift += 0.1
+            return x + self.shift
+
+    generator = Shifted(shape=(2,), num_classes=0, nz=2, width=16, depth=2, output="auto")
+    generator.register_buffer("shift", torch.zeros(2), persistent=False)
+    trainer = small_trainer(generator=generator)
+    for _ in range(2):
+        trainer.train_step()
+        trainer.state()
+    assert caplog.text.count("generator.shift changes, and no checkpoint has it") == moves
+
+
 class Square(torch.autograd.Function):
     """A kernel without a second derivative, as most that people write."""
 

@@ -33,7 +33,7 @@ from wgangp.machine.device import lay_out, memory_format
 from wgangp.machine.distributed import local_shard
 from wgangp.machine.ema import EMA
 from wgangp.machine.seeds import seed_step
-from wgangp.machine.state import load_state, state_of
+from wgangp.machine.state import Unsaved, load_state, state_of
 from wgangp.models import ConditionedCritic, Generator
 from wgangp.models.layers import couples_samples
 from wgangp.models.real_plus_noise import fakes
@@ -112,6 +112,7 @@ class Trainer:
         self.condition_batches = generator_batch_multiple if sees_conditions else 0  # of a step; 0: random labels
         check_content(content, bool(self.condition_batches), self.critic_sees_y)
         check_augmentation(augment, dataset.shape, (dataset.condition_shape if sees_conditions else None) or ())
+        self.unsaved = Unsaved(generator=self.generator, critic=self.critic)
         self.checked = False  # that torch leaves out no second derivative
         self.logs: Logs = {}  # of the last step; a lazy penalty's are of the last penalised update
         self.functions = Functions(self.critic_gradients, self.generator_gradients, self.updates)
@@ -277,6 +278,7 @@ class Trainer:
 
         The tensors are those of the training: copy.deepcopy what is to be kept while it goes on.
         """
+        self.unsaved.warn_if_changed()
         return {
             "step": self.step,
             "images_seen": self.images_seen,

@@ -1,5 +1,6 @@
 """The states of modules and optimizers, as a checkpoint holds them."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
@@ -8,6 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
 
 Part = nn.Module | torch.optim.Optimizer
 SET_BY_US = {"params", "lr", "initial_lr", "capturable"}  # of a group of weights
@@ -21,6 +24,30 @@ def state_of(parts: Mapping[str, Part]) -> dict[str, Any]:
         else part.state_dict()  # itself: it has the versions of its modules, too
         for name, part in parts.items()
     }
+
+
+class Unsaved:
+    """The buffers of networks that no checkpoint has (persistent=False), with their first values."""
+
+    def __init__(self, **networks: nn.Module) -> None:
+        self.buffers = [
+            (f"{part}.{where}.{name}".replace("..", "."), module, name, buffer.clone())
+            for part, network in networks.items()
+            for where, module in network.named_modules()
+            for name in getattr(module, "_non_persistent_buffers_set", ())
+            if (buffer := getattr(module, name)) is not None
+        ]
+
+    def warn_if_changed(self) -> None:
+        """Once: training changes what a resumed run and load_generator will not have."""
+        changed = [
+            label for label, module, name, first in self.buffers if not torch.equal(getattr(module, name), first)
+        ]
+        if changed:
+            log.warning(
+                "%s changes, and no checkpoint has it: register it without persistent=False", ", ".join(changed)
+            )
+            self.buffers = []
 
 
 def options_of(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
