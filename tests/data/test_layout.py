@@ -13,7 +13,7 @@ from PIL import Image
 
 from wgangp.data.files import Files
 from wgangp.data.sources import celeba, image_folder
-from wgangp.data.sources.layout import in_order, read_layout
+from wgangp.data.sources.layout import in_order_of_numbers, read_layout
 
 PHOTOS = {"size": 8, "channels": 1, "classes": None, "limit": None, "levels": None, "verify": False, "cache": None}
 PHOTOS |= {"held_out": None}
@@ -144,7 +144,7 @@ def test_frames_are_in_the_order_of_their_numbers():
         *("v1.2_001 v1.2_010", "a1b2 a1b10 a2b1", "1700000000.123456788 1700000000.123456789", "x", "0.05 0.10 0.20"),
     ):
         files = [Path(f"{name}.png") for name in names.split()]
-        assert in_order(files[::-1]) == files
+        assert in_order_of_numbers(files[::-1]) == files
 
 
 def test_a_stray_image_is_left_out_and_named(tmp_path, caplog):

@@ -136,7 +136,7 @@ def by_numbers(name: str) -> tuple[list[str | int], str]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name
 
 
-def in_order(files: Sequence[Path]) -> list[Path]:
+def in_order_of_numbers(files: Sequence[Path]) -> list[Path]:
     """Returns files in the order of the numbers in their names.
 
     Names that are one number after what they have in common are decimal and negative, too: 0, 0.04, 0.1, as of times.

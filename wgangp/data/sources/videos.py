@@ -15,7 +15,7 @@ from wgangp.data.files.listing import ENDINGS, walk
 from wgangp.data.files.videos import FILMS, VIDEOS, Film, decode_videos, needs_pyav
 from wgangp.data.images import Images
 from wgangp.data.labels import choose, listed, renumbered
-from wgangp.data.sources.layout import by_numbers, in_order, read_layout
+from wgangp.data.sources.layout import by_numbers, in_order_of_numbers, read_layout
 from wgangp.data.sources.source import Source, source_function
 from wgangp.data.splits import Split, hold_out
 from wgangp.data.windows import Windows
@@ -150,7 +150,7 @@ def list_videos(root: Path, stacked: bool) -> tuple[dict[str, list[Path]], Count
     of_files = {Path(name).parent.as_posix() for name, files in videos.items() if is_video_file(files[0])}
     for folder in of_files & videos.keys():
         others.update(path.suffix.lower() for path in videos.pop(folder))
-    return {name: in_order(files) for name, files in videos.items()}, others
+    return {name: in_order_of_numbers(files) for name, files in videos.items()}, others
 
 
 def is_video_file(path: Path) -> bool:
