@@ -16,9 +16,7 @@ def computed_weights(critic: nn.Module) -> dict[str, str]:
     """Returns the names of weights that are computed from others, and how: SpectralNorm, WeightNorm and others."""
     found = {}
     for where, module in critic.named_modules():
-        hooks = [
-            hook for hook in module._forward_pre_hooks.values() if type(hook).__module__.startswith("torch.nn.utils")
-        ]
+        hooks = [h for h in module._forward_pre_hooks.values() if type(h).__module__.startswith("torch.nn.utils")]
         by = {hook.name: hook for hook in hooks if hasattr(hook, "name")} | dict(
             getattr(module, "parametrizations", {})
         )
@@ -62,9 +60,8 @@ class SpectralNorm(Penalty):
         if not (divided := computed_weights(critic)):
             raise ValueError("penalty=spectral_norm finds no weight: call the critic's matrices weight, as torch does")
         inside = tuple(f"{name.rpartition('.')[0]}.parametrizations.".removeprefix(".") for name in divided)
-        others = [
-            name for name, p in critic.named_parameters() if p.ndim > 1 and not name.startswith((*inside, "positions"))
-        ]
+        left_out = (*inside, "positions")  # the position codes of char_attention are no weights
+        others = [name for name, p in critic.named_parameters() if p.ndim > 1 and not name.startswith(left_out)]
         if others:
             log.warning("penalty=spectral_norm divides what is called weight, and not %s", ", ".join(others))
         return critic
