@@ -84,6 +84,7 @@ def _level_sets(axes: "Axes", critic: Callable[[Tensor], Tensor], limit: float, 
     assert axes.figure is not None
     place = axes.figure.add_axes((0.86, 0.1, 0.025, 0.785))
     bar = axes.figure.colorbar(drawn, cax=place, ticks=np.linspace(-scale, scale, 5))
+    place.ticklabel_format(axis="y", scilimits=(-3, 4))  # longer numbers would push the label out of the picture
     bar.set_label("critic f(x), up to a constant (higher: more real)")
     bar.outline.set_visible(False)
 
